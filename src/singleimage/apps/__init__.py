@@ -1,0 +1,1 @@
+"""Applications: plain functions on any generator."""

@@ -1,0 +1,444 @@
+"""The command line: one function a command. Everything heavy is imported inside the commands."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from singleimage.errors import OutputError, RecipeError, SingleImageError, SizeError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from singleimage.image import Photo
+    from singleimage.model import Model
+    from singleimage.recipe import Recipe
+    from singleimage.resample import Size
+    from singleimage.trainer import Progress
+
+app = App(
+    name="singleimage",
+    help="Generative models learned from a single image: train on one photo, draw new ones.",
+    help_format="plaintext",
+    version_flags=["--version"],
+)
+
+Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+Source = Annotated[Path, Parameter(help="A model file, or the folder of a run.")]
+Device = Annotated[str, Parameter(help="auto, cpu, cpu:THREADS, cuda, cuda:INDEX or mps.")]
+Json = Annotated[
+    bool, Parameter(name="--json", negative=(), help="Print one JSON object, and nothing else.")
+]
+Overwrite = Annotated[bool, Parameter(negative=(), help="Replace files that exist.")]
+
+
+@app.command
+def train(
+    image: Path,
+    /,
+    *,
+    output: Output | None = None,
+    preset: str = "preview",
+    steps: int | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    mask: Annotated[list[Path] | None, Parameter(negative=())] = None,
+    seed: int = 0,
+    device: Device = "auto",
+    embed_image: bool = True,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Json = False,
+) -> int:
+    """Learn a photo. The same command continues a run that was stopped.
+
+    Parameters
+    ----------
+    image
+        The photo: JPEG, PNG, WebP, TIFF; gray or color, with or without alpha.
+    output
+        Folder of the run: model, state, log, previews.
+    preset
+        consingan, singan (the papers' recipes) or preview (small and short).
+    steps
+        Steps of each level, in place of the recipe's.
+    set_
+        A recipe field, as PATH=VALUE; repeatable. --dry-run lists the fields.
+    mask
+        A mask or label map of the photo's size, learned as one more channel; repeatable.
+    seed
+        Everything random follows from it.
+    embed_image
+        Store the training image in the model.
+    dry_run
+        Print the recipe, the levels, their parameters and an estimate of the time; train nothing.
+    """
+    from singleimage.image import read_photo
+    from singleimage.run import Run
+
+    recipe = _recipe(preset, steps, set_ or [])
+    photo = read_photo(image, masks=mask or [])
+    for note in photo.notes:
+        _say(f"note: {note}")
+    if dry_run:
+        return _show_plan(recipe, photo, seed, device, as_json)
+    if output is None:
+        raise OutputError("no folder for the run; add -o RUN.")
+    run = Run(
+        output, recipe, photo, seed=seed, name=image.name, device=device, embed_image=embed_image
+    )
+    if run.trainer.finished:
+        _say(f"{output} is complete.")
+    elif run.resumed:
+        _say(f"continuing {output} at level {run.trainer.level}, step {run.trainer.step}.")
+    with _catch_stop() as stop, _bars(quiet=as_json) as show:
+        for progress in run:
+            show(progress)
+            if stop.by is not None:
+                run.save()
+                break
+    run.close()
+    if stop.by is not None:
+        _say(f"stopped; the same command continues {output}.")
+        return 128 + stop.by
+    summary = {
+        "run": str(output),
+        "model": str(run.model_path),
+        "levels": run.trainer.levels,
+        "seconds": round(run.trainer.seconds, 1),
+    }
+    _report(
+        summary,
+        f"model in {run.model_path}; draw with: singleimage sample {output} -o FOLDER",
+        as_json,
+    )
+    return 0
+
+
+@app.command
+def sample(
+    source: Source,
+    /,
+    *,
+    output: Output,
+    count: Annotated[int, Parameter(name=["--count", "-n"])] = 8,
+    seed: int = 0,
+    size: str | None = None,
+    scale: float | None = None,
+    start_level: int = 0,
+    sheet: bool = True,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Draw new pictures, one file a seed, and a contact sheet that begins with the photo.
+
+    Parameters
+    ----------
+    output
+        Folder for the pictures.
+    count
+        How many.
+    seed
+        Of the first picture; the next have the next seeds.
+    size
+        Size of the pictures, as HEIGHTxWIDTH; default: that of the training image.
+    scale
+        Size of the pictures as a multiple of the training image's.
+    start_level
+        Keep the photo's layout below this level and renew what is finer; 0 renews everything.
+    sheet
+        Also write sheet.png.
+    """
+    from singleimage.image import make_folder, refuse_existing, save_sheet
+    from singleimage.image import sheet as make_sheet
+
+    if count < 1:
+        raise SizeError(f"cannot draw {count} pictures; ask for 1 or more.")
+    model = _load(source, device)
+    target = _target_size(model, size, scale)
+    make_folder(output)
+    seeds = range(seed, seed + count)
+    paths = [output / f"{s:04}{model.reconstruct().suffix}" for s in seeds[:1]]
+    suffix = paths[0].suffix
+    page_path = output / "sheet.png"
+    for path in [*(output / f"{s:04}{suffix}" for s in seeds), *([page_path] if sheet else [])]:
+        refuse_existing(path, overwrite=overwrite)
+    written: list[str] = []
+    shown: list[Photo] = []
+    for s, picture in zip(seeds, _drawn(model, seeds, target, start_level), strict=True):
+        written += map(str, picture.save(output / f"{s:04}{suffix}", overwrite=overwrite))
+        shown += [picture] if len(shown) < SHEET_LIMIT else []
+    if sheet:
+        photo = model.training_image()
+        save_sheet(make_sheet(([photo] if photo else []) + shown), page_path, overwrite=overwrite)
+        written.append(str(page_path))
+    _report({"files": written}, f"{count} pictures in {output}", as_json)
+    return 0
+
+
+@app.command
+def reconstruct(
+    source: Source,
+    /,
+    *,
+    output: Output,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Write the picture a model makes of its anchor noise: how well it knows its photo.
+
+    Parameters
+    ----------
+    output
+        The image file to write.
+    """
+    model = _load(source, device)
+    picture = model.reconstruct()
+    written = [str(path) for path in picture.save(output, overwrite=overwrite)]
+    summary: dict[str, Any] = {"files": written}
+    photo = model.training_image()
+    text = f"reconstruction in {output}"
+    if photo is not None:
+        error = float((picture.pixels - photo.pixels).square().mean())
+        summary["mse"] = error
+        text += f"; mean squared error {error:.5f} in [-1, 1]"
+    _report(summary, text, as_json)
+    return 0
+
+
+@app.command
+def info(source: Source, /, *, as_json: Json = False) -> int:
+    """Say what a model is: method, levels, sizes, where and when it was trained."""
+    import msgspec
+
+    model = _load(source, "cpu")
+    ladder = model.generator.ladder
+    facts = {
+        "preset": model.recipe.name,
+        "recipe_digest": model.recipe.digest(),
+        "channels": msgspec.to_builtins(model.channels),
+        "levels": [list(size) for size in ladder.sizes],
+        "entry_levels": sorted(model.generator.entry_levels),
+        "smallest_sample": list(ladder.minimum()),
+        "parameters": sum(p.numel() for p in model.generator.parameters()),
+        "image_embedded": model.image is not None,
+        **msgspec.to_builtins(model.provenance),
+    }
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        facts["levels"] = "  ".join(map(str, ladder.sizes))
+        facts["smallest_sample"] = str(ladder.minimum())
+        for name, value in facts.items():
+            print(f"{name.replace('_', ' '):>18}  {value}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code. Errors are one line on standard error, code 2."""
+    try:
+        result = app(
+            sys.argv[1:] if argv is None else argv,
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+    except (SingleImageError, CycloptsError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        return _fail(f"cannot read or write{where}: {error.strerror or error}.")
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in str(error) and not isinstance(error, MemoryError):
+            raise
+        return _fail("out of memory; use a smaller size or pyramid.max_size.")
+    except KeyboardInterrupt:
+        return 130
+    return int(result or 0)
+
+
+# Parts of commands -------------------------------------------------------------------------------
+
+SHEET_LIMIT = 48
+"""Pictures on a contact sheet; the rest are files only."""
+
+
+def _recipe(preset_name: str, steps: int | None, assignments: Sequence[str]) -> "Recipe":
+    from singleimage.methods import preset
+    from singleimage.recipe import with_overrides
+
+    overrides = {} if steps is None else {"training.steps": str(steps)}
+    for assignment in assignments:
+        path, sign, value = assignment.partition("=")
+        if not sign:
+            raise RecipeError(f"--set {assignment} has no value; write --set PATH=VALUE.")
+        overrides[path] = value
+    return with_overrides(preset(preset_name), overrides)
+
+
+def _load(source: Path, device: str) -> "Model":
+    from singleimage.model import Model
+    from singleimage.trainer import find_device
+
+    return Model.load(source, device=find_device(device))
+
+
+def _target_size(model: "Model", size: str | None, scale: float | None) -> "Size | None":
+    from singleimage.resample import Size
+
+    if size is not None and scale is not None:
+        raise SizeError("both --size and --scale are given; drop one.")
+    if scale is not None:
+        if not 0 < scale <= 100:
+            raise SizeError(f"--scale {scale:g} is out of range; use a factor up to 100.")
+        return Size(*(max(1, round(side * scale)) for side in model.size))
+    if size is None:
+        return None
+    height, _, width = size.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise SizeError(f"--size {size} is not a size; write HEIGHTxWIDTH, for instance 200x300.")
+    return Size(int(height), int(width))
+
+
+def _drawn(
+    model: "Model", seeds: range, size: "Size | None", start_level: int
+) -> Iterator["Photo"]:
+    """Pictures a few at a time, so that any count fits in memory."""
+    for first in range(0, len(seeds), 16):
+        yield from model.sample(seeds[first : first + 16], size=size, start_level=start_level)
+
+
+def _show_plan(recipe: "Recipe", photo: "Photo", seed: int, device: str, as_json: bool) -> int:
+    """What a training would be; every level is tried for a few steps to know its time."""
+    from singleimage.recipe import fields_of
+    from singleimage.trainer import plan
+
+    levels = plan(recipe, photo, seed=seed, device=device)
+    seconds = sum(level.seconds_per_step for level in levels) * recipe.training.steps
+    facts: dict[str, Any] = {
+        "recipe": fields_of(recipe),
+        "levels": [
+            {
+                "size": list(level.size),
+                "generator_parameters": level.generator_parameters,
+                "critic_parameters": level.critic_parameters,
+                "seconds_per_step": round(level.seconds_per_step, 4),
+            }
+            for level in levels
+        ],
+        "generator_parameters": levels[-1].generator_parameters,
+        "seconds": round(seconds),
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return 0
+    for name, value in facts["recipe"].items():
+        print(f"{name} = {json.dumps(value)}")
+    print("\nlevel       size   generator so far      critic   s/step")
+    for i, level in enumerate(levels):
+        print(
+            f"{i:5} {level.size!s:>10} {level.generator_parameters:18,} "
+            f"{level.critic_parameters:11,} {level.seconds_per_step:8.3f}"
+        )
+    print(f"\n{recipe.training.steps} steps a level: about {_duration(seconds)} on this machine")
+    return 0
+
+
+@dataclass
+class _Stop:
+    by: int | None = None
+    """The signal that asked to stop."""
+
+
+@contextmanager
+def _catch_stop() -> Iterator[_Stop]:
+    """Turn Ctrl-C and SIGTERM into a request that is met after the current step."""
+    stop = _Stop()
+
+    def request(number: int, frame: FrameType | None) -> None:
+        if stop.by is not None:
+            raise KeyboardInterrupt
+        stop.by = number
+        _say("stopping after this step ...")
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, request) for number in signals}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Show:
+    """Shows progress: a bar on a terminal, else a line a level."""
+
+    def __init__(self, bar: "Bar | None", *, quiet: bool) -> None:
+        self._bar = bar
+        self._quiet = quiet
+        self._task = bar.add_task("") if bar is not None else None
+
+    def __call__(self, progress: "Progress") -> None:
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+        level = f"level {progress.level + 1}/{progress.levels}"
+        left = f"{_duration(progress.remaining)} left"
+        if self._bar is not None and self._task is not None:
+            self._bar.update(
+                self._task,
+                description=level,
+                completed=progress.step,
+                total=progress.steps,
+                losses=losses,
+                left=left,
+            )
+        elif progress.level_done and not self._quiet:
+            _say(f"{level}  step {progress.step}/{progress.steps}  {losses}  {left}")
+
+
+@contextmanager
+def _bars(*, quiet: bool) -> Iterator[_Show]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield _Show(None, quiet=quiet)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[losses]}", style="dim"),
+    )
+    with Progress(*columns, console=console) as bar:
+        show = _Show(bar, quiet=False)
+        yield show
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _report(facts: dict[str, Any], text: str, as_json: bool) -> None:
+    print(json.dumps(facts) if as_json else text)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _fail(text: str) -> int:
+    _say("error: " + " ".join(text.split()))
+    return 2

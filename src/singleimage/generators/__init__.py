@@ -1,0 +1,1 @@
+"""Generators: how a latent becomes an image. One module a family."""

@@ -1,0 +1,120 @@
+"""What applications and the trainer may ask of a generator, whatever its method."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from singleimage.errors import UnsupportedEntry
+from singleimage.latent import Latent
+from singleimage.pyramid import Ladder, Pyramid
+from singleimage.resample import Size
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image that enters at a level, instead of what the level below would have sent.
+
+    At level n > 0 it is what level n - 1 would have produced: images (B, C, h, w) in [-1, 1] of
+    that level's size, which the generator enlarges as it enlarges its own. At level 0 it is the
+    base input, at the size of level 0.
+    """
+
+    level: int
+    image: Tensor
+
+
+class Generator(Protocol):
+    """A trained model of one image. Applications use these members and no others."""
+
+    @property
+    def ladder(self) -> Ladder:
+        """The sizes the generator was trained at, so far."""
+        ...
+
+    @property
+    def entry_levels(self) -> frozenset[int]:
+        """Levels at which an image may enter; the rest raise `UnsupportedEntry`."""
+        ...
+
+    def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent:
+        """Fresh noise for samples of these level sizes; sample i depends on `seeds[i]` alone."""
+        ...
+
+    def anchor(self) -> Latent:
+        """The noise that reproduces the training image, batch 1."""
+        ...
+
+    def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
+        """Images (B, C, *finest) from noise, and from an image that enters; nothing is changed.
+
+        Values can leave [-1, 1] a little, as in the papers; files and resizes clamp.
+
+        Raises:
+            UnsupportedEntry: `entry.level` is not in `entry_levels`.
+        """
+        ...
+
+
+class Trainee(Protocol):
+    """A generator in training, as the objective sees it: the frozen part and the moving part."""
+
+    def approach(self, latent: Latent) -> Tensor | None:
+        """What the frozen levels make of `latent`, without a graph; None if nothing is frozen."""
+        ...
+
+    def refine(self, approach: Tensor | None, latent: Latent) -> Tensor:
+        """The image of the newest level from `approach(latent)`, through the moving part."""
+        ...
+
+    def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent: ...
+
+    def anchor(self) -> Latent: ...
+
+
+class Learner(Protocol):
+    """A model that grows, as the trainer sees it. An `nn.Module` on top of these members."""
+
+    def grow(self, example: Pyramid, seed: int) -> None:
+        """Add the next level, freeze what no longer moves, and calibrate the noise on `example`."""
+        ...
+
+    def extend(self, generator: torch.Generator | None) -> None:
+        """Add the next level's parameters: drawn from `generator`, or, with None, left as they
+        are for a state that is loaded afterwards.
+        """
+        ...
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        """What may move at the newest level, and at which rates, for an optimizer."""
+        ...
+
+    def refresh(self, seed: int) -> None:
+        """Called before each step: redraw what the method redraws, if anything."""
+        ...
+
+    def bind(self, example: Pyramid) -> Trainee:
+        """The generator of this example: itself, or one whose weights are predicted from it."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> Any: ...
+
+
+def check_entry(entry: Entry, levels: frozenset[int], sizes: Sequence[Size]) -> None:
+    """Raises `UnsupportedEntry` unless `entry` may enter a generator of these sizes."""
+    if entry.level not in levels:
+        raise UnsupportedEntry(
+            f"level {entry.level} cannot take an image; this model accepts "
+            f"{', '.join(map(str, sorted(levels)))}. `singleimage info MODEL` lists its levels."
+        )
+    expected = sizes[max(entry.level - 1, 0)]
+    found = tuple(entry.image.shape[-2:])
+    if found != expected:
+        raise UnsupportedEntry(
+            f"the image that enters level {entry.level} must be {expected}, "
+            f"not {found[0]}x{found[1]}; resize it first."
+        )

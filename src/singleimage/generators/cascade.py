@@ -1,0 +1,175 @@
+"""SinGAN's generator: a cascade of independent residual levels in image space.
+
+Shaham, Dekel, Michaeli: SinGAN, ICCV 2019, section 2; details from the published code.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from singleimage.generators.base import Entry, Trainee, check_entry
+from singleimage.latent import Latent, gaussian, gaussian_batch, seed_for
+from singleimage.nn.blocks import Norm, PatchNet, Slope, Width, init_normal
+from singleimage.nn.critic import inherit
+from singleimage.pyramid import Ladder, Pyramid
+from singleimage.resample import Size, resize
+
+
+class CascadeSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cascade"
+):
+    """How a cascade is built and trained."""
+
+    width: Width = Width(base=32, double_every=4, limit=128)
+    norm: Norm = "batch"
+    slope: Slope = 0.2
+    """Negative slope of the leaky ReLU."""
+    noise_amplitude: Annotated[float, msgspec.Meta(ge=0)] = 0.1
+    """Noise of a level over the error of the reconstruction that reaches it (code: noise_amp)."""
+    anchor: Literal["redrawn", "fixed"] = "redrawn"
+    """z* of level 0. fixed: drawn once, as the paper says; redrawn: at every step of level 0, the
+    last one is kept, as the published code does."""
+    quantize: bool = True
+    """Truncate images to 8 bits between levels, as the published code does."""
+
+    def build(self, *, channels: int, ladder: Ladder) -> "Cascade":
+        return Cascade(self, channels=channels, ladder=ladder)
+
+
+class Cascade(nn.Module):
+    """Level i turns the enlarged image of level i - 1 and noise into a finer image."""
+
+    def __init__(self, spec: CascadeSpec, *, channels: int, ladder: Ladder) -> None:
+        super().__init__()
+        self.spec = spec
+        self.channels = channels
+        self.full_ladder = ladder
+        self.levels = nn.ModuleList()
+        self.register_buffer("amplitudes", torch.ones(len(ladder.sizes)))
+        self.register_buffer("anchor_noise", torch.zeros(1, 1, *ladder.sizes[0]))
+        self.amplitudes: Tensor
+        self.anchor_noise: Tensor
+
+    # Generator
+
+    @property
+    def ladder(self) -> Ladder:
+        return self.full_ladder.truncated(len(self.levels))
+
+    @property
+    def entry_levels(self) -> frozenset[int]:
+        return frozenset(range(1, len(self.levels)))
+
+    def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent:
+        like = self.amplitudes
+        maps = []
+        for level, size in enumerate(sizes):
+            # Level 0: one map for all channels (the published code).
+            shape = (1 if level == 0 else self.channels, *size)
+            maps.append(
+                gaussian_batch(shape, [seed_for(s, "noise", level) for s in seeds], like=like)
+            )
+        return Latent(tuple(maps), tuple(sizes))
+
+    def anchor(self) -> Latent:
+        sizes = self.ladder.sizes
+        zeros = (self.anchor_noise.new_zeros(1, 1, *size) for size in sizes[1:])
+        return Latent((self.anchor_noise, *zeros), sizes)
+
+    @torch.inference_mode()
+    def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
+        first, image = 0, None
+        if entry is not None:
+            check_entry(entry, self.entry_levels, latent.sizes)
+            first, image = entry.level, self._enlarge(entry.image, latent.sizes[entry.level])
+        training = self.training
+        self.eval()
+        try:
+            return self._run(first, len(self.levels), image, latent)
+        finally:
+            self.train(training)
+
+    # Trainee
+
+    def approach(self, latent: Latent) -> Tensor | None:
+        top = len(self.levels) - 1
+        if top == 0:
+            return None
+        with torch.no_grad():
+            return self._enlarge(self._run(0, top, None, latent), latent.sizes[top])
+
+    def refine(self, approach: Tensor | None, latent: Latent) -> Tensor:
+        return self._level(len(self.levels) - 1, approach, latent)
+
+    # Learner
+
+    def extend(self, generator: torch.Generator | None) -> None:
+        level = len(self.levels)
+        width = self.spec.width.at(level)
+        net = PatchNet(
+            self.channels, width, self.channels, norm=self.spec.norm, slope=self.spec.slope
+        )
+        net.to(self.amplitudes.device, self.amplitudes.dtype)
+        if generator is not None:
+            init_normal(net, generator)
+            inherit(net, self.levels[-1] if level else None)
+        self.levels.requires_grad_(False)
+        self.levels.append(net)
+        self.train(self.training)
+
+    def grow(self, example: Pyramid, seed: int) -> None:
+        level = len(self.levels)
+        self.extend(torch.Generator().manual_seed(seed_for(seed, "weights", level)))
+        if level == 0:
+            self.refresh(seed)
+            return
+        approach = self.approach(self.anchor())
+        error = F.mse_loss(torch.as_tensor(approach), example.images[level]).sqrt()
+        self.amplitudes[level] = self.spec.noise_amplitude * error
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        return [{"params": list(self.levels[-1].parameters()), "lr": lr}]
+
+    def refresh(self, seed: int) -> None:
+        if len(self.levels) == 1 and (self.spec.anchor == "redrawn" or not self.anchor_noise.any()):
+            shape = self.anchor_noise.shape
+            noise = gaussian(shape, seed_for(seed, "anchor"), like=self.anchor_noise)
+            self.anchor_noise.copy_(noise)
+
+    def bind(self, example: Pyramid) -> Trainee:
+        return self
+
+    def train(self, mode: bool = True) -> "Cascade":
+        """Train mode for the newest level only: finished levels keep their running statistics."""
+        self.training = mode
+        for i, level in enumerate(self.levels):
+            level.train(mode and i == len(self.levels) - 1)
+        return self
+
+    # One coarse-to-fine loop
+
+    def _run(self, first: int, stop: int, image: Tensor | None, latent: Latent) -> Tensor:
+        """Levels `first` to `stop - 1`, from an image already enlarged to level `first`."""
+        for level in range(first, stop):
+            if level > first:
+                assert image is not None
+                image = self._enlarge(image, latent.sizes[level])
+            image = self._level(level, image, latent)
+        assert image is not None
+        return image
+
+    def _level(self, level: int, enlarged: Tensor | None, latent: Latent) -> Tensor:
+        margin = [PatchNet.margin] * 4
+        noise = latent.maps[level]
+        noise = (self.amplitudes[level] * noise).expand(-1, self.channels, -1, -1)
+        if enlarged is None:
+            return torch.tanh(self.levels[level](F.pad(noise, margin)))
+        return enlarged + torch.tanh(self.levels[level](F.pad(enlarged + noise, margin)))
+
+    def _enlarge(self, image: Tensor, size: Size) -> Tensor:
+        scale = 1 / self.full_ladder.ratio
+        return resize(image, size, scale=scale, quantize=self.spec.quantize)

@@ -1,0 +1,1 @@
+"""Network parts: convolution stacks and critics."""

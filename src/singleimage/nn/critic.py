@@ -1,0 +1,38 @@
+"""Patch critics: networks that score every patch of an image."""
+
+from typing import Literal
+
+import msgspec
+import torch
+from torch import nn
+
+from singleimage.nn.blocks import PatchNet, Slope, Width, init_normal
+
+
+class CriticSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A critic of receptive field 11: (B, C, H, W) -> (B, 1, H - 10, W - 10), unbounded."""
+
+    width: Width = Width()
+    norm: Literal["none", "image"] = "none"
+    """`image` is batch norm as it acts in a critic that sees one image and stays in train mode."""
+    slope: Slope = 0.2
+    """Negative slope of the leaky ReLU."""
+
+    def build(self, *, level: int, channels: int, generator: torch.Generator | None) -> nn.Module:
+        """A fresh critic for images of `channels` channels at `level`."""
+        critic = PatchNet(channels, self.width.at(level), 1, norm=self.norm, slope=self.slope)
+        if generator is not None:
+            init_normal(critic, generator)
+        return critic
+
+
+def inherit(new: nn.Module, old: nn.Module | None) -> nn.Module:
+    """Give `new` the weights of `old` where the two have equal shapes (a warm start).
+
+    SinGAN carries networks over while the width stays; ConSinGAN carries its critic always.
+    """
+    if old is not None:
+        ours, theirs = new.state_dict(), old.state_dict()
+        if {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}:
+            new.load_state_dict(theirs)
+    return new

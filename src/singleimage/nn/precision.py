@@ -1,0 +1,38 @@
+"""In which type convolutions compute. Weights, losses and optimizers stay in float32.
+
+bfloat16 halves the traffic and, where the processor has matrix units for it (AMX, tensor cores),
+is many times faster. Whether it is used depends on what the device can do, never on a timing, so
+that the same machine always computes the same.
+"""
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from singleimage.nn.blocks import Conv
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+    """`auto` becomes bf16 where the device has fast matrix units for it, else fp32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and _has_amx()
+    return "bf16" if fast else "fp32"
+
+
+def use_precision(module: nn.Module, precision: Literal["fp32", "bf16"]) -> None:
+    """Make all convolutions of `module` compute in bfloat16, or in the type of their input."""
+    for part in module.modules():
+        if isinstance(part, Conv):
+            part.compute = torch.bfloat16 if precision == "bf16" else None
+
+
+def _has_amx() -> bool:
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)  # no public probe in PyTorch 2.6
+    return probe is not None and bool(probe())

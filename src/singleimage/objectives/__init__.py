@@ -1,0 +1,1 @@
+"""Objectives: the losses of the players and the order of their turns."""

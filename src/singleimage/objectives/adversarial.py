@@ -1,0 +1,73 @@
+"""WGAN-GP on patches and a reconstruction of the photo: SinGAN, section 2.2; ConSinGAN, 3."""
+
+from typing import Annotated, Literal
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from singleimage.nn.blocks import PatchNet
+from singleimage.objectives.base import Player, StepView, Terms, Turn
+
+Repeats = Annotated[int, msgspec.Meta(ge=1, le=100)]
+Weight = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class AdversarialSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adversarial"
+):
+    """The critic scores patches; the generator fools it and reproduces the photo."""
+
+    reconstruction_weight: Weight = 10.0
+    """alpha in the SinGAN paper."""
+    penalty_weight: Weight = 0.1
+    """lambda of the gradient penalty."""
+    critic_steps: Repeats = 3
+    generator_steps: Repeats = 3
+    redraw: Literal["nothing", "coarser"] = "nothing"
+    """What each critic step after the first sees afresh: nothing (ConSinGAN), or the images of the
+    coarser levels (SinGAN)."""
+    reuse_gradient: bool = False
+    """All generator steps follow one gradient (ConSinGAN's code), or each its own."""
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        return (
+            Turn("critic", self.critic_steps, redraw=self.redraw),
+            Turn("generator", self.generator_steps, reuse_gradient=self.reuse_gradient),
+        )
+
+    def terms(self, player: Player, view: StepView) -> Terms:
+        if player == "critic":
+            fake = view.fake.detach()
+            penalty = gradient_penalty(view.critic, view.real, fake, view.uniform())
+            return {
+                "critic_real": -view.critic(view.real).mean(),
+                "critic_fake": view.critic(fake).mean(),
+                "penalty": self.penalty_weight * penalty,
+            }
+        error = F.mse_loss(view.reconstruction, view.real)
+        return {
+            "adversarial": -view.critic(view.fake).mean(),
+            "reconstruction": self.reconstruction_weight * error,
+        }
+
+
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, epsilon: float) -> Tensor:
+    """Mean over pixels of `(norm of the critic's gradient there - 1)^2`, as all five systems do.
+
+    The gradient is that of the summed critic map at `epsilon real + (1 - epsilon) fake`, with one
+    epsilon for all pixels; the norm runs over the channels of a pixel, not over the image.
+
+    A critic without norm gives its gradient in closed form, exactly; the others take autograd's
+    double backward.
+    """
+    between = torch.lerp(fake, real, epsilon).detach()
+    if isinstance(critic, PatchNet) and critic.piecewise_linear:
+        gradient = critic.input_gradient(between)
+    else:
+        between.requires_grad_()
+        (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    norm: Tensor = gradient.norm(2, dim=1)
+    return (norm - 1).square().mean()

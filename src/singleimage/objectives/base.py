@@ -1,0 +1,111 @@
+"""The adversarial game as data: who plays, how often, and what is fresh each time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from singleimage.generators.base import Trainee
+from singleimage.latent import Latent, seed_for, splice
+from singleimage.resample import Size
+
+Player = Literal["critic", "generator"]
+Terms = Mapping[str, Tensor]
+"""Named scalars, already weighted and signed: their sum is the loss."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One player's part of a training step."""
+
+    player: Player
+    repeats: int
+    redraw: Literal["nothing", "coarser"] = "nothing"
+    """What is fresh at each repeat after the first: nothing, or the noise of the coarser levels."""
+    reuse_gradient: bool = False
+    """Take all optimizer steps with the first repeat's gradient (ConSinGAN's code): a larger
+    effective step for a third of the backward passes."""
+
+
+class StepView:
+    """What an objective may look at during one training step.
+
+    Images are computed when they are first asked for, and kept until their noise is redrawn or
+    the generator moves: three critic steps on one noise share one generated image.
+    """
+
+    def __init__(
+        self,
+        *,
+        trainee: Trainee,
+        critic: nn.Module,
+        real: Tensor,
+        sizes: Sequence[Size],
+        seed: int,
+        anchor_approach: Tensor | None,
+    ) -> None:
+        self.critic = critic
+        self.real = real
+        """The photo at this level, (B, C, H, W) in [-1, 1]."""
+        self._trainee = trainee
+        self._sizes = sizes
+        self._seed = seed
+        self._anchor = trainee.anchor()
+        self._anchor_approach = anchor_approach
+        self._drawn = self._draw("latent")
+        self._latent = self._drawn
+        self._approach: Tensor | None = None
+        self._approached = False
+        self._fake: Tensor | None = None
+        self._reconstruction: Tensor | None = None
+        self._uniforms = 0
+
+    @property
+    def fake(self) -> Tensor:
+        """The image made of this step's noise, with its graph."""
+        if self._fake is None:
+            if not self._approached:
+                self._approach = self._trainee.approach(self._latent)
+                self._approached = True
+            self._fake = self._trainee.refine(self._approach, self._latent)
+        return self._fake
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The image made of the anchor noise, with its graph."""
+        if self._reconstruction is None:
+            self._reconstruction = self._trainee.refine(self._anchor_approach, self._anchor)
+        return self._reconstruction
+
+    def uniform(self) -> float:
+        """A number in [0, 1), fresh at each call, that depends on the step's seed alone."""
+        self._uniforms += 1
+        generator = torch.Generator().manual_seed(seed_for(self._seed, "uniform", self._uniforms))
+        return float(torch.rand((), generator=generator, dtype=torch.float64))
+
+    def redraw_coarser(self, repeat: int) -> None:
+        """Fresh noise for the levels under the newest; the newest keeps its own."""
+        self._latent = splice(self._draw("coarser", repeat), self._drawn, len(self._sizes) - 1)
+        self._approached = False
+        self._fake = None
+
+    def generator_moved(self) -> None:
+        """Forget the images of the generator as it was."""
+        self._fake = None
+        self._reconstruction = None
+
+    def _draw(self, *use: int | str) -> Latent:
+        return self._trainee.draw(self._sizes, [seed_for(self._seed, *use)])
+
+
+class Objective(Protocol):
+    """A loss for each player and the order of their turns."""
+
+    @property
+    def turns(self) -> tuple[Turn, ...]: ...
+
+    def terms(self, player: Player, view: StepView) -> Terms:
+        """The player's loss, in named parts."""
+        ...

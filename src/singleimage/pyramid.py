@@ -1,0 +1,200 @@
+"""Image pyramids: how many levels, and of which sizes. Level 0 is the coarsest, everywhere.
+
+Each paper has its own law. A law is a frozen value with one method, `plan`, from the size of a
+photo to a `Ladder` of sizes; nothing else in the package computes a scale factor.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Protocol
+
+import msgspec
+from torch import Tensor
+
+from singleimage.errors import SizeError
+from singleimage.resample import Size, resize, scaled, size_of, truncate
+
+SMALLEST_LEVEL = 4
+"""A level with a side under this many pixels holds no layout; sampling refuses such sizes."""
+
+Side = Annotated[int, msgspec.Meta(ge=4, le=65536)]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The sizes of a pyramid, coarsest first, and how one level is enlarged to the next."""
+
+    sizes: tuple[Size, ...]
+    scales: tuple[float, ...]
+    """Exact scale of each level against the finest, before rounding; the last is 1."""
+    reduction: float
+    """Scale of the finest level against the photo; 1 for a photo that was not reduced."""
+    ratio: float
+    """r in the papers: the factor to which neighboring levels are related."""
+    rounding: Literal["nearest", "down"]
+    """How a level's size is rounded when the output has another size than the training image."""
+
+    @property
+    def finest(self) -> Size:
+        return self.sizes[-1]
+
+    def sizes_for(self, finest: Size) -> tuple[Size, ...]:
+        """Sizes of all levels when the output is `finest` (retargeting; SinGAN, section 3).
+
+        Raises:
+            SizeError: a level would have a side under `SMALLEST_LEVEL` pixels.
+        """
+        if finest == self.finest:
+            return self.sizes
+        tall = finest.height / self.finest.height
+        wide = finest.width / self.finest.width
+        to_int = round if self.rounding == "nearest" else math.floor
+        lower = [Size(to_int(h * tall), to_int(w * wide)) for h, w in self.sizes[:-1]]
+        if min(min(size) for size in (*lower, finest)) < SMALLEST_LEVEL:
+            raise SizeError(
+                f"{finest} is too small for this model's pyramid; the smallest size it can draw "
+                f"is {self.minimum()}. Ask for that or more."
+            )
+        return (*lower, finest)
+
+    def minimum(self) -> Size:
+        """The smallest output whose levels all keep `SMALLEST_LEVEL` pixels a side."""
+
+        def side(coarsest: int, finest: int) -> int:
+            return math.ceil(SMALLEST_LEVEL * finest / coarsest)
+
+        coarsest = self.sizes[0]
+        return Size(
+            side(coarsest.height, self.finest.height), side(coarsest.width, self.finest.width)
+        )
+
+    def truncated(self, levels: int) -> "Ladder":
+        """The same ladder without its finest levels."""
+        return replace(self, sizes=self.sizes[:levels], scales=self.scales[:levels])
+
+
+class PyramidLaw(Protocol):
+    """A law from the size of a photo to the sizes of its pyramid."""
+
+    @property
+    def quantize(self) -> bool: ...
+
+    def plan(self, size: Size) -> Ladder: ...
+
+    def top(self, finest: Tensor) -> Tensor:
+        """The image of the finest level, given the photo at that size."""
+        ...
+
+
+class SinGANPyramid(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="singan"
+):
+    """As many levels as the ratio asks for (SinGAN, section 2.1 and its published code)."""
+
+    min_size: Side = 25
+    """Short side of the coarsest level, pixels."""
+    max_size: Side = 250
+    """Long side of the finest level, pixels; larger photos are reduced to it, smaller are kept."""
+    factor: Annotated[float, msgspec.Meta(gt=0.1, lt=0.98)] = 0.75
+    """Nominal ratio of sides between a level and the next; the true one ends at `min_size`."""
+    quantize: bool = True
+    """Truncate to 8 bits before every resize, as the published code does."""
+
+    def plan(self, size: Size) -> Ladder:
+        reduction, finest = _finest(size, self.min_size, self.max_size)
+        long, short = max(size), min(size)
+        up = math.ceil(math.log(self.min_size / short) / math.log(self.factor)) + 1
+        over = math.ceil(math.log(min(self.max_size, long) / long) / math.log(self.factor))
+        last = up - over
+        if last < 1:
+            raise _too_narrow(size, self.min_size, self.max_size)
+        ratio = math.pow(self.min_size / min(finest), 1 / last)
+        scales = (*(math.pow(ratio, last - i) for i in range(last)), 1.0)
+        return Ladder(_sizes(finest, scales), scales, reduction, ratio, "nearest")
+
+    def top(self, finest: Tensor) -> Tensor:
+        return truncate(finest) if self.quantize else finest
+
+
+class ConSinGANPyramid(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="consingan"
+):
+    """A fixed number of levels, more of them coarse (ConSinGAN, section 3 and its code)."""
+
+    levels: Annotated[int, msgspec.Meta(ge=3, le=32)] = 6
+    min_size: Side = 25
+    """Short side of the coarsest level, pixels."""
+    max_size: Side = 250
+    """Long side of the finest level, pixels; larger photos are reduced to it, smaller are kept."""
+    rescaling: Literal["new", "old"] = "new"
+    """new: the paper's schedule, denser at the coarse end; old: SinGAN's equal ratios."""
+    quantize: bool = True
+    """Truncate to 8 bits before every resize, as the published code does."""
+
+    def plan(self, size: Size) -> Ladder:
+        reduction, finest = _finest(size, self.min_size, self.max_size)
+        last = self.levels - 1
+        ratio = math.pow(self.min_size / min(finest), 1 / last)
+        if self.rescaling == "new":
+            powers = [(last - 1) / math.log(last) * math.log(last - i) + 1 for i in range(last)]
+        else:
+            powers = [float(last - i) for i in range(last)]
+        scales = (*(math.pow(ratio, power) for power in powers), 1.0)
+        return Ladder(_sizes(finest, scales), scales, reduction, ratio, "down")
+
+    def top(self, finest: Tensor) -> Tensor:
+        return finest
+
+
+PyramidSpec = SinGANPyramid | ConSinGANPyramid
+
+
+def _finest(size: Size, min_size: int, max_size: int) -> tuple[float, Size]:
+    """Scale and size of the finest level; raises `SizeError` where no pyramid fits below it."""
+    reduction = min(max_size / max(size), 1.0)
+    finest = scaled(size, reduction)
+    if min(finest) <= min_size:
+        raise _too_narrow(size, min_size, max_size)
+    return reduction, finest
+
+
+def _sizes(finest: Size, scales: tuple[float, ...]) -> tuple[Size, ...]:
+    return tuple(scaled(finest, scale) for scale in scales)
+
+
+def _too_narrow(size: Size, min_size: int, max_size: int) -> SizeError:
+    if min(size) <= min_size:
+        return SizeError(
+            f"the image is {size}; its short side must be over {min_size} pixels to make a "
+            f"pyramid. Use a larger image, or lower pyramid.min_size."
+        )
+    needed = math.ceil((min_size + 1) * max(size) / min(size))
+    return SizeError(
+        f"the image is {size}, too narrow: reduced to {max_size} pixels on the long side, its "
+        f"short side must stay over {min_size}. Crop it, or set pyramid.max_size={needed} or more."
+    )
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """A photo at every level of a ladder: `images[i]` is (B, C, *ladder.sizes[i]) in [-1, 1]."""
+
+    images: tuple[Tensor, ...]
+    ladder: Ladder
+
+    @classmethod
+    def build(cls, image: Tensor, law: PyramidLaw) -> "Pyramid":
+        """The pyramid of images (B, C, H, W) in [-1, 1].
+
+        Every level is made from the finest, not from the level above and not from the original.
+
+        Raises:
+            SizeError: the image is too small or too narrow for the law.
+        """
+        ladder = law.plan(size_of(image))
+        finest = resize(image, ladder.finest, scale=ladder.reduction, quantize=law.quantize)
+        lower = (
+            resize(finest, size, scale=scale, quantize=law.quantize)
+            for size, scale in zip(ladder.sizes[:-1], ladder.scales[:-1], strict=True)
+        )
+        return cls((*lower, law.top(finest)), ladder)

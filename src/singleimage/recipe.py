@@ -1,0 +1,167 @@
+"""A recipe is everything that defines a training but the photo and the seed: a frozen tree.
+
+It prints as JSON, is stored in every model, and reads back to an equal value. Fields are changed by
+dotted paths: `with_overrides(recipe, {"training.steps": "200"})`.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from singleimage.errors import RecipeError
+from singleimage.generators.cascade import CascadeSpec
+from singleimage.generators.growing import GrowingSpec
+from singleimage.nn.critic import CriticSpec
+from singleimage.objectives.adversarial import AdversarialSpec
+from singleimage.pyramid import PyramidSpec
+
+Rate = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+Unit = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+
+class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Optimization of one level; optimizers start afresh at every level."""
+
+    steps: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 2000
+    """Steps of every level."""
+    lr_generator: Rate = 5e-4
+    lr_critic: Rate = 5e-4
+    betas: tuple[Unit, Unit] = (0.5, 0.999)
+    """Adam's."""
+    decay: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.1
+    """Factor on the learning rates from `decay_at` on."""
+    decay_at: Annotated[int, msgspec.Meta(ge=1)] | Rate = 0.8
+    """An integer is a step, whatever the number of steps; a fraction is that part of `steps`."""
+
+    def rate_factor(self, step: int) -> float:
+        """Factor on the learning rates at `step`, counted from 0."""
+        at = self.decay_at if isinstance(self.decay_at, int) else int(self.decay_at * self.steps)
+        return self.decay if step >= at else 1.0
+
+
+class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The objective of a range of levels, up to the next phase."""
+
+    from_level: Annotated[int, msgspec.Meta(ge=0)] = 0
+    objective: AdversarialSpec = AdversarialSpec()
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A method, with all its settings."""
+
+    name: str
+    source: str = ""
+    """The paper and what of it this recipe follows."""
+    expects: str = ""
+    """What to expect: quality and time, on which hardware, and when that was measured."""
+    pyramid: PyramidSpec
+    generator: CascadeSpec | GrowingSpec
+    critic: CriticSpec
+    training: TrainingSpec = TrainingSpec()
+    phases: Annotated[tuple[Phase, ...], msgspec.Meta(min_length=1)] = (Phase(),)
+
+    def objective_at(self, level: int) -> AdversarialSpec:
+        """The objective that trains `level`."""
+        return max(
+            (phase for phase in self.phases if phase.from_level <= level),
+            key=lambda phase: phase.from_level,
+        ).objective
+
+    def __post_init__(self) -> None:
+        if min(phase.from_level for phase in self.phases) != 0:
+            raise ValueError("the first phase must start at level 0")
+
+    def to_json(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Recipe":
+        """Raises `RecipeError` if the text is not a recipe of this version."""
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"not a recipe: {error}.") from None
+
+    def digest(self) -> str:
+        """Hash of what matters to the result: everything but the texts for people."""
+        plain = msgspec.structs.replace(self, source="", expects="")
+        return hashlib.sha256(plain.to_json().encode()).hexdigest()[:16]
+
+
+def with_overrides(recipe: Recipe, overrides: Mapping[str, str]) -> Recipe:
+    """The recipe with fields changed by dotted path; values are JSON, or bare words for strings.
+
+    Raises:
+        RecipeError: a path names no field (the nearest is suggested), or a value has a wrong type
+            or is out of range.
+    """
+    tree: Any = msgspec.to_builtins(recipe)
+    for path, text in overrides.items():
+        _assign(tree, path, text)
+    try:
+        return msgspec.convert(tree, Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(_in_words(str(error))) from None
+
+
+def fields_of(recipe: Recipe) -> dict[str, Any]:
+    """Every field by its dotted path."""
+    found: dict[str, Any] = {}
+
+    def walk(node: Any, path: str) -> None:
+        if isinstance(node, dict):
+            for key, child in node.items():
+                if key != "type":
+                    walk(child, f"{path}.{key}" if path else key)
+        elif isinstance(node, list | tuple) and node and isinstance(node[0], dict):
+            for i, child in enumerate(node):
+                walk(child, f"{path}.{i}")
+        else:
+            found[path] = node
+
+    walk(msgspec.to_builtins(recipe), "")
+    return found
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """The fields in which two recipes differ, as `path: old, now new`."""
+    before, after = fields_of(old), fields_of(new)
+    return [
+        f"{path}: {before.get(path, 'absent')}, now {after.get(path, 'absent')}"
+        for path in sorted({*before, *after})
+        if before.get(path) != after.get(path) and path not in ("source", "expects")
+    ]
+
+
+def _assign(tree: Any, path: str, text: str) -> None:
+    *parents, last = path.split(".")
+    node = tree
+    for part in parents:
+        node = node[_key(tree, node, part, path)]
+    key = _key(tree, node, last, path)
+    if isinstance(node[key], dict):
+        raise RecipeError(f"{path} is a group of fields; set one of them: {', '.join(node[key])}.")
+    try:
+        node[key] = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        node[key] = text
+
+
+def _key(tree: Any, node: Any, key: str, path: str) -> Any:
+    if isinstance(node, list | tuple) and key.isdecimal() and int(key) < len(node):
+        return int(key)
+    if isinstance(node, dict) and key in node and key != "type":
+        return key
+    known = list(fields_of(msgspec.convert(tree, Recipe)))
+    near = difflib.get_close_matches(path, known, n=1, cutoff=0.3)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise RecipeError(f"no recipe field {path}.{hint} `train --dry-run` lists them all.")
+
+
+def _in_words(message: str) -> str:
+    """msgspec's `Expected ... - at `$.a.b`` as `a.b: expected ...`."""
+    what, _, where = message.partition(" - at `$")
+    return f"{where.strip('`').lstrip('.') or 'recipe'}: {what[:1].lower()}{what[1:]}."

@@ -1,0 +1,238 @@
+"""A run folder: one training with its settings, state, log, previews and model.
+
+run.json            recipe, photo and seed: what this run is
+model.safetensors   the levels that are finished, ready to sample
+state.pt            everything needed to continue
+log.jsonl           losses
+previews/level-N.png  photo, reconstruction, samples after each level
+tensorboard/        the same for TensorBoard, where it is installed
+"""
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import torch
+
+from singleimage.errors import RunError, SingleImageError
+from singleimage.image import Photo, make_folder, save_sheet, sheet, write_atomically
+from singleimage.recipe import Recipe, differences
+from singleimage.trainer import Progress, Trainer
+
+LOG_EVERY = 10
+"""Steps between two lines of the log."""
+PREVIEW_SEEDS = range(4)
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What makes two runs the same run."""
+
+    recipe: Recipe
+    image: str
+    """Name of the photo's file, for people."""
+    image_sha256: str
+    seed: int
+    embed_image: bool
+
+
+class Run:
+    """A training that keeps itself in a folder. Iterating it trains and saves.
+
+    Stopped at any moment, even by a crash, a run of the same folder, recipe, photo and seed
+    continues, and ends with the same weights as one that was never stopped.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        recipe: Recipe,
+        photo: Photo,
+        *,
+        seed: int,
+        name: str = "",
+        device: str = "auto",
+        embed_image: bool = True,
+        save_seconds: float = 60.0,
+    ) -> None:
+        """Args:
+            folder: made if missing; must be empty or hold this very run.
+            name: of the photo, for people.
+            save_seconds: at most this much work is lost in a crash.
+
+        Raises:
+            RunError: the folder holds something else, or another run.
+            SizeError, ImageError, DeviceError: as `Trainer`.
+            OutputError: the folder cannot be written.
+        """
+        self.folder = Path(folder)
+        self.trainer = Trainer(recipe, photo, seed=seed, device=device)
+        self._embed_image = embed_image
+        self._save_seconds = save_seconds
+        identity = Identity(
+            recipe=recipe,
+            image=name,
+            image_sha256=photo.sha256,
+            seed=seed,
+            embed_image=embed_image,
+        )
+        self.resumed = self._claim(identity)
+        self._log = _Log(self.folder, self.trainer)
+
+    @property
+    def model_path(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    def __iter__(self) -> Iterator[Progress]:
+        saved = time.monotonic()
+        for progress in self.trainer:
+            self._log.write(progress)
+            if progress.level_done:
+                self._finish_level(progress.level)
+            if progress.level_done or time.monotonic() - saved > self._save_seconds:
+                self.save()
+                saved = time.monotonic()
+            yield progress
+
+    def save(self) -> None:
+        """Write the state, so that the run can be continued from here.
+
+        Raises:
+            Diverged: a weight is not finite; the state before is kept.
+            OutputError: the folder cannot be written or the disk is full.
+        """
+        stream = io.BytesIO()
+        torch.save(self.trainer.state_dict(), stream)
+        write_atomically(self.folder / "state.pt", lambda file: file.write(stream.getbuffer()))
+
+    def _claim(self, identity: Identity) -> bool:
+        """Make the folder this run's; True if it holds a state to continue from."""
+        make_folder(self.folder)
+        path = self.folder / "run.json"
+        if not path.exists():
+            if any(not file.name.startswith(".") for file in self.folder.iterdir()):
+                raise RunError(f"{self.folder} is not empty and holds no run; use another folder.")
+            text = msgspec.json.format(msgspec.json.encode(identity), indent=2)
+            write_atomically(path, lambda file: file.write(text))
+            return False
+        self._require_same(path, identity)
+        return self._restore()
+
+    def _require_same(self, path: Path, identity: Identity) -> None:
+        try:
+            earlier = msgspec.json.decode(path.read_bytes(), type=Identity)
+        except (OSError, msgspec.DecodeError) as error:
+            raise RunError(f"{path} is damaged: {error}. Use another folder.") from None
+        changed = differences(earlier.recipe, identity.recipe)
+        for field in ("image_sha256", "seed", "embed_image"):
+            before, now = getattr(earlier, field), getattr(identity, field)
+            if before != now:
+                changed.append(f"{field}: {before}, now {now}")
+        if changed:
+            raise RunError(
+                f"{self.folder} holds a run with other settings ({'; '.join(changed[:3])}); "
+                f"use another folder."
+            )
+
+    def _restore(self) -> bool:
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return False
+        try:
+            state = torch.load(path, weights_only=True, map_location=self.trainer.device)
+            self.trainer.load_state_dict(state)
+        except SingleImageError:
+            raise
+        except Exception as error:  # torch.load raises many kinds on damaged files
+            raise RunError(f"{path} is damaged: {error}. Use another folder.") from None
+        return True
+
+    def _finish_level(self, level: int) -> None:
+        model = self.trainer.model()
+        model.save(self.model_path, embed_image=self._embed_image, overwrite=True)
+        photo = model.training_image()
+        assert photo is not None
+        page = sheet([photo, model.reconstruct(), *model.sample(PREVIEW_SEEDS)], columns=3)
+        folder = make_folder(self.folder / "previews")
+        save_sheet(page, folder / f"level-{level}.png", overwrite=True)
+        self._log.picture(level, page)
+
+    def close(self) -> None:
+        """Close the log."""
+        self._log.close()
+
+
+class _Writer(Protocol):
+    """What is used of TensorBoard's writer."""
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None: ...
+
+    def add_image(self, tag: str, image: Any, step: int, *, dataformats: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Log:
+    """log.jsonl, and TensorBoard's files where its package is installed."""
+
+    def __init__(self, folder: Path, trainer: Trainer) -> None:
+        self._steps = trainer.recipe.training.steps
+        path = folder / "log.jsonl"
+        done = trainer.level * self._steps + trainer.step
+        kept = _lines_until(path, done, self._steps) if path.exists() else b""
+        write_atomically(path, lambda file: file.write(kept))
+        self._file = path.open("a", encoding="utf-8")
+        self._board = _open_board(folder / "tensorboard", done)
+
+    def write(self, progress: Progress) -> None:
+        if progress.step % LOG_EVERY and not progress.level_done:
+            return
+        record = {
+            "level": progress.level,
+            "step": progress.step,
+            **{name: float(f"{value:.6g}") for name, value in progress.losses.items()},
+            "seconds": round(progress.seconds, 4),
+        }
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in progress.losses.items():
+                self._board.add_scalar(name, value, progress.level * self._steps + progress.step)
+
+    def picture(self, level: int, page: Any) -> None:
+        if self._board is not None:
+            import numpy as np
+
+            step = (level + 1) * self._steps
+            self._board.add_image("preview", np.asarray(page), step, dataformats="HWC")
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _lines_until(path: Path, done: int, steps: int) -> bytes:
+    """The lines of a log up to the state that training continues from."""
+    kept = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            record = json.loads(line)
+        except ValueError:  # the line that a crash cut short
+            break
+        if record["level"] * steps + record["step"] > done:
+            break
+        kept.append(line)
+    return b"".join(kept)
+
+
+def _open_board(folder: Path, done: int) -> _Writer | None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    writer: _Writer = SummaryWriter(str(folder), purge_step=done + 1)
+    return writer

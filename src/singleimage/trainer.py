@@ -1,0 +1,377 @@
+"""The one training loop. It names no method: a recipe says who learns, against whom, and when.
+
+Iterating a `Trainer` trains. Each step yields a `Progress`; stopping is leaving the loop, and
+`state_dict` at any point lets another trainer continue to the same weights, bit for bit.
+"""
+
+import datetime
+import importlib.metadata
+import math
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from singleimage.errors import DeviceError, Diverged, RunError
+from singleimage.generators.cascade import Cascade
+from singleimage.generators.growing import Growing
+from singleimage.image import Photo, require_texture
+from singleimage.latent import seed_for
+from singleimage.model import Model, Provenance
+from singleimage.nn.critic import inherit
+from singleimage.nn.precision import Precision, resolve_precision, use_precision
+from singleimage.objectives.base import Player, StepView, Turn
+from singleimage.pyramid import Pyramid
+from singleimage.recipe import Recipe
+from singleimage.resample import Size
+
+EXPLODED = 1e6
+"""A loss term beyond this is taken as divergence; healthy ones stay under a few hundred."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One finished step."""
+
+    level: int
+    levels: int
+    step: int
+    """Steps of this level that are done, from 1."""
+    steps: int
+    losses: Mapping[str, float]
+    """Weighted terms of the last critic and the last generator loss of the step."""
+    seconds: float
+    """Duration of the step."""
+    remaining: float
+    """Estimated seconds to the end of the training."""
+
+    @property
+    def level_done(self) -> bool:
+        return self.step == self.steps
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name: `auto` (the fastest there is), `cpu`, `cuda`, `cuda:1` or `mps`.
+
+    `cpu:4` is the processor with four threads, for the whole process.
+
+    Raises:
+        DeviceError: this machine or this build of PyTorch has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and torch.backends.mps.is_available():
+            name = "mps"
+    kind, _, count = name.partition(":")
+    if kind == "cpu" and count.isdecimal() and int(count) > 0:
+        torch.set_num_threads(int(count))
+        name = kind
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, ValueError):
+        raise DeviceError(
+            f"device {name!r} is not available here; use auto, cpu, cpu:THREADS, cuda or mps."
+        ) from None
+    return torch.device(name)
+
+
+class Trainer:
+    """Trains a recipe on a photo, level by level."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        photo: Photo,
+        *,
+        seed: int,
+        device: str = "auto",
+        precision: Precision = "auto",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Args: photo, recipe; `seed` decides everything random; `device` as in `find_device`.
+
+        Raises:
+            SizeError: the photo does not fit the recipe's pyramid.
+            ImageError: all pixels of the photo are equal.
+            DeviceError: the device is not available.
+        """
+        self.recipe = recipe
+        self.photo = require_texture(photo)
+        self.seed = seed
+        self.device = find_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        pixels = photo.pixels[None].to(self.device, dtype)
+        self.example = Pyramid.build(pixels, recipe.pyramid)
+        learner = recipe.generator.build(channels=photo.channels.count, ladder=self.example.ladder)
+        self.learner: Cascade | Growing = learner.to(self.device, dtype)
+        self.level = 0
+        self.step = 0
+        self.seconds = 0.0
+        """Training time so far."""
+        self._critic: nn.Module | None = None
+        self._optimizers: dict[Player, torch.optim.Optimizer] = {}
+        self._anchor_approach: Tensor | None = None
+        self._pace = _Pace(self.example, recipe.training.steps)
+
+    @property
+    def levels(self) -> int:
+        return len(self.example.ladder.sizes)
+
+    @property
+    def finished(self) -> bool:
+        return self.level == self.levels
+
+    def __iter__(self) -> Iterator[Progress]:
+        steps = self.recipe.training.steps
+        while not self.finished:
+            if not self._optimizers:
+                self._begin_level()
+            started = time.perf_counter()
+            losses = self._train_step()
+            self.step += 1
+            seconds = time.perf_counter() - started
+            self.seconds += seconds
+            remaining = self._pace.after(seconds, self.level, self.step)
+            progress = Progress(
+                self.level, self.levels, self.step, steps, losses, seconds, remaining
+            )
+            if self.step == steps:
+                self.level, self.step = self.level + 1, 0
+                self._optimizers = {}
+            yield progress
+
+    def model(self) -> Model:
+        """The model of the levels finished so far. It shares its weights with this trainer.
+
+        Raises:
+            RunError: training stands in the middle of a level.
+        """
+        if self._optimizers or self.level == 0:
+            raise RunError(f"level {self.level} is not finished; take the model between levels.")
+        finest: Tensor = self.example.images[self.level - 1][0]
+        provenance = Provenance(
+            photo=(self.photo.size.height, self.photo.size.width),
+            image_sha256=self.photo.sha256,
+            seed=self.seed,
+            levels=self.level,
+            seconds=round(self.seconds, 1),
+            device=str(self.device),
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            versions={
+                "singleimage": importlib.metadata.version("singleimage"),
+                "torch": str(torch.__version__),
+                "python": platform.python_version(),
+            },
+        )
+        return Model(
+            self.learner, self.recipe, self.photo.channels, provenance, finest.float().cpu()
+        )
+
+    def _begin_level(self) -> None:
+        self.learner.grow(self.example, seed_for(self.seed, self.level, "level"))
+        self._make_players()
+
+    def _make_players(self) -> None:
+        """Critic and optimizers of the current level, and what stays constant during it."""
+        use_precision(self.learner, self.precision)
+        training = self.recipe.training
+        weights = torch.Generator().manual_seed(seed_for(self.seed, self.level, "critic"))
+        fresh = self.recipe.critic.build(
+            level=self.level, channels=self.photo.channels.count, generator=weights
+        )
+        real = self.example.images[self.level]
+        self._critic = inherit(fresh.to(self.device, real.dtype), self._critic)
+        self._critic.train()
+        use_precision(self._critic, self.precision)
+        self.learner.train()
+        self._optimizers = {
+            "critic": self._adam([{"params": list(self._critic.parameters())}], training.lr_critic),
+            "generator": self._adam(
+                self.learner.param_groups(training.lr_generator), training.lr_generator
+            ),
+        }
+        trainee = self.learner.bind(self.example)
+        self._anchor_approach = trainee.approach(trainee.anchor())
+
+    def _adam(self, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+        optimizer = torch.optim.Adam(groups, lr=lr, betas=self.recipe.training.betas, fused=True)
+        for group in optimizer.param_groups:
+            group["full_lr"] = group["lr"]
+        return optimizer
+
+    def _train_step(self) -> dict[str, float]:
+        seed = seed_for(self.seed, self.level, self.step)
+        self.learner.refresh(seed)
+        assert self._critic is not None
+        view = StepView(
+            trainee=self.learner.bind(self.example),
+            critic=self._critic,
+            real=self.example.images[self.level],
+            sizes=self.example.ladder.sizes[: self.level + 1],
+            seed=seed,
+            anchor_approach=self._anchor_approach,
+        )
+        terms: dict[str, Tensor] = {}
+        for turn in self.recipe.objective_at(self.level).turns:
+            terms |= self._play(turn, view)
+        values = torch.stack(list(terms.values())).tolist()  # one wait for the device a step
+        losses = dict(zip(terms, values, strict=True))
+        self._require_sane(losses)
+        return losses
+
+    def _play(self, turn: Turn, view: StepView) -> dict[str, Tensor]:
+        objective = self.recipe.objective_at(self.level)
+        optimizer = self._optimizers[turn.player]
+        factor = self.recipe.training.rate_factor(self.step)
+        for group in optimizer.param_groups:
+            group["lr"] = group["full_lr"] * factor
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        terms: Mapping[str, Tensor] = {}
+        for repeat in range(turn.repeats):
+            if repeat and turn.redraw == "coarser":
+                view.redraw_coarser(repeat)
+            if repeat == 0 or not turn.reuse_gradient:
+                terms = objective.terms(turn.player, view)
+                # Only this player's gradients are computed; the other is left as it is.
+                gradients = torch.autograd.grad(torch.stack(list(terms.values())).sum(), parameters)
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter.grad = gradient
+            optimizer.step()
+            if turn.player == "generator":
+                view.generator_moved()
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _require_sane(self, losses: Mapping[str, float]) -> None:
+        for name, value in losses.items():
+            if not math.isfinite(value) or abs(value) > EXPLODED:
+                raise Diverged(
+                    f"training diverged at level {self.level}, step {self.step}: {name} is "
+                    f"{value:g}. "
+                    f"The last good state is kept; lower training.lr_generator and "
+                    f"training.lr_critic, or try another seed."
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a trainer of the same recipe, photo and seed needs to continue from here.
+
+        Raises:
+            Diverged: a weight is not finite.
+        """
+        state: dict[str, Any] = {
+            "level": self.level,
+            "step": self.step,
+            "seconds": self.seconds,
+            "learner": self.learner.state_dict(),
+            "critic": self._critic.state_dict() if self._critic is not None else {},
+            "optimizers": {name: o.state_dict() for name, o in self._optimizers.items()},
+        }
+        for part in ("learner", "critic"):
+            for name, tensor in state[part].items():
+                if not bool(torch.isfinite(tensor).all()):
+                    raise Diverged(
+                        f"training diverged at level {self.level}: {part} weight {name} is not "
+                        f"finite. The last good state is kept; lower the learning rates."
+                    )
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`; the trainer must be fresh and of the same recipe and photo."""
+        self.level, self.step, self.seconds = state["level"], state["step"], state["seconds"]
+        mid_level = bool(state["optimizers"])
+        unused = torch.Generator().manual_seed(0)
+        for _ in range(self.level + (1 if mid_level else 0)):
+            self.learner.extend(unused)
+        self.learner.load_state_dict(state["learner"])
+        if state["critic"]:
+            level = self.level if mid_level else self.level - 1
+            critic = self.recipe.critic.build(
+                level=level, channels=self.photo.channels.count, generator=unused
+            )
+            critic.load_state_dict(state["critic"])
+            self._critic = critic.to(self.device, self.example.images[0].dtype)
+        if mid_level:
+            self._make_players()
+            for name, optimizer in self._optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+
+
+class _Pace:
+    """Guesses the time that is left from the steps seen so far and the pixels of each level."""
+
+    OVERHEAD_PIXELS = 4000
+    """A step costs as if it had so many pixels more than it has."""
+
+    def __init__(self, example: Pyramid, steps: int) -> None:
+        self._work = [s.height * s.width + self.OVERHEAD_PIXELS for s in example.ladder.sizes]
+        self._steps = steps
+        self._level = -1
+        self._seconds = 0.0
+
+    def after(self, seconds: float, level: int, step: int) -> float:
+        if level != self._level:
+            self._level, self._seconds = level, seconds
+        self._seconds += 0.1 * (seconds - self._seconds)
+        per_work = self._seconds / self._work[level]
+        later = sum(self._work[level + 1 :]) * self._steps
+        return per_work * (later + self._work[level] * (self._steps - step))
+
+
+def train(
+    photo: Photo,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> Model:
+    """Train to the end and return the model; iterate a `Trainer` to see progress or to stop."""
+    trainer = Trainer(recipe, photo, seed=seed, device=device, precision=precision)
+    for _ in trainer:
+        pass
+    return trainer.model()
+
+
+@dataclass(frozen=True)
+class LevelPlan:
+    """What one level of a training would be."""
+
+    size: Size
+    generator_parameters: int
+    """Of all levels up to this one."""
+    critic_parameters: int
+    seconds_per_step: float
+    """The faster of two steps on this machine."""
+
+
+def plan(recipe: Recipe, photo: Photo, *, seed: int, device: str) -> list[LevelPlan]:
+    """The levels of a training, each tried for three steps; the first, a warm-up, is not timed."""
+    short = msgspec.structs.replace(
+        recipe, training=msgspec.structs.replace(recipe.training, steps=3)
+    )
+    trainer = Trainer(short, photo, seed=seed, device=device)
+    plans: list[LevelPlan] = []
+    seconds: list[float] = []
+    for progress in trainer:
+        seconds.append(progress.seconds)
+        if progress.level_done:
+            critic = recipe.critic.build(
+                level=progress.level, channels=photo.channels.count, generator=None
+            )
+            plans.append(
+                LevelPlan(
+                    trainer.example.ladder.sizes[progress.level],
+                    _count(trainer.learner),
+                    _count(critic),
+                    min(seconds[-2:]),
+                )
+            )
+    return plans
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
