@@ -38,6 +38,11 @@ class Width(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return min(self.base << min(doublings, 16), self.limit)
 
 
+def _last(x: Tensor) -> Tensor:
+    """`x` in channels-last order, which one-channel tensors lose on the way."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 class Conv(nn.Module):
     """A convolution without padding or stride; weights (out, in, k, k) in channels-last order.
 
@@ -54,7 +59,8 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = self.compute or x.dtype
-        return F.conv2d(x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
+        y = F.conv2d(_last(x.to(dtype)), self.weight.to(dtype), self.bias.to(dtype))
+        return _last(y)
 
     def pull_back(self, gradient: Tensor) -> Tensor:
         """The gradient at the input from that at the output; differentiable in the weights.
@@ -65,7 +71,7 @@ class Conv(nn.Module):
         reach = self.weight.shape[-1] - 1
         dtype = self.compute or gradient.dtype
         flipped = self.weight.to(dtype).flip(2, 3).transpose(0, 1)
-        return F.conv2d(F.pad(gradient.to(dtype), [reach] * 4), flipped)
+        return _last(F.conv2d(F.pad(_last(gradient.to(dtype)), [reach] * 4), _last(flipped)))
 
 
 def channels_last(module: nn.Module) -> None:
@@ -149,7 +155,7 @@ class PatchNet(nn.Module):
             y = x
             for conv in self.trunk.convs:
                 y = conv(y)
-                slopes.append(torch.where(y > 0, 1.0, self.trunk.slope).to(y.dtype))
+                slopes.append(torch.where(y > 0, y.new_ones(()), self.trunk.slope))
                 y = y * slopes[-1]
         height, width = y.shape[-2:]
         gradient = y.new_ones(x.shape[0], self.last.weight.shape[0], height - 2, width - 2)
