@@ -37,7 +37,7 @@ PREVIEW = Recipe(
     pyramid=ConSinGANPyramid(levels=5, max_size=128, quantize=False),
     generator=GrowingSpec(width=32),
     critic=CriticSpec(width=Width(base=32), norm="none", slope=0.05),
-    training=TrainingSpec(steps=200, lr_generator=1e-3, lr_critic=1e-3),
+    training=TrainingSpec(steps=200),
     phases=(Phase(objective=AdversarialSpec(reuse_gradient=True)),),
 )
 

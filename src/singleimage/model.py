@@ -242,7 +242,7 @@ def _looks_like_image(path: Path) -> bool:
 
 def _to_stored(image: Tensor, bits: int) -> Tensor:
     top, dtype = (255, torch.uint8) if bits == 8 else (65535, torch.uint16)
-    return image.cpu().double().add(1).mul(top / 2).round().clamp(0, top).to(dtype)
+    return image.cpu().double().add(1).mul(top / 2).round().clamp(0, top).to(dtype).contiguous()
 
 
 def _from_stored(stored: Tensor) -> Tensor:

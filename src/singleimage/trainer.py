@@ -287,6 +287,7 @@ class Trainer:
         for _ in range(self.level + (1 if mid_level else 0)):
             self.learner.extend(unused)
         self.learner.load_state_dict(state["learner"])
+        use_precision(self.learner, self.precision)
         if state["critic"]:
             level = self.level if mid_level else self.level - 1
             critic = self.recipe.critic.build(
