@@ -30,7 +30,10 @@ def tiny(recipe: Recipe) -> Recipe:
     return with_overrides(recipe, {k: v for k, v in TINY.items() if k in fields_of(recipe)})
 
 
-def pattern(channels: int, size: Size = Size(38, 46)) -> Tensor:
+PHOTO = Size(38, 46)
+
+
+def pattern(channels: int, size: Size = PHOTO) -> Tensor:
     y, x = torch.meshgrid(torch.arange(size.height), torch.arange(size.width), indexing="ij")
     planes = [torch.sin((x * (c + 1) + y * 2) / 7 + c) for c in range(channels)]
     return torch.stack(planes) * 0.8
@@ -91,8 +94,7 @@ def test_a_start_level_keeps_the_layout(generator: Generator) -> None:
     base = reconstruct(generator)
     levels = len(generator.ladder.sizes)
     changes = [
-        float((sample(generator, [3], start_level=k) - base).square().mean())
-        for k in range(levels)
+        float((sample(generator, [3], start_level=k) - base).square().mean()) for k in range(levels)
     ]
     assert changes[0] == max(changes)
     assert changes[-1] < changes[0]
@@ -120,7 +122,9 @@ def test_an_entry_of_a_wrong_size_is_refused_with_the_right_one(generator: Gener
     level = min(generator.entry_levels)
     expected = generator.ladder.sizes[max(level - 1, 0)]
     with pytest.raises(UnsupportedEntry, match=f"must be {expected}, not 9x9"):
-        generator.decode(generator.draw(generator.ladder.sizes, [0]), Entry(level, pattern(3, Size(9, 9))))
+        generator.decode(
+            generator.draw(generator.ladder.sizes, [0]), Entry(level, pattern(3, Size(9, 9)))
+        )
 
 
 def test_decoding_changes_nothing(model: Model) -> None:

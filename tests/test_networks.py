@@ -15,7 +15,15 @@ from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
 from singleimage.image import Channels, Photo
 from singleimage.methods import CONSINGAN, SINGAN
-from singleimage.nn.blocks import Conv, ConvStack, ImageNorm, PatchNet, Width, init_normal
+from singleimage.nn.blocks import (
+    Conv,
+    ConvStack,
+    ImageNorm,
+    Norm,
+    PatchNet,
+    Width,
+    init_normal,
+)
 from singleimage.nn.critic import CriticSpec, inherit
 from singleimage.objectives.adversarial import gradient_penalty
 from singleimage.pyramid import Pyramid
@@ -142,9 +150,9 @@ def test_critic_sees_patches_of_11_pixels() -> None:
 
 
 @pytest.mark.parametrize("norm", ["batch", "image"])
-def test_first_weights_are_normal_and_conv_biases_uniform(norm: str) -> None:
+def test_first_weights_are_normal_and_conv_biases_uniform(norm: Norm) -> None:
     """DCGAN's initialization, which leaves conv biases at PyTorch's default, as published."""
-    net = PatchNet(3, 64, 64, norm=norm, slope=0.2)  # type: ignore[arg-type]
+    net = PatchNet(3, 64, 64, norm=norm, slope=0.2)
     init_normal(net, torch.Generator().manual_seed(1))
     convs = [part for part in net.modules() if isinstance(part, Conv)]
     assert len(convs) == 5
@@ -314,9 +322,8 @@ def test_a_stack_is_convolution_norm_and_leaky_relu_in_turn() -> None:
     x = y = noise(1, 3, 9, 9)
     for conv, norm in zip(stack.convs, stack.norms, strict=True):
         y = F.conv2d(y, conv.get_parameter("weight"), conv.get_parameter("bias"))
-        y = (y - y.mean((2, 3), keepdim=True)) / (
-            y.var((2, 3), keepdim=True, correction=0) + 1e-5
-        ) ** 0.5
+        mean, variance = y.mean((2, 3), keepdim=True), y.var((2, 3), keepdim=True, correction=0)
+        y = (y - mean) / (variance + 1e-5).sqrt()
         y = y * norm.get_parameter("weight").view(1, -1, 1, 1)
         y = y + norm.get_parameter("bias").view(1, -1, 1, 1)
         y = torch.where(y > 0, y, 0.3 * y)
@@ -401,7 +408,7 @@ def test_penalty_of_a_linear_critic_is_by_how_much_its_gradient_misses_one(
 
 @pytest.mark.parametrize("norm", ["none", "image"])
 def test_only_a_critic_without_norm_takes_the_closed_form(
-    norm: str, monkeypatch: pytest.MonkeyPatch
+    norm: Norm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
     closed_form = PatchNet.input_gradient
@@ -411,7 +418,7 @@ def test_only_a_critic_without_norm_takes_the_closed_form(
         return closed_form(self, x)
 
     monkeypatch.setattr(PatchNet, "input_gradient", noted)
-    critic = randomized(PatchNet(3, 4, 1, norm=norm, slope=0.2), seed=0)  # type: ignore[arg-type]
+    critic = randomized(PatchNet(3, 4, 1, norm=norm, slope=0.2), seed=0)
     assert critic.piecewise_linear == (norm == "none")
     gradient_penalty(critic, noise(1, 3, 12, 12, seed=1), noise(1, 3, 12, 12, seed=2), 0.5)
     assert calls == (["none"] if norm == "none" else [])

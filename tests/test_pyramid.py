@@ -335,7 +335,6 @@ def test_nothing_under_the_smallest_output_of_consingan_is_accepted(side: int) -
     assert not accepts(ladder, Size(height, width - 1))
 
 
-@pytest.mark.xfail(strict=True, reason="minimum() does not know that SinGAN rounds to the nearest")
 def test_nothing_under_the_smallest_output_of_singan_is_accepted() -> None:
     ladder = SinGANPyramid().plan(LANDSCAPE)
     height, width = ladder.minimum()
@@ -343,7 +342,6 @@ def test_nothing_under_the_smallest_output_of_singan_is_accepted() -> None:
     assert not accepts(ladder, Size(height, width - 1))
 
 
-@pytest.mark.xfail(strict=True, reason="49 * (8 / 98) lies just below 4 in float64 and is cut to 3")
 def test_the_smallest_output_is_accepted_where_the_exact_size_is_whole() -> None:
     ladder = ConSinGANPyramid(min_size=49).plan(Size(98, 98))
     assert accepts(ladder, ladder.minimum())

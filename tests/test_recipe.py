@@ -38,9 +38,7 @@ def test_overrides_round_trip(steps: int, rate: float, factor: float, norm: str)
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_field_can_be_set_to_what_it_is(name: str) -> None:
     recipe = PRESETS[name]
-    texts = {
-        path: msgspec.json.encode(value).decode() for path, value in fields_of(recipe).items()
-    }
+    texts = {path: msgspec.json.encode(value).decode() for path, value in fields_of(recipe).items()}
     assert with_overrides(recipe, texts) == recipe
 
 

@@ -78,9 +78,7 @@ def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(
     stopped.close()
     assert finish(tmp_path / "parts", recipe, photo_path) == whole
     logs = [(tmp_path / f / "log.jsonl").read_text() for f in ("whole", "parts")]
-    untimed = [
-        [{**json.loads(line), "seconds": 0} for line in log.splitlines()] for log in logs
-    ]
+    untimed = [[{**json.loads(line), "seconds": 0} for line in log.splitlines()] for log in logs]
     assert untimed[0] == untimed[1]
 
 
@@ -107,7 +105,16 @@ def test_bfloat16_runs_resume_to_the_same_weights(
 def command(folder: Path, photo_path: Path) -> list[str]:
     sets = [f"--set={path}={value}" for path, value in SMALL["consingan"].items()]
     flags = ["--preset=consingan", "--steps=12", "--device=cpu:1", *sets]
-    return [sys.executable, "-m", "singleimage", "train", str(photo_path), "-o", str(folder), *flags]
+    return [
+        sys.executable,
+        "-m",
+        "singleimage",
+        "train",
+        str(photo_path),
+        "-o",
+        str(folder),
+        *flags,
+    ]
 
 
 def start(folder: Path, photo_path: Path) -> "subprocess.Popen[bytes]":
@@ -209,13 +216,11 @@ def test_a_damaged_state_is_one_clear_error(tmp_path: Path, photo_path: Path) ->
     recipe = small("consingan", steps=1)
     finish(tmp_path / "run", recipe, photo_path)
     (tmp_path / "run" / "state.pt").write_bytes(b"not a state")
-    with pytest.raises(RunError, match="state.pt is damaged"):
+    with pytest.raises(RunError, match=r"state\.pt is damaged"):
         Run(tmp_path / "run", recipe, read_photo(photo_path), seed=3, device="cpu")
 
 
-def test_divergence_stops_with_the_last_good_state_kept(
-    tmp_path: Path, photo_path: Path
-) -> None:
+def test_divergence_stops_with_the_last_good_state_kept(tmp_path: Path, photo_path: Path) -> None:
     recipe = small("consingan", steps=30)
     run = Run(tmp_path / "run", recipe, read_photo(photo_path), seed=0, device="cpu")
     steps = iter(run)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from singleimage.errors import SingleImageError
-    from singleimage.image import Photo, read_photo
+    from singleimage.image import Channels, Photo, read_photo
     from singleimage.methods import PRESETS, preset
     from singleimage.model import Model
     from singleimage.recipe import Recipe, with_overrides
@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PRESETS",
+    "Channels",
     "Model",
     "Photo",
     "Progress",
@@ -31,6 +32,7 @@ __all__ = [
 
 _HOMES = {
     "PRESETS": "methods",
+    "Channels": "image",
     "Model": "model",
     "Photo": "image",
     "Progress": "trainer",

@@ -4,13 +4,13 @@ import json
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, Token
 
 from singleimage.errors import OutputError, RecipeError, SingleImageError, SizeError
 
@@ -30,6 +30,15 @@ app = App(
     version_flags=["--version"],
 )
 
+
+def _whole(_: type, tokens: Sequence[Token]) -> int:
+    """An integer; cyclopts alone would round 1.5."""
+    if not tokens[0].value.removeprefix("-").isdecimal():
+        raise ValueError(f"{tokens[0].value} is not a whole number.")
+    return int(tokens[0].value)
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 Source = Annotated[Path, Parameter(help="A model file, or the folder of a run.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cpu:THREADS, cuda, cuda:INDEX or mps.")]
@@ -46,10 +55,10 @@ def train(
     *,
     output: Output | None = None,
     preset: str = "preview",
-    steps: int | None = None,
+    steps: Whole | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     mask: Annotated[list[Path] | None, Parameter(negative=())] = None,
-    seed: int = 0,
+    seed: Whole = 0,
     device: Device = "auto",
     embed_image: bool = True,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
@@ -96,27 +105,19 @@ def train(
         _say(f"{output} is complete.")
     elif run.resumed:
         _say(f"continuing {output} at level {run.trainer.level}, step {run.trainer.step}.")
-    with _catch_stop() as stop, _bars(quiet=as_json) as show:
+    with closing(run), _catch_stop() as stop, _bars(quiet=as_json) as show:
         for progress in run:
             show(progress)
             if stop.by is not None:
                 run.save()
                 break
-    run.close()
     if stop.by is not None:
         _say(f"stopped; the same command continues {output}.")
         return 128 + stop.by
-    summary = {
-        "run": str(output),
-        "model": str(run.model_path),
-        "levels": run.trainer.levels,
-        "seconds": round(run.trainer.seconds, 1),
-    }
-    _report(
-        summary,
-        f"model in {run.model_path}; draw with: singleimage sample {output} -o FOLDER",
-        as_json,
-    )
+    summary = {"run": str(output), "model": str(run.model_path), "levels": run.trainer.levels}
+    summary["seconds"] = round(run.trainer.seconds, 1)
+    text = f"model in {run.model_path}; draw with: singleimage sample {output} -o FOLDER"
+    _report(summary, text, as_json)
     return 0
 
 
@@ -126,11 +127,11 @@ def sample(
     /,
     *,
     output: Output,
-    count: Annotated[int, Parameter(name=["--count", "-n"])] = 8,
-    seed: int = 0,
+    count: Annotated[Whole, Parameter(name=["--count", "-n"])] = 8,
+    seed: Whole = 0,
     size: str | None = None,
     scale: float | None = None,
-    start_level: int = 0,
+    start_level: Whole = 0,
     sheet: bool = True,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -162,23 +163,22 @@ def sample(
         raise SizeError(f"cannot draw {count} pictures; ask for 1 or more.")
     model = _load(source, device)
     target = _target_size(model, size, scale)
-    make_folder(output)
     seeds = range(seed, seed + count)
-    paths = [output / f"{s:04}{model.reconstruct().suffix}" for s in seeds[:1]]
-    suffix = paths[0].suffix
+    paths = [output / f"{s:04}{model.channels.suffix}" for s in seeds]
     page_path = output / "sheet.png"
-    for path in [*(output / f"{s:04}{suffix}" for s in seeds), *([page_path] if sheet else [])]:
-        refuse_existing(path, overwrite=overwrite)
-    written: list[str] = []
+    files = [file for path in paths for file in model.channels.files(path)]
+    files += [page_path] if sheet else []
+    for file in files:
+        refuse_existing(file, overwrite=overwrite)
     shown: list[Photo] = []
-    for s, picture in zip(seeds, _drawn(model, seeds, target, start_level), strict=True):
-        written += map(str, picture.save(output / f"{s:04}{suffix}", overwrite=overwrite))
+    for path, picture in zip(paths, _drawn(model, seeds, target, start_level), strict=True):
+        make_folder(output)  # only now: a size or level that cannot be drawn leaves nothing behind
+        picture.save(path, overwrite=overwrite)
         shown += [picture] if len(shown) < SHEET_LIMIT else []
     if sheet:
         photo = model.training_image()
         save_sheet(make_sheet(([photo] if photo else []) + shown), page_path, overwrite=overwrite)
-        written.append(str(page_path))
-    _report({"files": written}, f"{count} pictures in {output}", as_json)
+    _report({"files": list(map(str, files))}, f"{count} pictures in {output}", as_json)
     return 0
 
 
@@ -201,8 +201,8 @@ def reconstruct(
     """
     model = _load(source, device)
     picture = model.reconstruct()
-    written = [str(path) for path in picture.save(output, overwrite=overwrite)]
-    summary: dict[str, Any] = {"files": written}
+    files = picture.save(output, overwrite=overwrite)
+    summary: dict[str, Any] = {"files": list(map(str, files))}
     photo = model.training_image()
     text = f"reconstruction in {output}"
     if photo is not None:
@@ -221,6 +221,7 @@ def info(source: Source, /, *, as_json: Json = False) -> int:
     model = _load(source, "cpu")
     ladder = model.generator.ladder
     facts = {
+        **msgspec.to_builtins(model.provenance),
         "preset": model.recipe.name,
         "recipe_digest": model.recipe.digest(),
         "channels": msgspec.to_builtins(model.channels),
@@ -229,7 +230,6 @@ def info(source: Source, /, *, as_json: Json = False) -> int:
         "smallest_sample": list(ladder.minimum()),
         "parameters": sum(p.numel() for p in model.generator.parameters()),
         "image_embedded": model.image is not None,
-        **msgspec.to_builtins(model.provenance),
     }
     if as_json:
         print(json.dumps(facts))
@@ -250,11 +250,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_error=False,
             result_action="return_value",
         )
-    except (SingleImageError, CycloptsError) as error:
+    except SingleImageError as error:
         return _fail(str(error))
+    except CycloptsError as error:
+        command = " ".join(["singleimage", *(error.command_chain or ())])
+        return _fail(f"{error} See: {command} --help")
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        return _fail(f"cannot read or write{where}: {error.strerror or error}.")
+        what = f"{error.filename or 'a file'}: {error.strerror or error}"
+        return _fail(f"cannot read or write {what}; check the path and the free space.")
     except (MemoryError, RuntimeError) as error:
         if "memory" not in str(error) and not isinstance(error, MemoryError):
             raise
@@ -277,8 +280,8 @@ def _recipe(preset_name: str, steps: int | None, assignments: Sequence[str]) -> 
     overrides = {} if steps is None else {"training.steps": str(steps)}
     for assignment in assignments:
         path, sign, value = assignment.partition("=")
-        if not sign:
-            raise RecipeError(f"--set {assignment} has no value; write --set PATH=VALUE.")
+        if not (sign and path):
+            raise RecipeError(f"--set {assignment} is no assignment; write --set PATH=VALUE.")
         overrides[path] = value
     return with_overrides(preset(preset_name), overrides)
 
@@ -291,20 +294,26 @@ def _load(source: Path, device: str) -> "Model":
 
 
 def _target_size(model: "Model", size: str | None, scale: float | None) -> "Size | None":
+    from singleimage.image import PIXEL_LIMIT
     from singleimage.resample import Size
 
     if size is not None and scale is not None:
         raise SizeError("both --size and --scale are given; drop one.")
     if scale is not None:
         if not 0 < scale <= 100:
-            raise SizeError(f"--scale {scale:g} is out of range; use a factor up to 100.")
-        return Size(*(max(1, round(side * scale)) for side in model.size))
-    if size is None:
+            raise SizeError(f"--scale {scale:g} is out of range; use a factor from 0 up to 100.")
+        target = Size(*(round(side * scale) for side in model.size))
+    elif size is not None:
+        height, _, width = size.lower().partition("x")
+        if not (height.isdecimal() and width.isdecimal()):
+            raise SizeError(f"--size {size} is no size; write HEIGHTxWIDTH, such as 200x300.")
+        target = Size(int(height), int(width))
+    else:
         return None
-    height, _, width = size.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise SizeError(f"--size {size} is not a size; write HEIGHTxWIDTH, for instance 200x300.")
-    return Size(int(height), int(width))
+    if target.height * target.width > PIXEL_LIMIT:
+        raise SizeError(f"{target} is too large; ask for up to {PIXEL_LIMIT // 10**6} megapixels.")
+    model.generator.ladder.sizes_for(target)  # refuses what is too small
+    return target
 
 
 def _drawn(
@@ -317,6 +326,8 @@ def _drawn(
 
 def _show_plan(recipe: "Recipe", photo: "Photo", seed: int, device: str, as_json: bool) -> int:
     """What a training would be; every level is tried for a few steps to know its time."""
+    import msgspec
+
     from singleimage.recipe import fields_of
     from singleimage.trainer import plan
 
@@ -324,15 +335,7 @@ def _show_plan(recipe: "Recipe", photo: "Photo", seed: int, device: str, as_json
     seconds = sum(level.seconds_per_step for level in levels) * recipe.training.steps
     facts: dict[str, Any] = {
         "recipe": fields_of(recipe),
-        "levels": [
-            {
-                "size": list(level.size),
-                "generator_parameters": level.generator_parameters,
-                "critic_parameters": level.critic_parameters,
-                "seconds_per_step": round(level.seconds_per_step, 4),
-            }
-            for level in levels
-        ],
+        "levels": msgspec.to_builtins(levels),
         "generator_parameters": levels[-1].generator_parameters,
         "seconds": round(seconds),
     }
@@ -383,7 +386,7 @@ class _Show:
     def __init__(self, bar: "Bar | None", *, quiet: bool) -> None:
         self._bar = bar
         self._quiet = quiet
-        self._task = bar.add_task("") if bar is not None else None
+        self._task = bar.add_task("", total=None, left="", losses="") if bar is not None else None
 
     def __call__(self, progress: "Progress") -> None:
         losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
@@ -406,21 +409,23 @@ class _Show:
 def _bars(*, quiet: bool) -> Iterator[_Show]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.table import Column
 
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield _Show(None, quiet=quiet)
         return
-    columns = (
-        TextColumn("{task.description}"),
+    rest = Column(ratio=1, no_wrap=True)  # gives way where the terminal is narrow
+    with Progress(
+        "{task.description}",
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}"),
-        TextColumn("{task.fields[losses]}", style="dim"),
-    )
-    with Progress(*columns, console=console) as bar:
-        show = _Show(bar, quiet=False)
-        yield show
+        "{task.fields[left]}",
+        TextColumn("{task.fields[losses]}", style="dim", table_column=rest),
+        console=console,
+        expand=True,
+    ) as bar:
+        yield _Show(bar, quiet=False)
 
 
 def _duration(seconds: float) -> str:

@@ -1,16 +1,17 @@
-"""Image files in, image files out: the only module that knows PNG, uint8 and [-1, 1].
+"""Image files in, image files out: with `imagefile`, all that knows PNG, uint8 and [-1, 1].
 
 Inside the package an image is a float32 tensor (C, H, W), or (B, C, H, W) in batches, with values
-in [-1, 1]: -1 is black, transparent or the lowest label; 1 is white, opaque or the highest.
+in [-1, 1]: -1 is black, transparent or the lowest label; 1 is white, opaque or the highest label,
+and the labels between are evenly spaced, whatever their values.
 A `Photo` is such a tensor together with what its channels mean.
 """
 
+import contextlib
 import hashlib
 import io
 import math
 import os
-import tempfile
-import warnings
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +21,17 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from singleimage.errors import ImageError, OutputError
+from singleimage.imagefile import PIXEL_LIMIT as PIXEL_LIMIT
+from singleimage.imagefile import Notes, decode, read_bytes
 from singleimage.resample import Size, size_of
 
 Mode = Literal["L", "LA", "RGB", "RGBA"]
 MODE_CHANNELS: dict[Mode, int] = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
-PIXEL_LIMIT = 80_000_000
-"""Larger images are refused before they are decoded: a small file can unpack to many gigabytes."""
+_MODES: dict[int, Mode] = {count: mode for mode, count in MODE_CHANNELS.items()}
 LABEL_LIMIT = 32
 """A mask with at most this many distinct values is a label map; samples keep to those values."""
 
@@ -43,11 +45,21 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bits: Literal[8, 16] = 8
     """Bits per channel of the file it came from and of the files that are written."""
     masks: Annotated[tuple[tuple[Level, ...], ...], msgspec.Meta(max_length=64)] = ()
-    """The label values of each mask, 0 to 255; empty for a mask of continuous values."""
+    """The label values of each mask, ascending; empty for a mask of continuous values."""
 
     @property
     def count(self) -> int:
         return MODE_CHANNELS[self.mode] + len(self.masks)
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the lossless format that holds such pictures."""
+        return ".tiff" if self.bits == 16 and self.mode != "L" else ".png"
+
+    def files(self, path: Path) -> list[Path]:
+        """The files of a picture saved as `path`: itself, then `NAME_mask.png` for each mask."""
+        masks = (f"{path.stem}_mask{i + 1 if i else ''}.png" for i in range(len(self.masks)))
+        return [path, *(path.with_name(name) for name in masks)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +70,13 @@ class Photo:
     """(C, H, W) float32 in [-1, 1]."""
     channels: Channels
     sha256: str = ""
-    """Digest of the file's bytes; empty for a picture that was not read from a file."""
-    notes: tuple[str, ...] = ()
+    """Digest of the file's bytes, with masks of theirs too; empty for what was not read."""
+    notes: Notes = ()
     """What the reader changed or left out, in words for the user."""
 
     @property
     def size(self) -> Size:
         return size_of(self.pixels)
-
-    @property
-    def suffix(self) -> str:
-        """The suffix of the lossless format that holds this picture."""
-        return ".tiff" if self.channels.bits == 16 and self.channels.mode != "L" else ".png"
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
         """Write the picture, and each mask beside it as `NAME_mask.png`; returns the paths.
@@ -78,30 +85,28 @@ class Photo:
             OutputError: a file exists and `overwrite` is false, the folder cannot be written, the
                 disk is full, or the format cannot hold these channels.
         """
-        path = Path(path)
-        wanted = [path, *(_mask_path(path, i) for i in range(len(self.channels.masks)))]
-        for target in wanted:
-            refuse_existing(target, overwrite=overwrite)
+        files = self.channels.files(Path(path))
+        for file in files:
+            refuse_existing(file, overwrite=overwrite)
         count = MODE_CHANNELS[self.channels.mode]
-        _write_picture(path, _to_integers(self.pixels[:count], self.channels.bits))
-        for target, plane, labels in zip(
-            wanted[1:], self.pixels[count:], self.channels.masks, strict=True
+        _write_picture(files[0], _to_integers(self.pixels[:count], self.channels.bits))
+        for file, plane, labels in zip(
+            files[1:], self.pixels[count:], self.channels.masks, strict=True
         ):
-            values = _to_integers(plane[None], 8)
-            _write_picture(target, _nearest_label(values, labels) if labels else values)
-        return wanted
+            _write_picture(file, _to_labels(plane, labels) if labels else _to_integers(plane[None]))
+        return files
 
     def preview(self) -> Image.Image:
         """An 8-bit RGB picture to look at: alpha over a checkerboard, masks below the picture."""
         count = MODE_CHANNELS[self.channels.mode]
-        picture = _pil(_to_integers(self.pixels[:count], 8))
+        picture = _pil(_to_integers(self.pixels[:count]))
         if picture.mode in ("LA", "RGBA"):
             picture = Image.alpha_composite(_checkerboard(picture.size), picture.convert("RGBA"))
         tiles = [picture.convert("RGB")]
         for plane, labels in zip(self.pixels[count:], self.channels.masks, strict=True):
-            values = _to_integers(plane[None], 8)
-            shown = _nearest_label(values, labels) if labels else values
-            tiles.append(_pil(shown).convert("RGB"))
+            if labels:  # as evenly spaced grays: the values themselves may all be dark
+                plane = _from_labels(_to_labels(plane, labels)[..., 0], labels)
+            tiles.append(_pil(_to_integers(plane[None])).convert("RGB"))
         column = Image.new("RGB", (picture.width, picture.height * len(tiles)))
         for i, tile in enumerate(tiles):
             column.paste(tile, (0, i * picture.height))
@@ -114,33 +119,68 @@ class Photo:
 def read_photo(path: str | Path, *, masks: Sequence[str | Path] = ()) -> Photo:
     """Read an image file, and masks of the same size as further channels.
 
-    JPEG, PNG, WebP, TIFF, GIF and what else Pillow opens; grayscale, RGB, alpha, palette and CMYK,
-    8 or 16 bits; EXIF orientation is applied. Palette and CMYK become RGB.
+    JPEG, PNG, WebP, TIFF, GIF, BMP and PPM; grayscale, RGB, alpha, palette and CMYK, 8 or 16 bits;
+    EXIF orientation is applied. Palette and CMYK become RGB.
+
+    A mask is gray, or has a palette, whose indices then are the labels. One with at most
+    `LABEL_LIMIT` distinct values is a label map; any other is continuous and written with 8 bits.
 
     Raises:
-        ImageError: the file is missing, empty, damaged, no image, over `PIXEL_LIMIT` pixels, holds
-            values that are not finite, or a mask has another size.
+        ImageError: a file is missing, empty, damaged, no image, too large, holds values that are
+            not finite, or a mask has another size or has colors.
     """
     path = Path(path)
-    data = _read_bytes(path)
-    values, notes = _decode(path, data)
-    mode = _mode_of(path, values)
-    bits: Literal[8, 16] = 16 if values.dtype == np.uint16 else 8
+    data = read_bytes(path)
+    values, notes = decode(path, data)
+    digests = [hashlib.sha256(data)]
     planes = [_from_integers(values)]
     labels: list[tuple[int, ...]] = []
-    for mask_path in masks:
-        mask, more = _read_mask(Path(mask_path), Size(*values.shape[:2]))
-        distinct = np.unique(mask)
-        labels.append(tuple(int(v) for v in distinct) if len(distinct) <= LABEL_LIMIT else ())
-        planes.append(_from_integers(mask[..., None]))
+    for mask_path in map(Path, masks):
+        data = read_bytes(mask_path)
+        digests.append(hashlib.sha256(data))
+        mask, more = _decode_mask(mask_path, data, Size(*values.shape[:2]))
+        distinct = tuple(int(v) for v in np.unique(mask)[: LABEL_LIMIT + 1])
+        labels.append(distinct if len(distinct) <= LABEL_LIMIT else ())
+        if labels[-1]:
+            planes.append(_from_labels(mask, labels[-1])[None])
+        else:
+            planes.append(_from_integers(mask[..., None]))
         notes += more
-    channels = Channels(mode=mode, bits=bits, masks=tuple(labels))
-    return Photo(torch.cat(planes), channels, hashlib.sha256(data).hexdigest(), notes)
+    bits: Literal[8, 16] = 16 if values.dtype == np.uint16 else 8
+    channels = Channels(mode=_MODES[values.shape[2]], bits=bits, masks=tuple(labels))
+    return Photo(torch.cat(planes), channels, _joined(digests), notes)
+
+
+def _decode_mask(path: Path, data: bytes, size: Size) -> tuple[NDArray[Any], Notes]:
+    """(H, W) of a mask file: its gray values, or its palette indices."""
+    values, notes = decode(path, data, indices=True)
+    here = Size(*values.shape[:2])
+    if here != size:
+        raise ImageError(
+            f"the mask {path} is {here}, the image {size}; crop or resize it to that size."
+        )
+    if values.shape[2] in (2, 4):
+        values = values[..., :-1]
+        notes += (f"the alpha of the mask {path.name} is not used.",)
+    gray: NDArray[Any] = values[..., 0]
+    if not (values == gray[..., None]).all():
+        raise ImageError(f"the mask {path} has colors; save it as grayscale or with a palette.")
+    if gray.min() == gray.max():
+        notes += (f"the mask {path.name} has the value {gray.min()} everywhere.",)
+    return gray, notes
+
+
+def _joined(digests: Sequence[Any]) -> str:
+    """The digest of one file as it is; of several, a digest of theirs."""
+    if len(digests) == 1:
+        return str(digests[0].hexdigest())
+    return hashlib.sha256(b"".join(d.digest() for d in digests)).hexdigest()
 
 
 def require_texture(photo: Photo) -> Photo:
-    """Return the photo; raises `ImageError` where there is nothing to learn from."""
-    if bool((photo.pixels.amax(dim=(1, 2)) == photo.pixels.amin(dim=(1, 2))).all()):
+    """Return the photo; raises `ImageError` if it has one color, so nothing to learn from."""
+    picture = photo.pixels[: MODE_CHANNELS[photo.channels.mode]]
+    if bool((picture.amax(dim=(1, 2)) == picture.amin(dim=(1, 2))).all()):
         raise ImageError(
             "every pixel of the image has the same color, so there is nothing to learn; "
             "choose an image with some texture."
@@ -201,56 +241,82 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     Raises:
         OutputError: the folder cannot be written or the disk is full; nothing is left behind.
     """
-    temporary: Path | None = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
-        ) as stream:
-            temporary = Path(stream.name)
-            write(stream)  # type: ignore[arg-type]
+        if path.exists() and not path.is_file():  # renaming would replace even a device
+            raise OutputError(f"{path} is not a regular file; choose another output.")
+        with temporary.open("xb") as stream:
+            write(stream)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"cannot write {path}: {reason}; choose another output.") from None
     finally:
-        if temporary is not None:
+        with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _write_picture(path: Path, values: NDArray[Any]) -> None:
+    """Write (H, W, C) uint8 or uint16 in the format of the suffix, losslessly but for JPEG."""
+    mode = _MODES[values.shape[2]] + (";16" if values.dtype == np.uint16 else "")
     suffix = path.suffix.lower()
-    if values.dtype == np.uint16 and values.shape[2] > 1:
-        if suffix not in (".tif", ".tiff"):
-            raise OutputError(
-                f"{path.name} cannot hold 16-bit color; write .tiff, or set the model to 8 bits."
-            )
+    if suffix not in _HOLDS:
+        raise OutputError(f"{path} has no suffix of an image; use .png, .jpg, .webp or .tiff.")
+    kind, modes = _HOLDS[suffix]
+    if mode not in modes:
+        raise OutputError(
+            f"{path}: {kind} cannot hold {_in_words(mode)}; write "
+            f"{' or '.join(s for s in ('.png', '.tiff') if mode in _HOLDS[s][1])}."
+        )
+    try:
+        encoded = _encoded(values, kind)
+    except (OSError, ValueError) as error:  # such as a side over the limit of the format
+        raise OutputError(f"cannot write {path}: {error}; write .png.") from None
+    write_atomically(path, lambda stream: stream.write(encoded))
+
+
+_EIGHT = ("L", "LA", "RGB", "RGBA")
+_SIXTEEN = ("L;16", "LA;16", "RGB;16", "RGBA;16")
+_HOLDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    ".png": ("PNG", (*_EIGHT, "L;16")),
+    ".jpg": ("JPEG", ("L", "RGB")),
+    ".jpeg": ("JPEG", ("L", "RGB")),
+    ".webp": ("WEBP", _EIGHT),
+    ".tif": ("TIFF", (*_EIGHT, *_SIXTEEN)),
+    ".tiff": ("TIFF", (*_EIGHT, *_SIXTEEN)),
+}
+"""Suffixes that are written: the format, and what it holds."""
+
+
+def _in_words(mode: str) -> str:
+    kind, deep, _ = mode.partition(";")
+    colors = {"L": "gray", "LA": "gray with alpha", "RGB": "color", "RGBA": "color with alpha"}
+    return f"{'16-bit ' if deep else ''}{colors[kind]}"
+
+
+def _encoded(values: NDArray[Any], kind: str) -> bytes:
+    stream = io.BytesIO()
+    if kind == "TIFF":
         import tifffile
 
-        write_atomically(path, lambda stream: tifffile.imwrite(stream, values))
-        return
-    picture = _pil(values)
-    if suffix not in Image.registered_extensions():
-        raise OutputError(f"{path.name} has no known image suffix; use .png, .jpg, .webp or .tiff.")
-    kind = Image.registered_extensions()[suffix]
-    if kind == "JPEG" and picture.mode not in ("L", "RGB"):
-        raise OutputError(f"{path.name}: JPEG cannot hold {picture.mode}; write .png or .webp.")
-    options: dict[str, Any] = {"quality": 95} if kind == "JPEG" else {}
-    if kind == "WEBP":
-        options = {"lossless": True}
-    write_atomically(path, lambda stream: picture.save(stream, kind, **options))
-
-
-def _mask_path(path: Path, index: int) -> Path:
-    return path.with_name(f"{path.stem}_mask{index + 1 if index else ''}.png")
+        tifffile.imwrite(
+            stream,
+            values if values.shape[2] > 1 else values[..., 0],
+            photometric="rgb" if values.shape[2] > 2 else "minisblack",
+            planarconfig="contig" if values.shape[2] > 1 else None,
+            extrasamples=["unassalpha"] if values.shape[2] in (2, 4) else None,
+            compression="zlib",
+            metadata=None,
+        )
+        return stream.getvalue()
+    options: dict[str, dict[str, Any]] = {
+        "JPEG": {"quality": 95},
+        "WEBP": {"lossless": True, "exact": True},  # exact: colors under full transparency too
+    }
+    _pil(values).save(stream, kind, **options.get(kind, {}))
+    return stream.getvalue()
 
 
 def _png_bytes(picture: Image.Image) -> bytes:
@@ -269,7 +335,7 @@ def _from_integers(values: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
 
-def _to_integers(pixels: Tensor, bits: int) -> NDArray[Any]:
+def _to_integers(pixels: Tensor, bits: int = 8) -> NDArray[Any]:
     """(C, H, W) in [-1, 1] to (H, W, C) uint8 or uint16, rounded; out of range is clamped."""
     top = 255 if bits == 8 else 65535
     unit = ((pixels.detach().cpu().double() + 1) / 2).clamp(0, 1)
@@ -277,11 +343,17 @@ def _to_integers(pixels: Tensor, bits: int) -> NDArray[Any]:
     return unit.mul(top).round().permute(1, 2, 0).numpy().astype(dtype)
 
 
-def _nearest_label(values: NDArray[Any], labels: Sequence[int]) -> NDArray[Any]:
-    known = np.asarray(labels, dtype=np.int64)
-    gaps = np.abs(values.astype(np.int64)[..., None] - known)
-    nearest: NDArray[Any] = known[gaps.argmin(axis=-1)]
-    return nearest.astype(values.dtype)
+def _from_labels(values: NDArray[Any], labels: Sequence[int]) -> Tensor:
+    """(H, W) of label values to (H, W) float32: the lowest label is -1, the highest 1."""
+    ranks = np.searchsorted(labels, values).astype(np.float32)
+    return torch.from_numpy(ranks * 2 / max(len(labels) - 1, 1) - 1)
+
+
+def _to_labels(plane: Tensor, labels: Sequence[int]) -> NDArray[Any]:
+    """(H, W) in [-1, 1] to (H, W, 1), each the label that is nearest."""
+    ranks = (plane.detach().cpu().double() + 1) / 2 * (len(labels) - 1)
+    known = np.asarray(labels, dtype=np.uint8 if max(labels) < 256 else np.uint16)
+    return known[ranks.round().clamp(0, len(labels) - 1).numpy().astype(np.int64)][..., None]
 
 
 def _pil(values: NDArray[Any]) -> Image.Image:
@@ -293,186 +365,3 @@ def _checkerboard(size: tuple[int, int]) -> Image.Image:
     y, x = np.indices((size[1], size[0])) // 8
     gray = np.where((x + y) % 2 == 0, 255, 205).astype(np.uint8)
     return Image.fromarray(gray).convert("RGBA")
-
-
-# Reading files -----------------------------------------------------------------------------------
-
-
-def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder; give one image file.")
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ImageError(f"{path} does not exist; check the path.") from None
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror}.") from None
-    if not data:
-        raise ImageError(f"{path} is empty (0 bytes); export the image again.")
-    if path.suffix == ".safetensors":
-        raise ImageError(
-            f"{path} is a model, not an image; draw from it with: "
-            f"singleimage sample {path} -o FOLDER"
-        )
-    return data
-
-
-def _decode(path: Path, data: bytes) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """(H, W, C) uint8 or uint16 with C in 1..4, and notes."""
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        values = _decode_tiff(path, data)
-        if values is not None:
-            return values, ()
-    return _decode_pillow(path, data)
-
-
-def _decode_tiff(path: Path, data: bytes) -> NDArray[Any] | None:
-    """First page of a TIFF that Pillow would reduce or refuse; None to leave it to Pillow."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-            page: Any = tiff.pages[0]
-            deep = page.dtype is not None and page.dtype.itemsize > 1
-            if not deep or page.photometric not in (0, 1, 2):
-                return None
-            _check_pixels(path, Size(page.shape[0], page.shape[1]))
-            values = page.asarray()
-            inverted = page.photometric == 0
-    except ImageError:
-        raise
-    except Exception:  # a damaged file or a compression it lacks; Pillow tries, and reports
-        return None
-    if values.dtype.kind == "f":
-        values = _unit_floats(path, values)
-    elif values.dtype != np.uint16:
-        raise ImageError(
-            f"{path} stores {values.dtype} samples; save it with 8 or 16 bits, or floats in 0..1."
-        )
-    if inverted:
-        values = np.iinfo(np.uint16).max - values
-    planes: NDArray[Any] = values[..., None] if values.ndim == 2 else values
-    return planes
-
-
-def _unit_floats(path: Path, values: NDArray[Any]) -> NDArray[Any]:
-    if not np.isfinite(values).all():
-        raise ImageError(
-            f"{path} holds {int((~np.isfinite(values)).sum())} values that are NaN or infinite; "
-            f"replace them before training."
-        )
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > 1:
-        raise ImageError(
-            f"{path} holds floats from {low:g} to {high:g}; scale them to 0..1 before training."
-        )
-    return np.round(values * 65535).astype(np.uint16)
-
-
-def _decode_pillow(path: Path, data: bytes) -> tuple[NDArray[Any], tuple[str, ...]]:
-    notes: list[str] = []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as opened:
-                _check_pixels(path, Size(opened.height, opened.width))
-                frames = getattr(opened, "n_frames", 1)
-                if frames > 1:
-                    notes.append(f"{path.name} has {frames} frames; the first is used.")
-                deep = _decode_deep_png(data, opened)
-                opened.load()
-                picture = ImageOps.exif_transpose(opened)
-                orientation = opened.getexif().get(0x0112, 1)
-    except ImageError:
-        raise
-    except Image.DecompressionBombError:
-        raise ImageError(_too_large(path, "more than 178 megapixels")) from None
-    except UnidentifiedImageError:
-        raise ImageError(
-            f"{path} is not an image in a known format; use JPEG, PNG, WebP or TIFF."
-        ) from None
-    except Exception as error:  # Pillow raises many kinds on damaged files
-        raise ImageError(f"{path} is damaged: {error}. Export the image again.") from None
-    if deep is not None and orientation == 1:
-        return deep, tuple(notes)
-    return _plain(picture), tuple(notes)
-
-
-def _decode_deep_png(data: bytes, opened: Image.Image) -> NDArray[Any] | None:
-    """(H, W, C) uint16 of a 16-bit color PNG, which Pillow alone reduces to 8 bits; else None.
-
-    Pillow's own decoder is run twice, keeping the high bytes the first time and the low bytes the
-    second.
-    """
-    if opened.format != "PNG" or data[24:26] not in (b"\x10\x02", b"\x10\x06"):
-        return None
-    halves = []
-    for order in ("B", "L"):  # which byte of each sample is kept: first or second
-        with Image.open(io.BytesIO(data)) as half:
-            half.tile = [t._replace(args=f"{half.mode};16{order}") for t in half.tile]
-            halves.append(np.asarray(half).astype(np.uint16))
-    return halves[0] * 256 + halves[1]
-
-
-def _plain(picture: Image.Image) -> NDArray[Any]:
-    """(H, W, C) uint8 or uint16 of any Pillow picture."""
-    if picture.mode in ("I;16", "I;16B", "I;16L", "I"):
-        values = np.asarray(picture).astype(np.int64)
-        if picture.mode == "I" and (values.min() < 0 or values.max() > 65535):
-            raise ImageError(
-                f"the image holds 32-bit values from {values.min()} to {values.max()}; "
-                f"save it with 8 or 16 bits."
-            )
-        return values.astype(np.uint16)[..., None]
-    if picture.mode == "F":
-        return _unit_floats(Path("the image"), np.asarray(picture))[..., None]
-    if picture.mode == "1":
-        picture = picture.convert("L")
-    transparent = "transparency" in picture.info or picture.mode in ("PA", "La", "RGBa")
-    if picture.mode in ("LA", "La"):
-        picture = picture.convert("LA") if picture.mode == "LA" else picture.convert("RGBA")
-    elif transparent:
-        picture = picture.convert("RGBA")
-    elif picture.mode not in ("L", "RGB", "RGBA"):
-        picture = picture.convert("RGB")
-    values = np.asarray(picture)
-    return values[..., None] if values.ndim == 2 else values
-
-
-def _read_mask(path: Path, size: Size) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """(H, W) uint8 of a mask file: its gray values, or its palette indices."""
-    values, notes = _decode(path, _read_bytes(path))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(path) as opened:
-            if opened.mode == "P":  # label maps are often palette images: the index is the label
-                values = np.asarray(opened)[..., None]
-    here = Size(*values.shape[:2])
-    if here != size:
-        raise ImageError(f"the mask {path} is {here}, the image {size}; they must be equal.")
-    if values.dtype == np.uint16:
-        values = (values // 257).astype(np.uint8)
-    if values.shape[2] == 4:
-        values = values[..., :3]
-    gray = values[..., 0]
-    if values.shape[2] == 3 and not (values == gray[..., None]).all():
-        raise ImageError(f"the mask {path} has colors; save it as grayscale or with a palette.")
-    return gray, notes
-
-
-def _check_pixels(path: Path, size: Size) -> None:
-    if size.height * size.width > PIXEL_LIMIT:
-        raise ImageError(_too_large(path, f"{size}"))
-
-
-def _too_large(path: Path, found: str) -> str:
-    return f"{path} is {found}; the limit is {PIXEL_LIMIT // 10**6} megapixels. Reduce it first."
-
-
-def _mode_of(path: Path, values: NDArray[Any]) -> Mode:
-    for mode, count in MODE_CHANNELS.items():
-        if values.shape[2] == count:
-            return mode
-    raise ImageError(
-        f"{path} has {values.shape[2]} channels; 1 to 4 can be read, masks beside them."
-    )

@@ -144,12 +144,15 @@ class Model:
         path = _model_path(Path(path))
         metadata, tensors = _read_tensors(path)
         recipe, channels, provenance = _read_metadata(path, metadata)
+        photo = Size(*provenance.photo)
         try:
-            ladder = recipe.pyramid.plan(Size(*provenance.photo))
-        except SizeError as error:
-            raise ModelFileError(f"{path} is damaged: {error}") from None
+            ladder = recipe.pyramid.plan(photo)
+        except SizeError:
+            raise _damaged(path, f"a photo of {photo} does not fit its recipe") from None
         if provenance.levels > len(ladder.sizes):
-            raise ModelFileError(f"{path} is damaged: {provenance.levels} levels in its metadata.")
+            raise _damaged(
+                path, f"its recipe makes {len(ladder.sizes)} levels, not {provenance.levels}"
+            )
         with torch.device("meta"):
             generator = recipe.generator.build(channels=channels.count, ladder=ladder)
             for _ in range(provenance.levels):
@@ -164,7 +167,7 @@ class Model:
         if stored is not None:
             expected = (channels.count, *generator.ladder.finest)
             if tuple(stored.shape) != expected or stored.dtype not in (torch.uint8, torch.uint16):
-                raise ModelFileError(f"{path} is damaged: tensor image is not {expected} integers.")
+                raise _damaged(path, f"tensor image is not {expected} integers")
             image = _from_stored(stored)
         return cls(generator, recipe, channels, provenance, image)
 
@@ -180,7 +183,13 @@ def _model_path(path: Path) -> Path:
         return inside
     if not path.exists():
         raise ModelFileError(f"{path} does not exist; check the path.")
+    if not path.is_file():
+        raise ModelFileError(f"{path} is a device or a pipe; give a model file.")
     return path
+
+
+def _damaged(path: Path, what: str) -> ModelFileError:
+    return ModelFileError(f"{path} is damaged: {what}; copy it again, or train again.")
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -198,7 +207,10 @@ def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
                 f"{path} is an image, not a model; train on it first: "
                 f"singleimage train {path} -o RUN"
             ) from None
-        raise ModelFileError(f"{path} is not a model, or is damaged: {error}.") from None
+        raise ModelFileError(
+            f"{path} is no model, or is damaged: {error}; give a file or folder that "
+            f"`singleimage train` wrote."
+        ) from None
 
 
 def _read_metadata(path: Path, metadata: dict[str, str]) -> tuple[Recipe, Channels, Provenance]:
@@ -211,8 +223,10 @@ def _read_metadata(path: Path, metadata: dict[str, str]) -> tuple[Recipe, Channe
         recipe = Recipe.from_json(metadata["recipe"])
         channels = msgspec.json.decode(metadata["channels"], type=Channels)
         provenance = msgspec.json.decode(metadata["provenance"], type=Provenance)
-    except (KeyError, RecipeError, msgspec.DecodeError) as error:
-        raise ModelFileError(f"{path} is damaged: metadata {error}") from None
+    except KeyError as error:
+        raise _damaged(path, f"its metadata have no {error.args[0]}") from None
+    except (RecipeError, msgspec.DecodeError) as error:
+        raise _damaged(path, f"in its metadata, {str(error).rstrip('.')}") from None
     return recipe, channels, provenance
 
 
@@ -220,16 +234,19 @@ def _compare(path: Path, expected: dict[str, Any], found: dict[str, Tensor]) -> 
     """Raises `ModelFileError` naming the first tensor that is missing, wrong or too many."""
     for name, like in expected.items():
         if name not in found:
-            raise ModelFileError(f"{path} is damaged: tensor generator.{name} is missing.")
+            raise _damaged(path, f"tensor generator.{name} is missing")
         here = found[name]
         if here.shape != like.shape or here.dtype != like.dtype:
-            raise ModelFileError(
-                f"{path} is damaged: tensor generator.{name} is {here.dtype} {tuple(here.shape)}, "
-                f"its recipe says {like.dtype} {tuple(like.shape)}."
+            raise _damaged(
+                path,
+                f"tensor generator.{name} is {here.dtype} {tuple(here.shape)}, its recipe says "
+                f"{like.dtype} {tuple(like.shape)}",
             )
+        if here.is_floating_point() and not bool(torch.isfinite(here).all()):
+            raise _damaged(path, f"tensor generator.{name} holds values that are not finite")
     for name in found:
         if name not in expected:
-            raise ModelFileError(f"{path} is damaged: unexpected tensor {name}.")
+            raise _damaged(path, f"unexpected tensor {name}")
 
 
 def _looks_like_image(path: Path) -> bool:

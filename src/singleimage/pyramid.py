@@ -48,8 +48,7 @@ class Ladder:
             return self.sizes
         tall = finest.height / self.finest.height
         wide = finest.width / self.finest.width
-        to_int = round if self.rounding == "nearest" else math.floor
-        lower = [Size(to_int(h * tall), to_int(w * wide)) for h, w in self.sizes[:-1]]
+        lower = [Size(self._round(h * tall), self._round(w * wide)) for h, w in self.sizes[:-1]]
         if min(min(size) for size in (*lower, finest)) < SMALLEST_LEVEL:
             raise SizeError(
                 f"{finest} is too small for this model's pyramid; the smallest size it can draw "
@@ -60,13 +59,17 @@ class Ladder:
     def minimum(self) -> Size:
         """The smallest output whose levels all keep `SMALLEST_LEVEL` pixels a side."""
 
-        def side(coarsest: int, finest: int) -> int:
-            return math.ceil(SMALLEST_LEVEL * finest / coarsest)
+        def side(lower: list[int], finest: int) -> int:
+            sides = range(SMALLEST_LEVEL, finest)
+            least = (min(self._round(s * (n / finest)) for s in lower) for n in sides)
+            fits = (n for n, side in zip(sides, least, strict=True) if side >= SMALLEST_LEVEL)
+            return next(fits, finest)
 
-        coarsest = self.sizes[0]
-        return Size(
-            side(coarsest.height, self.finest.height), side(coarsest.width, self.finest.width)
-        )
+        heights, widths = zip(*self.sizes, strict=True)
+        return Size(side(list(heights), self.finest.height), side(list(widths), self.finest.width))
+
+    def _round(self, side: float) -> int:
+        return round(side) if self.rounding == "nearest" else math.floor(side)
 
     def truncated(self, levels: int) -> "Ladder":
         """The same ladder without its finest levels."""

@@ -7,7 +7,7 @@ dotted paths: `with_overrides(recipe, {"training.steps": "200"})`.
 import difflib
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 
@@ -98,13 +98,13 @@ def with_overrides(recipe: Recipe, overrides: Mapping[str, str]) -> Recipe:
         RecipeError: a path names no field (the nearest is suggested), or a value has a wrong type
             or is out of range.
     """
-    tree: Any = msgspec.to_builtins(recipe)
+    tree: Any = msgspec.json.decode(recipe.to_json())  # lists, where to_builtins keeps tuples
     for path, text in overrides.items():
         _assign(tree, path, text)
     try:
         return msgspec.convert(tree, Recipe)
     except msgspec.ValidationError as error:
-        raise RecipeError(_in_words(str(error))) from None
+        raise RecipeError(_in_words(str(error), recipe, tree)) from None
 
 
 def fields_of(recipe: Recipe) -> dict[str, Any]:
@@ -143,7 +143,8 @@ def _assign(tree: Any, path: str, text: str) -> None:
         node = node[_key(tree, node, part, path)]
     key = _key(tree, node, last, path)
     if isinstance(node[key], dict):
-        raise RecipeError(f"{path} is a group of fields; set one of them: {', '.join(node[key])}.")
+        fields = ", ".join(name for name in node[key] if name != "type")
+        raise RecipeError(f"{path} is a group of fields; set one of them: {fields}.")
     try:
         node[key] = msgspec.json.decode(text)
     except msgspec.DecodeError:
@@ -161,7 +162,26 @@ def _key(tree: Any, node: Any, key: str, path: str) -> Any:
     raise RecipeError(f"no recipe field {path}.{hint} `train --dry-run` lists them all.")
 
 
-def _in_words(message: str) -> str:
-    """msgspec's `Expected ... - at `$.a.b`` as `a.b: expected ...`."""
+def _in_words(message: str, recipe: Recipe, tree: Any) -> str:
+    """msgspec's `Expected ... - at `$.a[0]`` as `a.0: expected ...`, and what was given or fits."""
     what, _, where = message.partition(" - at `$")
-    return f"{where.strip('`').lstrip('.') or 'recipe'}: {what[:1].lower()}{what[1:]}."
+    path = where.strip("`").replace("[", ".").replace("]", "").lstrip(".")
+    text = f"{path or 'recipe'}: {what[:1].lower()}{what[1:]}"
+    if not path:
+        return f"{text}."
+    words = _words(recipe, path)
+    if words:
+        return f"{text}; use {' or '.join(words)}."
+    for part in path.split("."):
+        tree = tree[int(part) if isinstance(tree, list) else part]
+    return f"{text}; {tree} was given."
+
+
+def _words(recipe: Recipe, path: str) -> list[str]:
+    """The words that a field takes, if it takes words."""
+    *parents, last = path.split(".")
+    owner: Any = recipe
+    for part in parents:
+        owner = owner[0] if isinstance(owner, tuple) else getattr(owner, part)
+    found = get_args(get_type_hints(type(owner)).get(last))
+    return [word for word in found if isinstance(word, str)]

@@ -33,8 +33,8 @@ class Size(NamedTuple):
 def scaled(size: Size, scale: float) -> Size:
     """The size `resize` gives for a bare scale: each side `ceil(n * scale)` in float64.
 
-    The product is deliberately not rounded first: 188 * (25 / 188) lands above 25 and gives 26,
-    as it does in the published code.
+    The product is deliberately not rounded first: 188 * r**9 with r = (25 / 188)**(1 / 9) lands
+    above 25 and gives 26, as it does in the published code.
     """
     return Size(math.ceil(size.height * scale), math.ceil(size.width * scale))
 
@@ -50,7 +50,7 @@ def resize(
     """Resize images (B, C, H, W) in [-1, 1] as the SinGAN family does (its `imresize`).
 
     Args:
-        image: images in [-1, 1].
+        image: images in [-1, 1]; values beyond count as its ends.
         size: the output size. With `scale`, outputs beyond `ceil(n * scale)` continue the mirrored
             border, and a smaller size keeps the top left corner: the published crop.
         scale: the true scale that places the samples. None: `size` over the input size, per axis.
@@ -59,16 +59,14 @@ def resize(
     Returns:
         Images (B, C, *size), clamped to [-1, 1].
     """
-    if quantize:
-        image = truncate(image)
+    image = truncate(image) if quantize else image.clamp(-1, 1)
     here = size_of(image)
     if here == size and scale in (None, 1.0):
-        return image.clamp(-1, 1)
+        return image
     down = scale if scale is not None else size.height / here.height
     across = scale if scale is not None else size.width / here.width
-    antialias = down < 1  # the published code decides for both axes by the height alone
-    rows = _keys_matrix(here.height, size.height, down, antialias, image.dtype, image.device)
-    columns = _keys_matrix(here.width, size.width, across, antialias, image.dtype, image.device)
+    rows = _keys_matrix(here.height, size.height, down, image.dtype, image.device)
+    columns = _keys_matrix(here.width, size.width, across, image.dtype, image.device)
     return _apply(rows, columns, image).clamp(-1, 1)
 
 
@@ -101,13 +99,16 @@ def _apply(rows: Tensor, columns: Tensor, x: Tensor) -> Tensor:
     return wide.permute(0, 3, 1, 2)
 
 
-def keys_weights(n_in: int, n_out: int, scale: float, *, antialias: bool) -> NDArray[np.float64]:
-    """The (n_out, n_in) float64 matrix of `resize` along one axis.
+def keys_weights(n_in: int, n_out: int, scale: float) -> NDArray[np.float64]:
+    """The (n_out, n_in) float64 matrix of `resize` along one axis, antialiased where it shrinks.
+
+    (The published code lets the height decide for both axes; the two differ only where one axis
+    shrinks and the other grows, which no pyramid does.)
 
     Output i is centered at (i + 0.5) / scale - 0.5. Taps before the first sample are dropped and
     the row renormalized; taps after the last are mirrored with the edge repeated.
     """
-    squeeze = scale if antialias else 1.0
+    squeeze = min(scale, 1.0)
     support = 4.0 / squeeze
     centers = (np.arange(n_out) + 0.5) / scale - 0.5
     first = np.floor(centers - support / 2).astype(np.int64)
@@ -143,9 +144,9 @@ def _cubic(x: NDArray[np.float64], a: float) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=512)
 def _keys_matrix(
-    n_in: int, n_out: int, scale: float, antialias: bool, dtype: torch.dtype, device: torch.device
+    n_in: int, n_out: int, scale: float, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    weights = keys_weights(n_in, n_out, scale, antialias=antialias)
+    weights = keys_weights(n_in, n_out, scale)
     return _constant(weights, dtype, device)
 
 

@@ -125,9 +125,11 @@ class Run:
         try:
             earlier = msgspec.json.decode(path.read_bytes(), type=Identity)
         except (OSError, msgspec.DecodeError) as error:
-            raise RunError(f"{path} is damaged: {error}. Use another folder.") from None
+            raise RunError(f"{path} is damaged: {error}; use another folder.") from None
         changed = differences(earlier.recipe, identity.recipe)
-        for field in ("image_sha256", "seed", "embed_image"):
+        if earlier.image_sha256 != identity.image_sha256:
+            changed.append("another photo or other masks")
+        for field in ("seed", "embed_image"):
             before, now = getattr(earlier, field), getattr(identity, field)
             if before != now:
                 changed.append(f"{field}: {before}, now {now}")
@@ -146,8 +148,10 @@ class Run:
             self.trainer.load_state_dict(state)
         except SingleImageError:
             raise
-        except Exception as error:  # torch.load raises many kinds on damaged files
-            raise RunError(f"{path} is damaged: {error}. Use another folder.") from None
+        except Exception:  # torch.load raises many kinds, and its words advise against safety
+            raise RunError(
+                f"{path} is damaged, the run cannot be continued; use another folder."
+            ) from None
         return True
 
     def _finish_level(self, level: int) -> None:

@@ -17,16 +17,16 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from singleimage.errors import DeviceError, Diverged, RunError
+from singleimage.errors import DeviceError, Diverged, RunError, SizeError
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
 from singleimage.image import Photo, require_texture
 from singleimage.latent import seed_for
 from singleimage.model import Model, Provenance
-from singleimage.nn.critic import inherit
+from singleimage.nn.critic import SMALLEST_IMAGE, inherit
 from singleimage.nn.precision import Precision, resolve_precision, use_precision
 from singleimage.objectives.base import Player, StepView, Turn
-from singleimage.pyramid import Pyramid
+from singleimage.pyramid import Ladder, Pyramid
 from singleimage.recipe import Recipe
 from singleimage.resample import Size
 
@@ -72,10 +72,11 @@ def find_device(name: str) -> torch.device:
         torch.set_num_threads(int(count))
         name = kind
     try:
-        torch.empty(1, device=name)
+        torch.empty(1, device=name).item()  # of `meta`, there is nothing to read
     except (RuntimeError, AssertionError, ValueError):
         raise DeviceError(
-            f"device {name!r} is not available here; use auto, cpu, cpu:THREADS, cuda or mps."
+            f"device {name!r} is not available here; use auto, cpu, cpu:THREADS, cuda, cuda:INDEX "
+            f"or mps."
         ) from None
     return torch.device(name)
 
@@ -107,6 +108,12 @@ class Trainer:
         self.precision = resolve_precision(precision, self.device)
         pixels = photo.pixels[None].to(self.device, dtype)
         self.example = Pyramid.build(pixels, recipe.pyramid)
+        coarsest = self.example.ladder.sizes[0]
+        if min(coarsest) < SMALLEST_IMAGE:
+            raise SizeError(
+                f"the coarsest level is {coarsest}, but critics need {SMALLEST_IMAGE} pixels a "
+                f"side; set pyramid.min_size={SMALLEST_IMAGE} or more."
+            )
         learner = recipe.generator.build(channels=photo.channels.count, ladder=self.example.ladder)
         self.learner: Cascade | Growing = learner.to(self.device, dtype)
         self.level = 0
@@ -360,19 +367,19 @@ def plan(recipe: Recipe, photo: Photo, *, seed: int, device: str) -> list[LevelP
     for progress in trainer:
         seconds.append(progress.seconds)
         if progress.level_done:
-            critic = recipe.critic.build(
-                level=progress.level, channels=photo.channels.count, generator=None
-            )
-            plans.append(
-                LevelPlan(
-                    trainer.example.ladder.sizes[progress.level],
-                    _count(trainer.learner),
-                    _count(critic),
-                    min(seconds[-2:]),
-                )
-            )
+            ladder = trainer.example.ladder.truncated(progress.level + 1)
+            counts = count_parameters(recipe, ladder, channels=photo.channels.count)
+            plans.append(LevelPlan(ladder.finest, *counts, min(seconds[-2:])))
     return plans
 
 
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def count_parameters(recipe: Recipe, ladder: Ladder, *, channels: int = 3) -> tuple[int, int]:
+    """Parameters of the generator grown to the top of `ladder`, and of the critic there."""
+    with torch.device("meta"):
+        generator = recipe.generator.build(channels=channels, ladder=ladder)
+        for _ in ladder.sizes:
+            generator.extend(None)
+        top = len(ladder.sizes) - 1
+        critic = recipe.critic.build(level=top, channels=channels, generator=None)
+    count, critic_count = (sum(p.numel() for p in n.parameters()) for n in (generator, critic))
+    return count, critic_count

@@ -65,8 +65,11 @@ class Trainee(Protocol):
         """What the frozen levels make of `latent`, without a graph; None if nothing is frozen."""
         ...
 
-    def refine(self, approach: Tensor | None, latent: Latent) -> Tensor:
-        """The image of the newest level from `approach(latent)`, through the moving part."""
+    def refine(self, approach: Tensor | None, latent: Latent, *, observe: bool = True) -> Tensor:
+        """The image of the newest level from `approach(latent)`, through the moving part.
+
+        `observe`: running statistics, where a method has them, take this pass into account.
+        """
         ...
 
     def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent: ...

@@ -18,6 +18,9 @@ from singleimage.nn.critic import inherit
 from singleimage.pyramid import Ladder, Pyramid
 from singleimage.resample import Size, resize
 
+MOMENTUM = 0.1
+"""Weight of a pass in the running statistics of batch norm, PyTorch's default."""
+
 
 class CascadeSpec(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cascade"
@@ -102,7 +105,10 @@ class Cascade(nn.Module):
         with torch.no_grad():
             return self._enlarge(self._run(0, top, None, latent), latent.sizes[top])
 
-    def refine(self, approach: Tensor | None, latent: Latent) -> Tensor:
+    def refine(self, approach: Tensor | None, latent: Latent, *, observe: bool = True) -> Tensor:
+        for part in self.levels[-1].modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.momentum = MOMENTUM if observe else 0.0
         return self._level(len(self.levels) - 1, approach, latent)
 
     # Learner

@@ -130,7 +130,7 @@ class Growing(nn.Module):
         with torch.no_grad():
             return self._features(0, frozen, None, latent)
 
-    def refine(self, approach: Tensor | None, latent: Latent) -> Tensor:
+    def refine(self, approach: Tensor | None, latent: Latent, *, observe: bool = True) -> Tensor:
         first = self._frozen_blocks()
         return self._image(self._features(first, len(self.blocks), approach, latent))
 

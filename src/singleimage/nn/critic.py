@@ -8,6 +8,9 @@ from torch import nn
 
 from singleimage.nn.blocks import PatchNet, Slope, Width, init_normal
 
+SMALLEST_IMAGE = 2 * PatchNet.margin + 1
+"""Pixels a side of the smallest image that a critic can score."""
+
 
 class CriticSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A critic of receptive field 11: (B, C, H, W) -> (B, 1, H - 10, W - 10), unbounded."""

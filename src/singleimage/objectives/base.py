@@ -60,6 +60,7 @@ class StepView:
         self._approached = False
         self._fake: Tensor | None = None
         self._reconstruction: Tensor | None = None
+        self._moved = False
         self._uniforms = 0
 
     @property
@@ -69,7 +70,10 @@ class StepView:
             if not self._approached:
                 self._approach = self._trainee.approach(self._latent)
                 self._approached = True
-            self._fake = self._trainee.refine(self._approach, self._latent)
+            # The published SinGAN generates once and reuses it in all generator steps; what we make
+            # again after the generator has moved must not count twice in running statistics.
+            observe = not self._moved
+            self._fake = self._trainee.refine(self._approach, self._latent, observe=observe)
         return self._fake
 
     @property
@@ -93,6 +97,7 @@ class StepView:
 
     def generator_moved(self) -> None:
         """Forget the images of the generator as it was."""
+        self._moved = True
         self._fake = None
         self._reconstruction = None
 

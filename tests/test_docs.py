@@ -1,0 +1,77 @@
+"""What README and docs show is true and runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+import singleimage
+from singleimage import PRESETS, Channels, Photo, Recipe, with_overrides
+from singleimage.cli import app
+from singleimage.recipe import fields_of
+from singleimage.resample import Size
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+def commands() -> list[str]:
+    lines = [line.split("#")[0].strip() for block in blocks("") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("singleimage ")]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_of_the_readme_parses(line: str) -> None:
+    app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pixels = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    Photo(pixels, Channels(mode="RGB")).save("photo.jpg")
+    small = {"training.steps": "1", "pyramid.max_size": "48", "generator.width": "4"}
+    made = {name: with_overrides(PRESETS[name], small) for name in ("preview", "consingan")}
+
+    def preset(name: str) -> Recipe:
+        return made[name]
+
+    monkeypatch.setattr(singleimage, "preset", preset, raising=False)
+    names: dict[str, object] = {}
+    for block in blocks("python"):
+        exec(block, names)
+    assert (tmp_path / "7.png").exists()
+
+
+def test_the_table_of_methods_is_true() -> None:
+    from singleimage.trainer import count_parameters
+
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \| ([\d,]+) \|$", README, flags=re.M)
+    assert {row[0] for row in rows} == set(PRESETS)
+    for name, levels, parameters in rows:
+        ladder = PRESETS[name].pyramid.plan(Size(188, 250))
+        assert len(ladder.sizes) == int(levels)
+        assert count_parameters(PRESETS[name], ladder)[0] == int(parameters.replace(",", ""))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_exist(page: Path) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", ["consingan", "singan"])
+def test_the_fields_in_a_method_page_are_those_of_its_recipe(name: str) -> None:
+    text = (ROOT / "docs" / f"{name}.md").read_text()
+    known = fields_of(PRESETS[name])
+    for cell in re.findall(r"^\| (`.*?) \|", text, flags=re.M):
+        first, *rest = re.findall(r"`([\w.]+)`", cell)
+        group = first.rpartition(".")[0]
+        for path in (first, *(p if "." in p else f"{group}.{p}" for p in rest)):
+            assert any(field == path or field.startswith(f"{path}.") for field in known), path
