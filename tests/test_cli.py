@@ -252,7 +252,7 @@ def test_ctrl_c_stops_after_a_step_and_the_same_command_continues(
         if (progress.level, progress.step) == (1, 1):
             signal.raise_signal(signal.SIGINT)
 
-    line = f"train {photo_file} -o {tmp_path}/run {TINY['singan']} --steps 2"
+    line = f"train {photo_file} -o {tmp_path}/run {TINY['singan']} --steps {TINY_STEPS['singan']}"
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:
         patched.setattr(cli._Show, "__call__", press)

@@ -1,0 +1,83 @@
+"""A few numbers kept on purpose: they change only by `python tests/test_golden.py`, with a reason.
+
+`golden/losses.json` holds the losses of two steps a level of each preset, made small, in float64.
+`golden/format-1.safetensors` is a model of file format 1, which must load and draw the picture in
+`golden/format-1.png` for ever.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from singleimage import PRESETS, Channels, Model, Photo, Recipe, Trainer, with_overrides
+from singleimage.recipe import fields_of
+
+GOLDEN = Path(__file__).parent / "golden"
+SMALL = {
+    "training.steps": "2",
+    "pyramid.max_size": "40",
+    "pyramid.levels": "4",
+    "generator.width": "4",
+    "generator.width.base": "4",
+    "critic.width.base": "4",
+    "pyramid.quantize": "false",
+    "generator.quantize": "false",
+}
+
+
+def small(recipe: Recipe) -> Recipe:
+    return with_overrides(recipe, {k: v for k, v in SMALL.items() if k in fields_of(recipe)})
+
+
+def photo() -> Photo:
+    y, x = torch.meshgrid(torch.arange(34.0), torch.arange(40.0), indexing="ij")
+    planes = torch.stack([torch.sin(x / 3), torch.cos(y / 4), torch.sin((x + y) / 5)])
+    return Photo((planes * 0.9).float(), Channels(mode="RGB"))
+
+
+def trainer_of(name: str, dtype: torch.dtype) -> Trainer:
+    recipe = small(PRESETS[name])
+    return Trainer(recipe, photo(), seed=11, device="cpu", precision="fp32", dtype=dtype)
+
+
+def losses_of(name: str) -> list[dict[str, float]]:
+    return [dict(progress.losses) for progress in trainer_of(name, torch.float64)]
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_losses_are_those_of_the_golden_file(name: str) -> None:
+    expected = json.loads((GOLDEN / "losses.json").read_text())[name]
+    for found, kept in zip(losses_of(name), expected, strict=True):
+        assert found == pytest.approx(kept, rel=1e-6, abs=1e-9)
+
+
+def test_a_model_of_format_1_still_draws_its_picture() -> None:
+    model = Model.load(GOLDEN / "format-1.safetensors")
+    drawn = (model.sample([5])[0].pixels + 1) * 127.5
+    kept = np.asarray(Image.open(GOLDEN / "format-1.png")).astype(float).transpose(2, 0, 1)
+    assert np.abs(drawn.numpy() - kept).max() < 1.0
+
+
+def write() -> None:
+    """Replace the golden losses, and say which presets changed; the old format stays."""
+    path = GOLDEN / "losses.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    after = {name: losses_of(name) for name in sorted(PRESETS)}
+    for name in after:
+        print(name, "unchanged" if before.get(name) == after[name] else "CHANGED")
+    path.write_text(json.dumps(after, indent=1) + "\n")
+    if not (GOLDEN / "format-1.safetensors").exists():
+        trainer = trainer_of("singan", torch.float32)
+        for _ in trainer:
+            pass
+        model = trainer.model()
+        model.save(GOLDEN / "format-1.safetensors")
+        model.sample([5])[0].save(GOLDEN / "format-1.png")
+
+
+if __name__ == "__main__":
+    write()
