@@ -247,7 +247,7 @@ class Trainer:
                 # Only this player's gradients are computed; the other is left as it is.
                 gradients = torch.autograd.grad(torch.stack(list(terms.values())).sum(), parameters)
                 for parameter, gradient in zip(parameters, gradients, strict=True):
-                    parameter.grad = gradient
+                    parameter.grad = torch.empty_like(parameter).copy_(gradient)  # same strides
             optimizer.step()
             if turn.player == "generator":
                 view.generator_moved()
