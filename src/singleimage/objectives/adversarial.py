@@ -42,9 +42,11 @@ class AdversarialSpec(
         if player == "critic":
             fake = view.fake.detach()
             penalty = gradient_penalty(view.critic, view.real, fake, view.uniform())
+            # One pass for both: critics judge each image by itself, norms included.
+            real_score, fake_score = view.critic(torch.cat([view.real, fake])).chunk(2)
             return {
-                "critic_real": -view.critic(view.real).mean(),
-                "critic_fake": view.critic(fake).mean(),
+                "critic_real": -real_score.mean(),
+                "critic_fake": fake_score.mean(),
                 "penalty": self.penalty_weight * penalty,
             }
         error = F.mse_loss(view.reconstruction, view.real)
