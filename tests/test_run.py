@@ -238,6 +238,29 @@ def test_divergence_stops_with_the_last_good_state_kept(tmp_path: Path, photo_pa
     assert (tmp_path / "run" / "state.pt").read_bytes() == good
 
 
+def test_a_level_that_ends_broken_does_not_replace_the_model(
+    tmp_path: Path, photo_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "run", small("consingan"), read_photo(photo_path), seed=0, device="cpu")
+    steps = iter(run)
+    for _ in range(7):
+        next(steps)
+    good = run.model_path.read_bytes()
+    step_of = run.trainer._train_step
+
+    def break_weights() -> dict[str, float]:
+        losses = step_of()
+        with torch.no_grad():
+            next(iter(run.trainer.learner.parameters())).fill_(float("nan"))
+        return losses
+
+    monkeypatch.setattr(run.trainer, "_train_step", break_weights)
+    with pytest.raises(Diverged, match="not finite"):
+        next(steps)
+    run.close()
+    assert run.model_path.read_bytes() == good
+
+
 def test_exploding_losses_stop_the_training(photo_path: Path) -> None:
     recipe = with_overrides(
         small("consingan", steps=200),

@@ -155,6 +155,7 @@ class Run:
         return True
 
     def _finish_level(self, level: int) -> None:
+        self.trainer.state_dict()  # raises before a broken model could replace a good one
         model = self.trainer.model()
         model.save(self.model_path, embed_image=self._embed_image, overwrite=True)
         photo = model.training_image()

@@ -290,15 +290,14 @@ class Trainer:
         """Continue from `state`; the trainer must be fresh and of the same recipe and photo."""
         self.level, self.step, self.seconds = state["level"], state["step"], state["seconds"]
         mid_level = bool(state["optimizers"])
-        unused = torch.Generator().manual_seed(0)
         for _ in range(self.level + (1 if mid_level else 0)):
-            self.learner.extend(unused)
+            self.learner.extend(None)
         self.learner.load_state_dict(state["learner"])
         use_precision(self.learner, self.precision)
         if state["critic"]:
             level = self.level if mid_level else self.level - 1
             critic = self.recipe.critic.build(
-                level=level, channels=self.photo.channels.count, generator=unused
+                level=level, channels=self.photo.channels.count, generator=None
             )
             critic.load_state_dict(state["critic"])
             self._critic = critic.to(self.device, self.example.images[0].dtype)
