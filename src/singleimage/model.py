@@ -21,7 +21,7 @@ from singleimage.errors import ModelFileError, RecipeError, SizeError
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
 from singleimage.image import Channels, Photo, png_of, refuse_existing, sheet, write_atomically
-from singleimage.nn.blocks import channels_last
+from singleimage.nn.blocks import restore_order
 from singleimage.recipe import Recipe
 from singleimage.resample import Size
 
@@ -161,7 +161,7 @@ class Model:
         weights = {name.removeprefix("generator."): t for name, t in tensors.items()}
         _compare(path, generator.state_dict(), weights)
         generator.load_state_dict(weights, assign=True)
-        channels_last(generator.to(device))
+        restore_order(generator.to(device))
         generator.requires_grad_(False).eval()
         image = None
         if stored is not None:

@@ -15,14 +15,17 @@ from typing import Any
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from singleimage.errors import DeviceError, Diverged, RunError, SizeError
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
 from singleimage.image import Photo, require_texture
 from singleimage.latent import seed_for
+from singleimage.memory import kept_heap
 from singleimage.model import Model, Provenance
+from singleimage.nn.blocks import PatchNet
 from singleimage.nn.critic import SMALLEST_IMAGE, inherit
 from singleimage.nn.precision import Precision, resolve_precision, use_precision
 from singleimage.objectives.base import Player, StepView, Turn
@@ -120,7 +123,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         """Training time so far."""
-        self._critic: nn.Module | None = None
+        self._critic: PatchNet | None = None
         self._optimizers: dict[Player, torch.optim.Optimizer] = {}
         self._anchor_approach: Tensor | None = None
         self._pace = _Pace(self.example, recipe.training.steps)
@@ -134,23 +137,32 @@ class Trainer:
         return self.level == self.levels
 
     def __iter__(self) -> Iterator[Progress]:
-        steps = self.recipe.training.steps
-        while not self.finished:
-            if not self._optimizers:
-                self._begin_level()
-            started = time.perf_counter()
-            losses = self._train_step()
-            self.step += 1
-            seconds = time.perf_counter() - started
-            self.seconds += seconds
-            remaining = self._pace.after(seconds, self.level, self.step)
-            progress = Progress(
-                self.level, self.levels, self.step, steps, losses, seconds, remaining
-            )
-            if self.step == steps:
-                self.level, self.step = self.level + 1, 0
-                self._optimizers = {}
-            yield progress
+        with kept_heap():
+            while not self.finished:
+                yield self._advance()
+
+    def _advance(self) -> Progress:
+        """One step, and the change to the next level after the last step of one."""
+        if not self._optimizers:
+            self._begin_level()
+        started = time.perf_counter()
+        losses = self._train_step()
+        self.step += 1
+        seconds = time.perf_counter() - started
+        self.seconds += seconds
+        progress = Progress(
+            level=self.level,
+            levels=self.levels,
+            step=self.step,
+            steps=self.recipe.training.steps,
+            losses=losses,
+            seconds=seconds,
+            remaining=self._pace.after(seconds, self.level, self.step),
+        )
+        if progress.level_done:
+            self.level, self.step = self.level + 1, 0
+            self._optimizers = {}
+        return progress
 
     def model(self) -> Model:
         """The model of the levels finished so far. It shares its weights with this trainer.
@@ -238,6 +250,8 @@ class Trainer:
         for group in optimizer.param_groups:
             group["lr"] = group["full_lr"] * factor
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        assert self._critic is not None
+        self._critic.requires_grad_(turn.player == "critic")
         terms: Mapping[str, Tensor] = {}
         for repeat in range(turn.repeats):
             if repeat and turn.redraw == "coarser":
@@ -247,8 +261,11 @@ class Trainer:
                 # Only this player's gradients are computed; the other is left as it is.
                 gradients = torch.autograd.grad(torch.stack(list(terms.values())).sum(), parameters)
                 for parameter, gradient in zip(parameters, gradients, strict=True):
-                    parameter.grad = torch.empty_like(parameter).copy_(gradient)  # same strides
+                    if gradient.stride() != parameter.stride():  # the optimizer wants them equal
+                        gradient = torch.empty_like(parameter).copy_(gradient)
+                    parameter.grad = gradient
             optimizer.step()
+            increment_version(parameters)  # fused Adam forgets to: casts of weights must notice
             if turn.player == "generator":
                 view.generator_moved()
         return {name: term.detach() for name, term in terms.items()}

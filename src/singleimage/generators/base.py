@@ -1,6 +1,6 @@
 """What applications and the trainer may ask of a generator, whatever its method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from singleimage.errors import UnsupportedEntry
 from singleimage.latent import Latent
 from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import Size
+from singleimage.resample import Size, Window
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,13 @@ class Trainee(Protocol):
         """What the frozen levels make of `latent`, without a graph; None if nothing is frozen."""
         ...
 
-    def refine(self, approach: Tensor | None, latent: Latent, *, observe: bool = True) -> Tensor:
-        """The image of the newest level from `approach(latent)`, through the moving part.
+    together: bool
+    """Whether images refined in one call share a batch: no layer mixes or remembers images."""
+
+    def refine(
+        self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
+    ) -> list[Tensor]:
+        """The images of the newest level from `(approach(latent), latent)`, by the moving part.
 
         `observe`: running statistics, where a method has them, take this pass into account.
         """
@@ -121,3 +126,41 @@ def check_entry(entry: Entry, levels: frozenset[int], sizes: Sequence[Size]) -> 
             f"the image that enters level {entry.level} must be {expected}, "
             f"not {found[0]}x{found[1]}; resize it first."
         )
+
+
+TILE = 512
+"""Pixels a side of the parts in which large images are decoded."""
+WHOLE = 1024 * 1024
+"""Pixels up to which an image is decoded in one piece."""
+
+
+def in_tiles(size: Size) -> Iterator[Window]:
+    """Windows that cover an image: one, or where it is large, tiles of about `TILE` pixels."""
+    if size.height * size.width <= WHOLE:
+        yield Window.whole(size)
+        return
+    for top in range(0, size.height, TILE):
+        for left in range(0, size.width, TILE):
+            height, width = min(TILE, size.height - top), min(TILE, size.width - left)
+            yield Window(top, left, height, width)
+
+
+def decode_tiles(
+    decode: Callable[[Window], Tensor], sizes: Sequence[Size], *, local: bool
+) -> Tensor:
+    """Join the windows that `decode` makes of the finest of `sizes`.
+
+    `local`: a pixel depends on those near it alone. Else the image is decoded in one piece.
+    """
+    size = sizes[-1]
+    windows = list(in_tiles(size)) if local else [Window.whole(size)]
+    if len(windows) == 1:
+        return decode(windows[0])
+    image: Tensor | None = None
+    for window in windows:
+        part = decode(window)
+        if image is None:
+            image = part.new_empty(*part.shape[:2], *size)
+        window.cut(image).copy_(part)
+    assert image is not None
+    return image

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.generators.base import Entry, Trainee, check_entry
-from singleimage.latent import Latent, gaussian, gaussian_batch, seed_for
+from singleimage.generators.base import Entry, Trainee, check_entry, decode_tiles
+from singleimage.latent import Latent, Noise, drawn, gaussian, seed_for
 from singleimage.nn.blocks import Norm, PatchNet, Slope, Width, init_normal
 from singleimage.nn.critic import inherit
 from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import Size, resize
+from singleimage.resample import Part, Size, Window, resize, resize_source
 
 MOMENTUM = 0.1
 """Weight of a pass in the running statistics of batch norm, PyTorch's default."""
@@ -68,14 +68,12 @@ class Cascade(nn.Module):
         return frozenset(range(1, len(self.levels)))
 
     def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent:
-        like = self.amplitudes
         maps = []
         for level, size in enumerate(sizes):
             # Level 0: one map for all channels (the published code).
-            shape = (1 if level == 0 else self.channels, *size)
-            maps.append(
-                gaussian_batch(shape, [seed_for(s, "noise", level) for s in seeds], like=like)
-            )
+            channels = 1 if level == 0 else self.channels
+            level_seeds = tuple(seed_for(seed, "noise", level) for seed in seeds)
+            maps.append(Noise(level_seeds, channels, size, self.amplitudes))
         return Latent(tuple(maps), tuple(sizes))
 
     def anchor(self) -> Latent:
@@ -85,14 +83,20 @@ class Cascade(nn.Module):
 
     @torch.inference_mode()
     def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
-        first, image = 0, None
+        first = 0
         if entry is not None:
             check_entry(entry, self.entry_levels, latent.sizes)
-            first, image = entry.level, self._enlarge(entry.image, latent.sizes[entry.level])
+            first = entry.level
+
+        def decode(window: Window) -> Tensor:
+            windows = self._windows(window, latent.sizes)
+            image = None if entry is None else windows[first - 1].cut(entry.image)
+            return self._run(first, len(self.levels), image, latent, windows=windows)
+
         training = self.training
         self.eval()
         try:
-            return self._run(first, len(self.levels), image, latent)
+            return decode_tiles(decode, latent.sizes, local=self.spec.norm != "image")
         finally:
             self.train(training)
 
@@ -105,11 +109,16 @@ class Cascade(nn.Module):
         with torch.no_grad():
             return self._enlarge(self._run(0, top, None, latent), latent.sizes[top])
 
-    def refine(self, approach: Tensor | None, latent: Latent, *, observe: bool = True) -> Tensor:
+    together = False
+
+    def refine(
+        self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
+    ) -> list[Tensor]:
         for part in self.levels[-1].modules():
             if isinstance(part, nn.BatchNorm2d):
                 part.momentum = MOMENTUM if observe else 0.0
-        return self._level(len(self.levels) - 1, approach, latent)
+        top = len(self.levels) - 1
+        return [self._level(top, approach, latent) for approach, latent in paths]
 
     # Learner
 
@@ -142,7 +151,7 @@ class Cascade(nn.Module):
 
     def refresh(self, seed: int) -> None:
         if len(self.levels) == 1 and (self.spec.anchor == "redrawn" or not self.anchor_noise.any()):
-            shape = self.anchor_noise.shape
+            shape = self.anchor_noise.shape[1:]
             noise = gaussian(shape, seed_for(seed, "anchor"), like=self.anchor_noise)
             self.anchor_noise.copy_(noise)
 
@@ -158,24 +167,68 @@ class Cascade(nn.Module):
 
     # One coarse-to-fine loop
 
-    def _run(self, first: int, stop: int, image: Tensor | None, latent: Latent) -> Tensor:
-        """Levels `first` to `stop - 1`, from an image already enlarged to level `first`."""
+    def _run(
+        self,
+        first: int,
+        stop: int,
+        image: Tensor | None,
+        latent: Latent,
+        *,
+        windows: Sequence[Window] = (),
+    ) -> Tensor:
+        """Levels `first` to `stop - 1`, from the image of the level below.
+
+        `windows`: the part of every level to compute; none: all of it.
+        """
+        sizes = latent.sizes
         for level in range(first, stop):
-            if level > first:
-                assert image is not None
-                image = self._enlarge(image, latent.sizes[level])
-            image = self._level(level, image, latent)
+            if not windows:
+                enlarged = None if image is None else self._enlarge(image, sizes[level])
+                image = self._level(level, enlarged, latent)
+                continue
+            window, enlarged = windows[level], None
+            if image is not None:
+                inner = window.grown(PatchNet.margin, sizes[level])
+                part = Part(inner, windows[level - 1], sizes[level - 1])
+                enlarged = self._enlarge(image, sizes[level], part)
+            image = self._level(level, enlarged, latent, window)
         assert image is not None
         return image
 
-    def _level(self, level: int, enlarged: Tensor | None, latent: Latent) -> Tensor:
-        margin = [PatchNet.margin] * 4
-        noise = latent.maps[level]
-        noise = (self.amplitudes[level] * noise).expand(-1, self.channels, -1, -1)
-        if enlarged is None:
-            return torch.tanh(self.levels[level](F.pad(noise, margin)))
-        return enlarged + torch.tanh(self.levels[level](F.pad(enlarged + noise, margin)))
+    def _level(
+        self, level: int, enlarged: Tensor | None, latent: Latent, window: Window | None = None
+    ) -> Tensor:
+        """The image of a level; `enlarged` covers `window` and the margin there is around it."""
+        size, reach = latent.sizes[level], PatchNet.margin
+        window = window or Window.whole(size)
+        inner = window.grown(reach, size)
+        noise = self.amplitudes[level] * drawn(latent.maps[level], inner)
+        x = noise.expand(-1, self.channels, -1, -1)
+        x = F.pad(x if enlarged is None else enlarged + x, _missing(window, inner))
+        change = torch.tanh(self.levels[level](x))
+        return change if enlarged is None else window.within(inner).cut(enlarged) + change
 
-    def _enlarge(self, image: Tensor, size: Size) -> Tensor:
-        scale = 1 / self.full_ladder.ratio
-        return resize(image, size, scale=scale, quantize=self.spec.quantize)
+    def _enlarge(self, image: Tensor, size: Size, part: Part | None = None) -> Tensor:
+        return resize(image, size, scale=self._up, quantize=self.spec.quantize, part=part)
+
+    def _windows(self, window: Window, sizes: Sequence[Size]) -> list[Window]:
+        """What of every level must be known for `window` of the finest."""
+        windows = [window]
+        for below, size in zip(reversed(sizes[:-1]), reversed(sizes[1:]), strict=True):
+            inner = windows[0].grown(PatchNet.margin, size)
+            windows.insert(0, resize_source(below, size, inner, scale=self._up))
+        return windows
+
+    @property
+    def _up(self) -> float:
+        """The scale from a level to the next."""
+        return 1 / self.full_ladder.ratio
+
+
+def _missing(window: Window, inner: Window) -> list[int]:
+    """Pixels that `inner` lacks left, right, above and below of the margin around `window`."""
+    found = []
+    for side, here in ((window.columns, inner.columns), (window.rows, inner.rows)):
+        start, stop = side.start - PatchNet.margin, side.stop + PatchNet.margin
+        found += [here.start - start, stop - here.stop]
+    return found

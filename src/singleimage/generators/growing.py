@@ -4,48 +4,44 @@ Hinz, Fisher, Wang, Wermter: Improved Techniques for Training Single-Image GANs,
 section 3; details from the published code.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.generators.base import Entry, Trainee, check_entry
-from singleimage.latent import Latent, gaussian, gaussian_batch, seed_for
+from singleimage.generators.base import Entry, Trainee, check_entry, decode_tiles
+from singleimage.latent import Latent, Map, Noise, drawn, gaussian, seed_for
 from singleimage.nn.blocks import Channels, Conv, ConvStack, Slope, init_normal
+from singleimage.nn.convolution import channels_last
 from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import Size, stretch
+from singleimage.resample import Part, Size, Window, stretch, stretch_source
 
 
-@dataclass(frozen=True)
-class EdgePolicy:
-    """What a block of three valid convolutions sees beyond the border of its level."""
+class EdgePolicy(NamedTuple):
+    """What a block of three valid convolutions sees beyond the border of its level.
 
+    Features are stretched over so many pixels more than the level has, in all; what is then
+    missing to the six that a block takes away are zeros.
+    """
+
+    first: int
+    """At level 0."""
     border: int
-    """Pixels by which noise maps exceed their level, in all."""
-    enter_first: Callable[[Tensor, Size], Tensor]
-    """Head features and size of level 0 -> the first block's input, 6 pixels larger."""
-    enter: Callable[[Tensor, Tensor, Size], Tensor]
-    """Features of the level below, noise, size -> a block's input, 6 pixels larger."""
+    """At all others; their noise covers it too."""
 
+
+REACH = 3
+"""Pixels that a block takes away on every side."""
 
 EDGES: dict[str, EdgePolicy] = {
-    # Features are stretched over the border: borders vary as much as the inside.
-    "stretch": EdgePolicy(
-        border=6,
-        enter_first=lambda h, s: F.pad(stretch(h, Size(s.height + 2, s.width + 2)), [2] * 4),
-        enter=lambda f, noise, s: stretch(f, Size(s.height + 6, s.width + 6)) + noise,
-    ),
-    # Zeros beyond the border: layouts stay where they are, for other sizes and for editing.
-    "zero": EdgePolicy(
-        border=0,
-        enter_first=lambda h, s: F.pad(h, [3] * 4),
-        enter=lambda f, noise, s: F.pad(stretch(f, s) + noise, [3] * 4),
-    ),
+    # Borders vary as much as the inside.
+    "stretch": EdgePolicy(first=2, border=6),
+    # Layouts stay where they are, for other sizes and for editing.
+    "zero": EdgePolicy(first=0, border=0),
 }
 
 
@@ -88,7 +84,7 @@ class Growing(nn.Module):
         style: dict[str, Any] = {"norm": spec.norm, "slope": spec.slope}
         self.head = ConvStack((channels, spec.width), **style)
         self.blocks = nn.ModuleList()
-        self.tail = Conv(spec.width, channels)
+        self.tail = Conv(spec.width, channels, padding=1)
         self.register_buffer("amplitudes", torch.ones(len(ladder.sizes)))
         self.amplitudes: Tensor
 
@@ -103,11 +99,11 @@ class Growing(nn.Module):
         return frozenset({0})
 
     def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent:
-        maps = []
+        maps: list[Map] = []
         for level, size in enumerate(sizes):
             shape = self._map_shape(level, size)
             level_seeds = [seed_for(seed, "noise", level) for seed in seeds]
-            maps.append(gaussian_batch(shape, level_seeds, like=self.amplitudes))
+            maps.append(Noise(tuple(level_seeds), shape[0], Size(*shape[1:]), self.amplitudes))
         return Latent(tuple(maps), tuple(sizes))
 
     def anchor(self) -> Latent:
@@ -119,7 +115,17 @@ class Growing(nn.Module):
         if entry is not None:
             check_entry(entry, self.entry_levels, latent.sizes)
             latent = Latent((entry.image, *latent.maps[1:]), latent.sizes)
-        return self._image(self._features(0, len(self.blocks), None, latent))
+        coarsest = self._features(0, 1, None, latent)
+
+        def decode(window: Window) -> Tensor:
+            size = latent.sizes[-1]
+            seen = window.grown(1, size)  # the tail looks one pixel around
+            windows = self._windows(seen, latent.sizes)
+            features = windows[0].cut(coarsest)
+            features = self._features(1, len(self.blocks), features, latent, windows=windows)
+            return window.within(seen).cut(self._image(features))
+
+        return decode_tiles(decode, latent.sizes, local=self.spec.norm == "none")
 
     # Trainee
 
@@ -130,9 +136,16 @@ class Growing(nn.Module):
         with torch.no_grad():
             return self._features(0, frozen, None, latent)
 
-    def refine(self, approach: Tensor | None, latent: Latent, *, observe: bool = True) -> Tensor:
-        first = self._frozen_blocks()
-        return self._image(self._features(first, len(self.blocks), approach, latent))
+    together = True
+
+    def refine(
+        self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
+    ) -> list[Tensor]:
+        approaches = [approach for approach, _ in paths if approach is not None]
+        below = torch.cat(approaches) if approaches else None
+        latents = [latent for _, latent in paths]
+        features = self._features(self._frozen_blocks(), len(self.blocks), below, *latents)
+        return list(torch.split(self._image(features), [latent.batch for latent in latents]))
 
     # Learner
 
@@ -148,7 +161,8 @@ class Growing(nn.Module):
         self.blocks.append(block.to(self.amplitudes.device, self.amplitudes.dtype))
         level = len(self.blocks) - 1
         shape = self._map_shape(level, self.full_ladder.sizes[level])
-        self.register_buffer(f"anchor_{level}", self.amplitudes.new_zeros(1, *shape))
+        anchor = channels_last(self.amplitudes.new_zeros(1, *shape))
+        self.register_buffer(f"anchor_{level}", anchor)
         frozen = self._frozen_blocks()
         self.head.requires_grad_(frozen == 0)
         for i, block in enumerate(self.blocks):
@@ -161,7 +175,7 @@ class Growing(nn.Module):
         if level == 0 and self.spec.anchor == "image":
             anchor.copy_(example.images[0])
         else:
-            noise = gaussian(anchor.shape, seed_for(seed, "anchor", level), like=anchor)
+            noise = gaussian(anchor.shape[1:], seed_for(seed, "anchor", level), like=anchor)
             anchor.copy_(noise)
         if level > 0:
             self.amplitudes[level] = 0.0
@@ -188,23 +202,68 @@ class Growing(nn.Module):
 
     # One coarse-to-fine loop
 
-    def _features(self, first: int, stop: int, features: Tensor | None, latent: Latent) -> Tensor:
-        """Blocks `first` to `stop - 1`, from the features of the level below (None: the head)."""
+    def _features(
+        self,
+        first: int,
+        stop: int,
+        features: Tensor | None,
+        *latents: Latent,
+        windows: Sequence[Window] = (),
+    ) -> Tensor:
+        """Blocks `first` to `stop - 1`, from the features of the level below (None: the head).
+
+        Args:
+            latents: of equal sizes; they make one batch.
+            windows: the part of every level to compute; none: all of it.
+        """
+        sizes = latents[0].sizes
         for level in range(first, stop):
-            size = latent.sizes[level]
+            maps = [latent.maps[level] for latent in latents]
+            size = sizes[level]
             if level == 0:
-                head = self.head(F.pad(latent.maps[0], [1] * 4))
-                features = self.blocks[0](self.edge.enter_first(head, size))
+                features = self._coarsest(torch.cat([drawn(values) for values in maps]), size)
                 continue
             assert features is not None
-            noise = (self.amplitudes[level] * latent.maps[level]).to(features.dtype)
-            change = self.blocks[level](self.edge.enter(features, noise, size))
-            features = stretch(features, size) + change
+            border = self.edge.border
+            frame = Size(size.height + border, size.width + border)
+            window = windows[level] if windows else Window.whole(size)
+            inner = _in_frame(window, border, frame)
+            below = windows[level - 1] if windows else Window.whole(sizes[level - 1])
+            # In the type of the features before they are joined: half the memory to move.
+            scaled = [
+                (self.amplitudes[level] * drawn(values, inner)).to(features.dtype)
+                for values in maps
+            ]
+            noise = scaled[0] if len(scaled) == 1 else torch.cat(scaled)
+            part = Part(inner, below, sizes[level - 1])
+            x = stretch(features, frame, noise, part=part)
+            missing = _missing(window, border, inner)
+            change = self.blocks[level](F.pad(x, missing) if any(missing) else x)
+            features = stretch(features, size, change, part=part._replace(window=window))
         assert features is not None
         return features
 
+    def _coarsest(self, base: Tensor, size: Size) -> Tensor:
+        features: Tensor = self.head(F.pad(base, [1] * 4))
+        border = self.edge.first
+        if border:
+            features = stretch(features, Size(size.height + border, size.width + border))
+        features = self.blocks[0](F.pad(features, [REACH - border // 2] * 4))
+        return features
+
+    def _windows(self, window: Window, sizes: Sequence[Size]) -> list[Window]:
+        """What of every level must be known for `window` of the finest; of level 0 all is."""
+        windows = [window]
+        border = self.edge.border
+        for below, size in zip(reversed(sizes[:-1]), reversed(sizes[1:]), strict=True):
+            frame = Size(size.height + border, size.width + border)
+            inner = _in_frame(windows[0], border, frame)
+            skip = stretch_source(below, size, windows[0])
+            windows.insert(0, stretch_source(below, frame, inner).union(skip))
+        return windows
+
     def _image(self, features: Tensor) -> Tensor:
-        image: Tensor = self.tail(F.pad(features, [1] * 4))
+        image: Tensor = self.tail(features)
         return torch.tanh(image.to(self.amplitudes.dtype))
 
     def _map_shape(self, level: int, size: Size) -> tuple[int, int, int]:
@@ -215,3 +274,18 @@ class Growing(nn.Module):
 
     def _frozen_blocks(self) -> int:
         return max(len(self.blocks) - self.spec.train_depth, 0)
+
+
+def _in_frame(window: Window, border: int, frame: Size) -> Window:
+    """What a block needs for `window`, in the pixels of the stretched frame around the level."""
+    moved = window._replace(top=window.top + border // 2, left=window.left + border // 2)
+    return moved.grown(REACH, frame)
+
+
+def _missing(window: Window, border: int, inner: Window) -> list[int]:
+    """Pixels that `inner` lacks left, right, above and below of what a block needs."""
+    found = []
+    for side, here in ((window.columns, inner.columns), (window.rows, inner.rows)):
+        start, stop = side.start + border // 2 - REACH, side.stop + border // 2 + REACH
+        found += [here.start - start, stop - here.stop]
+    return found

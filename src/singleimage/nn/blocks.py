@@ -1,17 +1,20 @@
 """Convolution blocks shared by generators and critics.
 
-No block pads: what lies beyond the border is a policy of the generator, so a stack of n 3x3
-convolutions returns n pixels less on every side.
+No stack pads: what lies beyond the border is a policy of the generator, so n 3x3 convolutions
+return n pixels less on every side.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from singleimage.nn.convolution import Link, chain, channels_last, convolve, judge, mean_scores
 
 Norm = Literal["none", "batch", "image"]
 """none; batch: statistics of the batch in training and running ones once frozen (SinGAN's
@@ -38,47 +41,60 @@ class Width(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return min(self.base << min(doublings, 16), self.limit)
 
 
-def _last(x: Tensor) -> Tensor:
-    """`x` in channels-last order, which one-channel tensors lose on the way."""
-    return x.contiguous(memory_format=torch.channels_last)
-
-
 class Conv(nn.Module):
-    """A convolution without padding or stride; weights (out, in, k, k) in channels-last order.
+    """A convolution without stride; weights (out, in, k, k) in channels-last order.
 
     It computes in `compute` if that is set (see `nn.precision`), else in the type of its input.
     """
 
     compute: torch.dtype | None = None
 
-    def __init__(self, c_in: int, c_out: int, *, kernel: int = 3) -> None:
+    def __init__(self, c_in: int, c_out: int, *, kernel: int = 3, padding: int = 0) -> None:
         super().__init__()
+        self.padding = padding
         weight = torch.empty(c_out, c_in, kernel, kernel, memory_format=torch.channels_last)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.empty(c_out))
+        self._cast: tuple[Any, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        return run_chain(x, [self], [None])
+
+    def twice_differentiable(self, x: Tensor) -> Tensor:
+        """The same, slower, for networks whose gradient is differentiated again."""
         dtype = self.compute or x.dtype
-        y = F.conv2d(_last(x.to(dtype)), self.weight.to(dtype), self.bias.to(dtype))
-        return _last(y)
+        return convolve(x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
 
-    def pull_back(self, gradient: Tensor) -> Tensor:
-        """The gradient at the input from that at the output; differentiable in the weights.
+    def link(self, dtype: torch.dtype, slope: float | None) -> Link:
+        """This convolution in `dtype`, as a link of a chain; cast once for each update."""
+        weight, bias = self.weight, self.bias
+        if weight.dtype == dtype:
+            return Link(weight.detach(), bias.detach(), slope, self.padding)
+        state = (weight._version, bias._version, weight.data_ptr(), dtype)
+        if self._cast is None or self._cast[0] != state:
+            with torch.inference_mode(False), torch.no_grad():
+                self._cast = (state, weight.detach().to(dtype), bias.detach().to(dtype))
+        return Link(*self._cast[1:], slope, self.padding)
 
-        Written as a convolution of the padded gradient: with `padding=` instead, oneDNN's weight
-        gradient falls to a path ten times slower.
-        """
-        reach = self.weight.shape[-1] - 1
-        dtype = self.compute or gradient.dtype
-        flipped = self.weight.to(dtype).flip(2, 3).transpose(0, 1)
-        return _last(F.conv2d(F.pad(_last(gradient.to(dtype)), [reach] * 4), _last(flipped)))
+
+def run_chain(x: Tensor, convs: Sequence[Conv], slopes: Sequence[float | None]) -> Tensor:
+    """`x` through convolutions and leaky ReLUs, in the type they compute in."""
+    return chain(*_chain_arguments(x, convs, slopes))
 
 
-def channels_last(module: nn.Module) -> None:
+def _chain_arguments(
+    x: Tensor, convs: Sequence[Conv], slopes: Sequence[float | None]
+) -> tuple[Tensor, list[Link], list[Tensor]]:
+    dtype = convs[0].compute or x.dtype
+    links = [conv.link(dtype, slope) for conv, slope in zip(convs, slopes, strict=True)]
+    return x.to(dtype), links, [p for conv in convs for p in (conv.weight, conv.bias)]
+
+
+def restore_order(module: nn.Module) -> None:
     """Put convolution weights that were read from elsewhere back in channels-last order."""
     for part in module.modules():
         if isinstance(part, Conv):
-            part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last)
+            part.weight.data = channels_last(part.weight.data)
 
 
 class ImageNorm(nn.Module):
@@ -114,9 +130,21 @@ class ConvStack(nn.Module):
         self.norms = nn.ModuleList(make_norm(norm, c_out) for _, c_out in pairs)
         self.slope = slope
 
+    @property
+    def piecewise_linear(self) -> bool:
+        """True if the stack is linear around almost every input: no norm."""
+        return all(isinstance(norm, nn.Identity) for norm in self.norms)
+
+    @property
+    def layers(self) -> list[Conv]:
+        """The convolutions, in order."""
+        return [conv for conv in self.convs if isinstance(conv, Conv)]
+
     def forward(self, x: Tensor) -> Tensor:
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.leaky_relu(norm(conv(x)), self.slope)
+        if self.piecewise_linear:
+            return run_chain(x, self.layers, [self.slope] * len(self.convs))
+        for conv, norm in zip(self.layers, self.norms, strict=True):
+            x = F.leaky_relu(norm(conv.twice_differentiable(x)), self.slope)
         return x
 
 
@@ -134,36 +162,45 @@ class PatchNet(nn.Module):
         self.trunk = ConvStack((c_in, width, width, width, width), norm=norm, slope=slope)
         self.last = Conv(width, c_out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last(self.trunk(x))
-        return y.to(x.dtype)
-
     @property
     def piecewise_linear(self) -> bool:
         """True if the network is linear around almost every input: no norm."""
-        return all(isinstance(norm, nn.Identity) for norm in self.trunk.norms)
+        return self.trunk.piecewise_linear
 
-    def input_gradient(self, x: Tensor) -> Tensor:
-        """The gradient of the summed output at `x`, differentiable in the weights.
+    def forward(self, x: Tensor) -> Tensor:
+        if self.piecewise_linear:
+            return run_chain(x, self._convs, self._slopes).to(x.dtype)
+        return self.last.twice_differentiable(self.trunk(x)).to(x.dtype)
 
-        Exact for a piecewise linear network, without a second backward pass: its derivative is
-        constant around `x`, a chain of transposed convolutions and masks that do not move with
-        the weights. Shape of `x`.
+    def mean_scores(self, images: Tensor) -> Tensor:
+        """The mean of the output map of each image, (B,); the output must have one channel."""
+        if not self.piecewise_linear:
+            scores: Tensor = self(images).mean((1, 2, 3))
+            return scores
+        return mean_scores(*_chain_arguments(images, self._convs, self._slopes)).to(images.dtype)
+
+    def judge(self, images: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
+        """`mean_scores(images)`, and the gradient of the summed output map at `between`.
+
+        The gradient (A, C, H, W) is differentiable in the weights. Without norm it is computed in
+        closed form, exactly; with norm, by autograd's double backward.
         """
-        slopes = []
-        with torch.no_grad():
-            y = x
-            for conv in self.trunk.convs:
-                y = conv(y)
-                slopes.append(torch.where(y > 0, y.new_ones(()), self.trunk.slope))
-                y = y * slopes[-1]
-        height, width = y.shape[-2:]
-        gradient = y.new_ones(x.shape[0], self.last.weight.shape[0], height - 2, width - 2)
-        gradient = self.last.pull_back(gradient)
-        for conv, slope in zip(reversed(self.trunk.convs), reversed(slopes), strict=True):
-            assert isinstance(conv, Conv)
-            gradient = conv.pull_back(gradient * slope)
-        return gradient.to(x.dtype)
+        if not self.piecewise_linear:
+            between = between.detach().requires_grad_()
+            score = self(between).sum()
+            (gradient,) = torch.autograd.grad(score, between, create_graph=True)
+            return self.mean_scores(images), gradient
+        cast, links, parameters = _chain_arguments(images, self._convs, self._slopes)
+        scores, gradient = judge(cast, between.to(cast.dtype), links, parameters)
+        return scores.to(images.dtype), gradient.to(images.dtype)
+
+    @property
+    def _convs(self) -> list[Conv]:
+        return [*self.trunk.layers, self.last]
+
+    @property
+    def _slopes(self) -> list[float | None]:
+        return [self.trunk.slope] * len(self.trunk.convs) + [None]
 
 
 def init_normal(module: nn.Module, generator: torch.Generator) -> None:

@@ -21,7 +21,7 @@ class CriticSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     slope: Slope = 0.2
     """Negative slope of the leaky ReLU."""
 
-    def build(self, *, level: int, channels: int, generator: torch.Generator | None) -> nn.Module:
+    def build(self, *, level: int, channels: int, generator: torch.Generator | None) -> PatchNet:
         """A fresh critic for images of `channels` channels at `level`."""
         critic = PatchNet(channels, self.width.at(level), 1, norm=self.norm, slope=self.slope)
         if generator is not None:
@@ -29,7 +29,7 @@ class CriticSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return critic
 
 
-def inherit(new: nn.Module, old: nn.Module | None) -> nn.Module:
+def inherit(new: PatchNet, old: nn.Module | None) -> PatchNet:
     """Give `new` the weights of `old` where the two have equal shapes (a warm start).
 
     SinGAN carries networks over while the width stays; ConSinGAN carries its critic always.

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from singleimage.nn.blocks import PatchNet
 from singleimage.objectives.base import Player, StepView, Terms, Turn
 
 Repeats = Annotated[int, msgspec.Meta(ge=1, le=100)]
@@ -41,35 +40,28 @@ class AdversarialSpec(
     def terms(self, player: Player, view: StepView) -> Terms:
         if player == "critic":
             fake = view.fake.detach()
-            penalty = gradient_penalty(view.critic, view.real, fake, view.uniform())
-            # One pass for both: critics judge each image by itself, norms included.
-            real_score, fake_score = view.critic(torch.cat([view.real, fake])).chunk(2)
+            between = torch.lerp(fake, view.real, view.uniform())
+            # Critics judge each image by itself, norms included.
+            scores, gradient = view.critic.judge(torch.cat([view.real, fake]), between)
+            real_score, fake_score = scores.chunk(2)
             return {
                 "critic_real": -real_score.mean(),
                 "critic_fake": fake_score.mean(),
-                "penalty": self.penalty_weight * penalty,
+                "penalty": self.penalty_weight * gradient_penalty(gradient),
             }
         error = F.mse_loss(view.reconstruction, view.real)
         return {
-            "adversarial": -view.critic(view.fake).mean(),
+            "adversarial": -view.critic.mean_scores(view.fake).mean(),
             "reconstruction": self.reconstruction_weight * error,
         }
 
 
-def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, epsilon: float) -> Tensor:
+def gradient_penalty(gradient: Tensor) -> Tensor:
     """Mean over pixels of `(norm of the critic's gradient there - 1)^2`, as all five systems do.
 
-    The gradient is that of the summed critic map at `epsilon real + (1 - epsilon) fake`, with one
-    epsilon for all pixels; the norm runs over the channels of a pixel, not over the image.
-
-    A critic without norm gives its gradient in closed form, exactly; the others take autograd's
-    double backward.
+    The gradient (B, C, H, W) is that of the summed critic map at `epsilon real + (1 - epsilon)
+    fake`, with one epsilon for all pixels; the norm runs over the channels of a pixel, not over
+    the image.
     """
-    between = torch.lerp(fake, real, epsilon).detach()
-    if isinstance(critic, PatchNet) and critic.piecewise_linear:
-        gradient = critic.input_gradient(between)
-    else:
-        between.requires_grad_()
-        (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     norm: Tensor = gradient.norm(2, dim=1)
     return (norm - 1).square().mean()

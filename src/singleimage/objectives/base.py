@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from singleimage.generators.base import Trainee
 from singleimage.latent import Latent, seed_for, splice
@@ -29,6 +29,18 @@ class Turn:
     effective step for a third of the backward passes."""
 
 
+class Critic(Protocol):
+    """A network that scores every patch of an image."""
+
+    def mean_scores(self, images: Tensor) -> Tensor:
+        """The mean score of each image, (B,)."""
+        ...
+
+    def judge(self, images: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
+        """`mean_scores(images)`, and the gradient of the summed scores at `between`."""
+        ...
+
+
 class StepView:
     """What an objective may look at during one training step.
 
@@ -40,7 +52,7 @@ class StepView:
         self,
         *,
         trainee: Trainee,
-        critic: nn.Module,
+        critic: Critic,
         real: Tensor,
         sizes: Sequence[Size],
         seed: int,
@@ -52,8 +64,7 @@ class StepView:
         self._trainee = trainee
         self._sizes = sizes
         self._seed = seed
-        self._anchor = trainee.anchor()
-        self._anchor_approach = anchor_approach
+        self._anchor = anchor_approach, trainee.anchor()
         self._drawn = self._draw("latent")
         self._latent = self._drawn
         self._approach: Tensor | None = None
@@ -73,14 +84,17 @@ class StepView:
             # The published SinGAN generates once and reuses it in all generator steps; what we make
             # again after the generator has moved must not count twice in running statistics.
             observe = not self._moved
-            self._fake = self._trainee.refine(self._approach, self._latent, observe=observe)
+            both = self._trainee.together and self._reconstruction is None
+            paths = [(self._approach, self._latent)] + ([self._anchor] if both else [])
+            self._fake, *rest = self._trainee.refine(paths, observe=observe)
+            self._reconstruction = rest[0] if both else self._reconstruction
         return self._fake
 
     @property
     def reconstruction(self) -> Tensor:
         """The image made of the anchor noise, with its graph."""
         if self._reconstruction is None:
-            self._reconstruction = self._trainee.refine(self._anchor_approach, self._anchor)
+            (self._reconstruction,) = self._trainee.refine([self._anchor])
         return self._reconstruction
 
     def uniform(self) -> float:

@@ -1,0 +1,44 @@
+"""Memory that stays with the process while tensors of the same sizes come and go.
+
+Every training step frees and allocates the same large tensors. The C library hands each back to
+the system and takes fresh pages, which the system must fill with zeros: a sixth of the time of a
+step on two cores.
+"""
+
+import ctypes
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # <malloc.h>
+
+
+@contextmanager
+def kept_heap() -> Iterator[None]:
+    """Keep freed memory in the process, and give it back to the system at the end.
+
+    Only where the C library is glibc; elsewhere it does nothing.
+    """
+    libc = _glibc()
+    if libc is None:
+        yield
+        return
+    libc.mallopt(_MMAP_MAX, 0)
+    libc.mallopt(_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:  # to where glibc's own adaption ends up in a process with large tensors
+        libc.mallopt(_MMAP_MAX, 65536)
+        libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(_TRIM_THRESHOLD, 64 << 20)
+        libc.malloc_trim(0)
+
+
+@lru_cache
+def _glibc() -> Any:
+    if platform.libc_ver()[0] != "glibc":
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
