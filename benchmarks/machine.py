@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from singleimage import Channels, Model, Photo, preset, train, with_overrides
+
 Facts = dict[str, Any]
 
 
@@ -79,3 +81,15 @@ def describe(facts: Facts) -> str:
         f"{facts['processor']}, {facts['threads']} threads, torch {facts['torch']}, "
         f"Python {facts['python']}, {facts['device']}\nGFLOP/s: {rates}"
     )
+
+
+def photo(height: int, width: int) -> Photo:
+    """Noise: time and memory do not depend on what is seen."""
+    pixels = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
+    return Photo(pixels * 2 - 1, Channels(mode="RGB"))
+
+
+def random_model(method: str, picture: Photo) -> Model:
+    """A model of all levels after one step of training each."""
+    recipe = with_overrides(preset(method), {"training.steps": "1"})
+    return train(picture, recipe, seed=0, device="cpu")

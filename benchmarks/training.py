@@ -23,23 +23,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import transcription as paper
-from machine import describe, machine, timed
-from singleimage import Trainer, preset, read_photo, with_overrides
-from singleimage.image import Channels, Photo
+from machine import describe, machine, photo, timed
+from singleimage import Photo, Trainer, preset, read_photo, with_overrides
 from singleimage.resample import Size
 
 Step = Callable[[], object]
 
 BURST = 5
 """Steps of ours in one go: a real training finds warm caches."""
-
-
-def photo(path: Path | None) -> Photo:
-    """The photo, or noise of 188x250: time does not depend on what is seen."""
-    if path is not None:
-        return read_photo(path)
-    pixels = torch.rand(3, 188, 250, generator=torch.Generator().manual_seed(0))
-    return Photo(pixels * 2 - 1, Channels(mode="RGB"))
 
 
 # The plain side ----------------------------------------------------------------------------------
@@ -218,10 +209,11 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     facts = machine()
     print(describe(facts))
+    picture = read_photo(args.image) if args.image else photo(188, 250)
     results: dict[str, Any] = {}
     for method in args.methods:
         rounds = args.rounds or {"consingan": 4, "singan": 1}[method]
-        rows = compare(method, photo(args.image), rounds=rounds, precision=args.precision)
+        rows = compare(method, picture, rounds=rounds, precision=args.precision)
         results[method] = totals(rows)
         print(
             f"{method}: ratio {results[method]['ratio_finest']:.2f} at the finest level, "

@@ -1,27 +1,24 @@
 """The command line: one function a command. Everything heavy is imported inside the commands."""
 
 import json
-import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, Token
 
+from singleimage.console import catch_stop, duration, fail, progress_bars, report, say
 from singleimage.errors import OutputError, RecipeError, SingleImageError, SizeError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
+    from PIL.Image import Image
 
     from singleimage.image import Photo
     from singleimage.model import Model
     from singleimage.recipe import Recipe
     from singleimage.resample import Size
-    from singleimage.trainer import Progress
 
 app = App(
     name="singleimage",
@@ -42,6 +39,10 @@ Whole = Annotated[int, Parameter(converter=_whole)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 Source = Annotated[Path, Parameter(help="A model file, or the folder of a run.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cpu:THREADS, cuda, cuda:INDEX or mps.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    Parameter(help="Type of the convolutions; auto: bf16 where the device is fast at it."),
+]
 Json = Annotated[
     bool, Parameter(name="--json", negative=(), help="Print one JSON object, and nothing else.")
 ]
@@ -60,6 +61,7 @@ def train(
     mask: Annotated[list[Path] | None, Parameter(negative=())] = None,
     seed: Whole = 0,
     device: Device = "auto",
+    precision: Precision = "auto",
     embed_image: bool = True,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     as_json: Json = False,
@@ -93,31 +95,38 @@ def train(
     recipe = _recipe(preset, steps, set_ or [])
     photo = read_photo(image, masks=mask or [])
     for note in photo.notes:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     if dry_run:
-        return _show_plan(recipe, photo, seed, device, as_json)
+        return _show_plan(recipe, photo, seed, device, precision, as_json)
     if output is None:
         raise OutputError("no folder for the run; add -o RUN.")
     run = Run(
-        output, recipe, photo, seed=seed, name=image.name, device=device, embed_image=embed_image
+        output,
+        recipe,
+        photo,
+        seed=seed,
+        name=image.name,
+        device=device,
+        precision=precision,
+        embed_image=embed_image,
     )
     if run.trainer.finished:
-        _say(f"{output} is complete.")
+        say(f"{output} is complete.")
     elif run.resumed:
-        _say(f"continuing {output} at level {run.trainer.level}, step {run.trainer.step}.")
-    with closing(run), _catch_stop() as stop, _bars(quiet=as_json) as show:
+        say(f"continuing {output} at level {run.trainer.level}, step {run.trainer.step}.")
+    with closing(run), catch_stop() as stop, progress_bars(quiet=as_json) as show:
         for progress in run:
             show(progress)
             if stop.by is not None:
                 run.save()
                 break
     if stop.by is not None:
-        _say(f"stopped; the same command continues {output}.")
+        say(f"stopped; the same command continues {output}.")
         return 128 + stop.by
     summary = {"run": str(output), "model": str(run.model_path), "levels": run.trainer.levels}
     summary["seconds"] = round(run.trainer.seconds, 1)
     text = f"model in {run.model_path}; draw with: singleimage sample {output} -o FOLDER"
-    _report(summary, text, as_json)
+    report(summary, text, as_json)
     return 0
 
 
@@ -135,6 +144,7 @@ def sample(
     sheet: bool = True,
     overwrite: Overwrite = False,
     device: Device = "auto",
+    precision: Precision = "auto",
     as_json: Json = False,
 ) -> int:
     """Draw new pictures, one file a seed, and a contact sheet that begins with the photo.
@@ -161,7 +171,7 @@ def sample(
 
     if count < 1:
         raise SizeError(f"cannot draw {count} pictures; ask for 1 or more.")
-    model = _load(source, device)
+    model = _load(source, device, precision)
     target = _target_size(model, size, scale)
     seeds = range(seed, seed + count)
     paths = [output / f"{s:04}{model.channels.suffix}" for s in seeds]
@@ -170,15 +180,16 @@ def sample(
     files += [page_path] if sheet else []
     for file in files:
         refuse_existing(file, overwrite=overwrite)
-    shown: list[Photo] = []
+    shown: list[Image] = []
     for path, picture in zip(paths, _drawn(model, seeds, target, start_level), strict=True):
         make_folder(output)  # only now: a size or level that cannot be drawn leaves nothing behind
         picture.save(path, overwrite=overwrite)
-        shown += [picture] if len(shown) < SHEET_LIMIT else []
+        shown += [picture.preview(SHEET_SIDE)] if sheet and len(shown) < SHEET_LIMIT else []
     if sheet:
         photo = model.training_image()
-        save_sheet(make_sheet(([photo] if photo else []) + shown), page_path, overwrite=overwrite)
-    _report({"files": list(map(str, files))}, f"{count} pictures in {output}", as_json)
+        page = make_sheet([photo.preview(SHEET_SIDE), *shown] if photo else shown)
+        save_sheet(page, page_path, overwrite=overwrite)
+    report({"files": list(map(str, files))}, f"{count} pictures in {output}", as_json)
     return 0
 
 
@@ -190,6 +201,7 @@ def reconstruct(
     output: Output,
     overwrite: Overwrite = False,
     device: Device = "auto",
+    precision: Precision = "auto",
     as_json: Json = False,
 ) -> int:
     """Write the picture a model makes of its anchor noise: how well it knows its photo.
@@ -199,7 +211,7 @@ def reconstruct(
     output
         The image file to write.
     """
-    model = _load(source, device)
+    model = _load(source, device, precision)
     picture = model.reconstruct()
     files = picture.save(output, overwrite=overwrite)
     summary: dict[str, Any] = {"files": list(map(str, files))}
@@ -209,7 +221,7 @@ def reconstruct(
         error = float((picture.pixels - photo.pixels).square().mean())
         summary["mse"] = error
         text += f"; mean squared error {error:.5f} in [-1, 1]"
-    _report(summary, text, as_json)
+    report(summary, text, as_json)
     return 0
 
 
@@ -251,17 +263,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             result_action="return_value",
         )
     except SingleImageError as error:
-        return _fail(str(error))
+        return fail(str(error))
     except CycloptsError as error:
         command = " ".join(["singleimage", *(error.command_chain or ())])
-        return _fail(f"{error} See: {command} --help")
+        return fail(f"{error} See: {command} --help")
     except OSError as error:
         what = f"{error.filename or 'a file'}: {error.strerror or error}"
-        return _fail(f"cannot read or write {what}; check the path and the free space.")
+        return fail(f"cannot read or write {what}; check the path and the free space.")
     except (MemoryError, RuntimeError) as error:
         if "memory" not in str(error) and not isinstance(error, MemoryError):
             raise
-        return _fail("out of memory; use a smaller size or pyramid.max_size.")
+        return fail("out of memory; use a smaller size or pyramid.max_size.")
     except KeyboardInterrupt:
         return 130
     return int(result or 0)
@@ -271,6 +283,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 SHEET_LIMIT = 48
 """Pictures on a contact sheet; the rest are files only."""
+SHEET_SIDE = 1024
+"""Larger pictures are reduced to it on a contact sheet."""
 
 
 def _recipe(preset_name: str, steps: int | None, assignments: Sequence[str]) -> "Recipe":
@@ -286,11 +300,11 @@ def _recipe(preset_name: str, steps: int | None, assignments: Sequence[str]) -> 
     return with_overrides(preset(preset_name), overrides)
 
 
-def _load(source: Path, device: str) -> "Model":
+def _load(source: Path, device: str, precision: Precision = "auto") -> "Model":
     from singleimage.model import Model
     from singleimage.trainer import find_device
 
-    return Model.load(source, device=find_device(device))
+    return Model.load(source, device=find_device(device), precision=precision)
 
 
 def _target_size(model: "Model", size: str | None, scale: float | None) -> "Size | None":
@@ -324,14 +338,21 @@ def _drawn(
         yield from model.sample(seeds[first : first + 16], size=size, start_level=start_level)
 
 
-def _show_plan(recipe: "Recipe", photo: "Photo", seed: int, device: str, as_json: bool) -> int:
+def _show_plan(
+    recipe: "Recipe",
+    photo: "Photo",
+    seed: int,
+    device: str,
+    precision: Precision,
+    as_json: bool,
+) -> int:
     """What a training would be; every level is tried for a few steps to know its time."""
     import msgspec
 
     from singleimage.recipe import fields_of
     from singleimage.trainer import plan
 
-    levels = plan(recipe, photo, seed=seed, device=device)
+    levels = plan(recipe, photo, seed=seed, device=device, precision=precision)
     seconds = sum(level.seconds_per_step for level in levels) * recipe.training.steps
     facts: dict[str, Any] = {
         "recipe": fields_of(recipe),
@@ -350,100 +371,5 @@ def _show_plan(recipe: "Recipe", photo: "Photo", seed: int, device: str, as_json
             f"{i:5} {level.size!s:>10} {level.generator_parameters:18,} "
             f"{level.critic_parameters:11,} {level.seconds_per_step:8.3f}"
         )
-    print(f"\n{recipe.training.steps} steps a level: about {_duration(seconds)} on this machine")
+    print(f"\n{recipe.training.steps} steps a level: about {duration(seconds)} on this machine")
     return 0
-
-
-@dataclass
-class _Stop:
-    by: int | None = None
-    """The signal that asked to stop."""
-
-
-@contextmanager
-def _catch_stop() -> Iterator[_Stop]:
-    """Turn Ctrl-C and SIGTERM into a request that is met after the current step."""
-    stop = _Stop()
-
-    def request(number: int, frame: FrameType | None) -> None:
-        if stop.by is not None:
-            raise KeyboardInterrupt
-        stop.by = number
-        _say("stopping after this step ...")
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, request) for number in signals}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class _Show:
-    """Shows progress: a bar on a terminal, else a line a level."""
-
-    def __init__(self, bar: "Bar | None", *, quiet: bool) -> None:
-        self._bar = bar
-        self._quiet = quiet
-        self._task = bar.add_task("", total=None, left="", losses="") if bar is not None else None
-
-    def __call__(self, progress: "Progress") -> None:
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
-        level = f"level {progress.level + 1}/{progress.levels}"
-        left = f"{_duration(progress.remaining)} left"
-        if self._bar is not None and self._task is not None:
-            self._bar.update(
-                self._task,
-                description=level,
-                completed=progress.step,
-                total=progress.steps,
-                losses=losses,
-                left=left,
-            )
-        elif progress.level_done and not self._quiet:
-            _say(f"{level}  step {progress.step}/{progress.steps}  {losses}  {left}")
-
-
-@contextmanager
-def _bars(*, quiet: bool) -> Iterator[_Show]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.table import Column
-
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield _Show(None, quiet=quiet)
-        return
-    rest = Column(ratio=1, no_wrap=True)  # gives way where the terminal is narrow
-    with Progress(
-        "{task.description}",
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        "{task.fields[left]}",
-        TextColumn("{task.fields[losses]}", style="dim", table_column=rest),
-        console=console,
-        expand=True,
-    ) as bar:
-        yield _Show(bar, quiet=False)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-def _report(facts: dict[str, Any], text: str, as_json: bool) -> None:
-    print(json.dumps(facts) if as_json else text)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _fail(text: str) -> int:
-    _say("error: " + " ".join(text.split()))
-    return 2

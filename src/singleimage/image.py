@@ -12,7 +12,7 @@ import io
 import math
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
@@ -96,8 +96,11 @@ class Photo:
             _write_picture(file, _to_labels(plane, labels) if labels else _to_integers(plane[None]))
         return files
 
-    def preview(self) -> Image.Image:
-        """An 8-bit RGB picture to look at: alpha over a checkerboard, masks below the picture."""
+    def preview(self, limit: int | None = None) -> Image.Image:
+        """An 8-bit RGB picture to look at: alpha over a checkerboard, masks below the picture.
+
+        `limit`: reduced so that no side is over so many pixels.
+        """
         count = MODE_CHANNELS[self.channels.mode]
         picture = _pil(_to_integers(self.pixels[:count]))
         if picture.mode in ("LA", "RGBA"):
@@ -110,6 +113,8 @@ class Photo:
         column = Image.new("RGB", (picture.width, picture.height * len(tiles)))
         for i, tile in enumerate(tiles):
             column.paste(tile, (0, i * picture.height))
+        if limit is not None:
+            column.thumbnail((limit, limit))
         return column
 
     def _repr_png_(self) -> bytes:
@@ -188,9 +193,8 @@ def require_texture(photo: Photo) -> Photo:
     return photo
 
 
-def sheet(photos: Sequence[Photo], *, columns: int | None = None, gap: int = 4) -> Image.Image:
+def sheet(tiles: Sequence[Image.Image], *, columns: int | None = None, gap: int = 4) -> Image.Image:
     """A contact sheet, 8-bit RGB, of pictures in reading order on white."""
-    tiles = [photo.preview() for photo in photos]
     columns = columns or min(len(tiles), math.ceil(math.sqrt(len(tiles))))
     width, height = max(t.width for t in tiles) + gap, max(t.height for t in tiles) + gap
     rows = math.ceil(len(tiles) / columns)
@@ -338,9 +342,17 @@ def _from_integers(values: NDArray[Any]) -> Tensor:
 def _to_integers(pixels: Tensor, bits: int = 8) -> NDArray[Any]:
     """(C, H, W) in [-1, 1] to (H, W, C) uint8 or uint16, rounded; out of range is clamped."""
     top = 255 if bits == 8 else 65535
-    unit = ((pixels.detach().cpu().double() + 1) / 2).clamp(0, 1)
-    dtype = np.uint8 if bits == 8 else np.uint16
-    return unit.mul(top).round().permute(1, 2, 0).numpy().astype(dtype)
+    channels, height, width = pixels.shape
+    values = np.empty((height, width, channels), np.uint8 if bits == 8 else np.uint16)
+    for rows in _strips(height):
+        unit = ((pixels[:, rows].detach().cpu().double() + 1) / 2).clamp(0, 1)
+        values[rows] = unit.mul(top).round().permute(1, 2, 0).numpy()
+    return values
+
+
+def _strips(height: int) -> Iterator[slice]:
+    """Rows a few at a time: what is done in float64 must not take the memory of large pictures."""
+    return (slice(top, top + 256) for top in range(0, height, 256))
 
 
 def _from_labels(values: NDArray[Any], labels: Sequence[int]) -> Tensor:
@@ -351,9 +363,13 @@ def _from_labels(values: NDArray[Any], labels: Sequence[int]) -> Tensor:
 
 def _to_labels(plane: Tensor, labels: Sequence[int]) -> NDArray[Any]:
     """(H, W) in [-1, 1] to (H, W, 1), each the label that is nearest."""
-    ranks = (plane.detach().cpu().double() + 1) / 2 * (len(labels) - 1)
     known = np.asarray(labels, dtype=np.uint8 if max(labels) < 256 else np.uint16)
-    return known[ranks.round().clamp(0, len(labels) - 1).numpy().astype(np.int64)][..., None]
+    values = np.empty((*plane.shape, 1), known.dtype)
+    for rows in _strips(len(plane)):
+        ranks = (plane[rows].detach().cpu().double() + 1) / 2 * (len(labels) - 1)
+        nearest = ranks.round().clamp(0, len(labels) - 1).numpy().astype(np.int64)
+        values[rows, :, 0] = known[nearest]
+    return values
 
 
 def _pil(values: NDArray[Any]) -> Image.Image:

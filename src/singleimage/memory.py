@@ -15,21 +15,27 @@ from typing import Any
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # <malloc.h>
 
 
+_depth = [0]
+"""How many uses are open; they nest."""
+
+
 @contextmanager
 def kept_heap() -> Iterator[None]:
-    """Keep freed memory in the process, and give it back to the system at the end.
+    """Keep freed memory in the process, and give it back to the system at the outermost end.
 
     Only where the C library is glibc; elsewhere it does nothing.
     """
     libc = _glibc()
-    if libc is None:
+    if libc is None or _depth[0]:
         yield
         return
     libc.mallopt(_MMAP_MAX, 0)
     libc.mallopt(_TRIM_THRESHOLD, -1)
+    _depth[0] += 1
     try:
         yield
     finally:  # to where glibc's own adaption ends up in a process with large tensors
+        _depth[0] -= 1
         libc.mallopt(_MMAP_MAX, 65536)
         libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(_TRIM_THRESHOLD, 64 << 20)

@@ -21,7 +21,9 @@ from singleimage.errors import ModelFileError, RecipeError, SizeError
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
 from singleimage.image import Channels, Photo, png_of, refuse_existing, sheet, write_atomically
+from singleimage.memory import kept_heap
 from singleimage.nn.blocks import restore_order
+from singleimage.nn.precision import Precision, resolve_precision, use_precision
 from singleimage.recipe import Recipe
 from singleimage.resample import Size
 
@@ -44,6 +46,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     seconds: float
     """Training time."""
     device: str
+    precision: str = "fp32"
+    """In which its convolutions were computed: fp32 or bf16."""
     created: str
     """When training ended, ISO 8601, UTC."""
     versions: dict[str, str]
@@ -84,10 +88,11 @@ class Model:
         target = Size(*size) if size else self.size
         batch = max(1, BATCH_PIXELS // (target.height * target.width))
         pictures: list[Photo] = []
-        for first in range(0, len(seeds), batch):
-            part = seeds[first : first + batch]
-            images = sample(self.generator, part, size=target, start_level=start_level)
-            pictures.extend(self._photo(image) for image in images)
+        with kept_heap():
+            for first in range(0, len(seeds), batch):
+                part = seeds[first : first + batch]
+                images = sample(self.generator, part, size=target, start_level=start_level)
+                pictures.extend(self._photo(image) for image in images)
         return pictures
 
     def reconstruct(self) -> Photo:
@@ -101,10 +106,12 @@ class Model:
     def sheet(self, seeds: Sequence[int] = range(5)) -> Image.Image:
         """The training image, where it is embedded, then samples, on one page."""
         photo = self.training_image()
-        return sheet(([photo] if photo else []) + self.sample(seeds))
+        return sheet([p.preview() for p in ([photo] if photo else []) + self.sample(seeds)])
 
+    @torch.inference_mode()
     def _photo(self, image: Tensor) -> Photo:
-        return Photo(image.float().clamp(-1, 1).cpu(), self.channels)
+        """`image` belongs to nobody else: it may be as large as memory allows."""
+        return Photo(image.float().clamp_(-1, 1).cpu(), self.channels)
 
     def _repr_png_(self) -> bytes:
         return png_of(self.sheet())
@@ -134,8 +141,17 @@ class Model:
         write_atomically(path, lambda stream: stream.write(data))
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> "Model":
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        precision: Precision = "auto",
+    ) -> "Model":
         """Read a model file, or the model in a run folder.
+
+        Args:
+            precision: in which type it will draw; auto: bf16 where the device is fast at it.
 
         Raises:
             ModelFileError: the file is missing, damaged, no model, of another format, or its
@@ -162,6 +178,7 @@ class Model:
         _compare(path, generator.state_dict(), weights)
         generator.load_state_dict(weights, assign=True)
         restore_order(generator.to(device))
+        use_precision(generator, resolve_precision(precision, torch.device(device)))
         generator.requires_grad_(False).eval()
         image = None
         if stored is not None:

@@ -36,6 +36,10 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     decay_at: Annotated[int, msgspec.Meta(ge=1)] | Rate = 0.8
     """An integer is a step, whatever the number of steps; a fraction is that part of `steps`."""
 
+    recompute: bool = False
+    """Compute generated images again for the generator's turn, instead of keeping what their
+    gradient needs through the critic's turn: the same numbers in less memory, a little slower."""
+
     def rate_factor(self, step: int) -> float:
         """Factor on the learning rates at `step`, counted from 0."""
         at = self.decay_at if isinstance(self.decay_at, int) else int(self.decay_at * self.steps)

@@ -20,6 +20,7 @@ import torch
 
 from singleimage.errors import RunError, SingleImageError
 from singleimage.image import Photo, make_folder, save_sheet, sheet, write_atomically
+from singleimage.nn.precision import Precision
 from singleimage.recipe import Recipe, differences
 from singleimage.trainer import Progress, Trainer
 
@@ -37,6 +38,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     image_sha256: str
     seed: int
     embed_image: bool
+    precision: str
 
 
 class Run:
@@ -55,6 +57,7 @@ class Run:
         seed: int,
         name: str = "",
         device: str = "auto",
+        precision: Precision = "auto",
         embed_image: bool = True,
         save_seconds: float = 60.0,
     ) -> None:
@@ -69,7 +72,7 @@ class Run:
             OutputError: the folder cannot be written.
         """
         self.folder = Path(folder)
-        self.trainer = Trainer(recipe, photo, seed=seed, device=device)
+        self.trainer = Trainer(recipe, photo, seed=seed, device=device, precision=precision)
         self._embed_image = embed_image
         self._save_seconds = save_seconds
         identity = Identity(
@@ -78,6 +81,7 @@ class Run:
             image_sha256=photo.sha256,
             seed=seed,
             embed_image=embed_image,
+            precision=self.trainer.precision,
         )
         self.resumed = self._claim(identity)
         self._log = _Log(self.folder, self.trainer)
@@ -129,7 +133,7 @@ class Run:
         changed = differences(earlier.recipe, identity.recipe)
         if earlier.image_sha256 != identity.image_sha256:
             changed.append("another photo or other masks")
-        for field in ("seed", "embed_image"):
+        for field in ("seed", "embed_image", "precision"):
             before, now = getattr(earlier, field), getattr(identity, field)
             if before != now:
                 changed.append(f"{field}: {before}, now {now}")
@@ -160,7 +164,8 @@ class Run:
         model.save(self.model_path, embed_image=self._embed_image, overwrite=True)
         photo = model.training_image()
         assert photo is not None
-        page = sheet([photo, model.reconstruct(), *model.sample(PREVIEW_SEEDS)], columns=3)
+        pictures = [photo, model.reconstruct(), *model.sample(PREVIEW_SEEDS)]
+        page = sheet([picture.preview() for picture in pictures], columns=3)
         folder = make_folder(self.folder / "previews")
         save_sheet(page, folder / f"level-{level}.png", overwrite=True)
         self._log.picture(level, page)

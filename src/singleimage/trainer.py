@@ -180,6 +180,7 @@ class Trainer:
             levels=self.level,
             seconds=round(self.seconds, 1),
             device=str(self.device),
+            precision=self.precision,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             versions={
                 "singleimage": importlib.metadata.version("singleimage"),
@@ -234,6 +235,7 @@ class Trainer:
             sizes=self.example.ladder.sizes[: self.level + 1],
             seed=seed,
             anchor_approach=self._anchor_approach,
+            recompute=self.recipe.training.recompute,
         )
         terms: dict[str, Tensor] = {}
         for turn in self.recipe.objective_at(self.level).turns:
@@ -372,12 +374,14 @@ class LevelPlan:
     """The faster of two steps on this machine."""
 
 
-def plan(recipe: Recipe, photo: Photo, *, seed: int, device: str) -> list[LevelPlan]:
+def plan(
+    recipe: Recipe, photo: Photo, *, seed: int, device: str, precision: Precision = "auto"
+) -> list[LevelPlan]:
     """The levels of a training, each tried for three steps; the first, a warm-up, is not timed."""
     short = msgspec.structs.replace(
         recipe, training=msgspec.structs.replace(recipe.training, steps=3)
     )
-    trainer = Trainer(short, photo, seed=seed, device=device)
+    trainer = Trainer(short, photo, seed=seed, device=device, precision=precision)
     plans: list[LevelPlan] = []
     seconds: list[float] = []
     for progress in trainer:

@@ -202,7 +202,7 @@ class Cascade(nn.Module):
         size, reach = latent.sizes[level], PatchNet.margin
         window = window or Window.whole(size)
         inner = window.grown(reach, size)
-        noise = self.amplitudes[level] * drawn(latent.maps[level], inner)
+        noise = drawn(latent.maps[level], inner, scale=self.amplitudes[level])
         x = noise.expand(-1, self.channels, -1, -1)
         x = F.pad(x if enlarged is None else enlarged + x, _missing(window, inner))
         change = torch.tanh(self.levels[level](x))

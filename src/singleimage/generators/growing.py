@@ -229,9 +229,8 @@ class Growing(nn.Module):
             window = windows[level] if windows else Window.whole(size)
             inner = _in_frame(window, border, frame)
             below = windows[level - 1] if windows else Window.whole(sizes[level - 1])
-            # In the type of the features before they are joined: half the memory to move.
             scaled = [
-                (self.amplitudes[level] * drawn(values, inner)).to(features.dtype)
+                drawn(values, inner, scale=self.amplitudes[level], dtype=features.dtype)
                 for values in maps
             ]
             noise = scaled[0] if len(scaled) == 1 else torch.cat(scaled)

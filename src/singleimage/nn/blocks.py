@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.nn.convolution import Link, chain, channels_last, convolve, judge, mean_scores
+from singleimage.nn.convolution import Link, chain, channels_last, judge, mean_scores
+from singleimage.nn.second_order import bend, convolve, normalize
 
 Norm = Literal["none", "batch", "image"]
 """none; batch: statistics of the batch in training and running ones once frozen (SinGAN's
@@ -107,9 +107,7 @@ class ImageNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[0] == 1:
-            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
-        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+        return normalize(x, self.weight, self.bias, self.eps)
 
 
 def make_norm(norm: Norm, channels: int) -> nn.Module:
@@ -144,7 +142,7 @@ class ConvStack(nn.Module):
         if self.piecewise_linear:
             return run_chain(x, self.layers, [self.slope] * len(self.convs))
         for conv, norm in zip(self.layers, self.norms, strict=True):
-            x = F.leaky_relu(norm(conv.twice_differentiable(x)), self.slope)
+            x = bend(norm(conv.twice_differentiable(x)), self.slope)
         return x
 
 

@@ -1,14 +1,10 @@
-"""Convolutions whose gradients are convolutions too, alone and in chains.
+"""Chains of convolutions and leaky ReLUs, with gradients written by hand.
 
-PyTorch differentiates a convolution once by fast primitives, but twice by convolutions with
-kernels as large as the image, and fuses nothing. Here are the two forms that training needs:
-
-* `convolve`: one convolution. It, its gradient by the input and its gradient by the weights are
-  each other's derivatives, so any number of backward passes stays with the fast primitives.
-* `chain` and `judge`: convolutions with leaky ReLUs between, and, for a critic, the gradient of
-  such a chain at its input. A piecewise linear network is linear around almost every input, so
-  that gradient is a chain of transposed convolutions and constant masks: exact, without a second
-  backward pass, differentiable in the weights.
+One node in PyTorch's graph for a whole chain: nothing is computed or kept that is not needed, and
+what can be fused is. For a critic there is also the gradient of the chain at its input, which the
+gradient penalty is made of. A piecewise linear network is linear around almost every input, so
+that gradient is a chain of transposed convolutions and constant masks: exact, without a second
+backward pass, differentiable in the weights. (With norm, see `nn.second_order`.)
 
 All are without stride, on images in channels-last order, of any device and type.
 """
@@ -41,66 +37,6 @@ class Link(NamedTuple):
 def channels_last(x: Tensor) -> Tensor:
     """`x` in channels-last order, which one-channel tensors lose on the way."""
     return x.contiguous(memory_format=torch.channels_last)
-
-
-# One convolution, differentiable any number of times ---------------------------------------------
-
-
-def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(B, in, H, W) -> (B, out, H - k + 1, W - k + 1); all of one type."""
-    result: Tensor = _Convolve.apply(x, weight, bias)
-    return result
-
-
-class _Convolve(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        x = channels_last(x)
-        ctx.save_for_backward(x, weight)
-        return channels_last(F.conv2d(x, weight, bias))
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        if not torch.is_grad_enabled():
-            return _gradients(g, x, weight, ctx.needs_input_grad)
-        by_input, by_weight, by_bias = ctx.needs_input_grad
-        return (
-            _InputGradient.apply(g, weight) if by_input else None,
-            _WeightGradient.apply(x, g, weight.shape) if by_weight else None,
-            g.sum((0, 2, 3)) if by_bias else None,
-        )
-
-
-class _InputGradient(Function):
-    @staticmethod
-    def forward(ctx: Any, g: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(g, weight)
-        return input_gradient(g, weight)
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
-        g, weight = ctx.saved_tensors
-        return (
-            _Convolve.apply(d, weight, None) if ctx.needs_input_grad[0] else None,
-            _WeightGradient.apply(d, g, weight.shape) if ctx.needs_input_grad[1] else None,
-        )
-
-
-class _WeightGradient(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, g: Tensor, shape: torch.Size) -> Tensor:
-        ctx.save_for_backward(x, g)
-        return weight_gradient(x, g, shape)
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
-        x, g = ctx.saved_tensors
-        return (
-            _InputGradient.apply(g, d) if ctx.needs_input_grad[0] else None,
-            _Convolve.apply(x, d, None) if ctx.needs_input_grad[1] else None,
-            None,
-        )
 
 
 # Chains ------------------------------------------------------------------------------------------
@@ -254,7 +190,7 @@ def _descend(
         needed = (by_input or any(by_parameters[: 2 * i]), of_weight, of_bias)
         if not any(needed):
             return None, found
-        below, found[2 * i], found[2 * i + 1] = _gradients(
+        below, found[2 * i], found[2 * i + 1] = gradients(
             g, layers[i], weight, needed, padding=padding
         )
         if below is None:
@@ -358,12 +294,12 @@ def input_gradient(g: Tensor, weight: Tensor, padding: int = 0) -> Tensor:
 def weight_gradient(x: Tensor, g: Tensor, shape: torch.Size) -> Tensor:
     """The gradient by the weights, of `shape`, from input `x` and `g` at the output."""
     weight = g.new_empty(1).expand(shape)
-    found = _gradients(g, x, weight, (False, True, False))[1]
+    found = gradients(g, x, weight, (False, True, False))[1]
     assert found is not None
     return found
 
 
-def _gradients(
+def gradients(
     g: Tensor, x: Tensor, weight: Tensor, needed: Sequence[bool], *, padding: int = 0
 ) -> tuple[Tensor | None, ...]:
     """Gradients by input, weights and bias, as far as needed."""

@@ -39,7 +39,7 @@ class AdversarialSpec(
 
     def terms(self, player: Player, view: StepView) -> Terms:
         if player == "critic":
-            fake = view.fake.detach()
+            fake = view.shown
             between = torch.lerp(fake, view.real, view.uniform())
             # Critics judge each image by itself, norms included.
             scores, gradient = view.critic.judge(torch.cat([view.real, fake]), between)

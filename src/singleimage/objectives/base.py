@@ -57,6 +57,7 @@ class StepView:
         sizes: Sequence[Size],
         seed: int,
         anchor_approach: Tensor | None,
+        recompute: bool = False,
     ) -> None:
         self.critic = critic
         self.real = real
@@ -67,26 +68,32 @@ class StepView:
         self._anchor = anchor_approach, trainee.anchor()
         self._drawn = self._draw("latent")
         self._latent = self._drawn
-        self._approach: Tensor | None = None
+        self._recompute = recompute
+        self._below: Tensor | None = None
         self._approached = False
+        self._observed = False
+        self._shown: Tensor | None = None
         self._fake: Tensor | None = None
         self._reconstruction: Tensor | None = None
-        self._moved = False
         self._uniforms = 0
+
+    @property
+    def shown(self) -> Tensor:
+        """The image made of this step's noise, for the critic: without a graph."""
+        if not self._recompute:
+            return self.fake.detach()
+        if self._shown is None:
+            with torch.no_grad():
+                (self._shown,) = self._refine([(self._approach(), self._latent)])
+        return self._shown
 
     @property
     def fake(self) -> Tensor:
         """The image made of this step's noise, with its graph."""
         if self._fake is None:
-            if not self._approached:
-                self._approach = self._trainee.approach(self._latent)
-                self._approached = True
-            # The published SinGAN generates once and reuses it in all generator steps; what we make
-            # again after the generator has moved must not count twice in running statistics.
-            observe = not self._moved
             both = self._trainee.together and self._reconstruction is None
-            paths = [(self._approach, self._latent)] + ([self._anchor] if both else [])
-            self._fake, *rest = self._trainee.refine(paths, observe=observe)
+            paths = [(self._approach(), self._latent)] + ([self._anchor] if both else [])
+            self._fake, *rest = self._refine(paths)
             self._reconstruction = rest[0] if both else self._reconstruction
         return self._fake
 
@@ -103,16 +110,27 @@ class StepView:
         generator = torch.Generator().manual_seed(seed_for(self._seed, "uniform", self._uniforms))
         return float(torch.rand((), generator=generator, dtype=torch.float64))
 
+    def _approach(self) -> Tensor | None:
+        if not self._approached:
+            self._below = self._trainee.approach(self._latent)
+            self._approached = True
+        return self._below
+
+    def _refine(self, paths: list[tuple[Tensor | None, Latent]]) -> list[Tensor]:
+        # The published SinGAN generates once and reuses it in all generator steps; what we make
+        # again after that must not count twice in running statistics.
+        observe, self._observed = not self._observed, True
+        return self._trainee.refine(paths, observe=observe)
+
     def redraw_coarser(self, repeat: int) -> None:
         """Fresh noise for the levels under the newest; the newest keeps its own."""
         self._latent = splice(self._draw("coarser", repeat), self._drawn, len(self._sizes) - 1)
-        self._approached = False
-        self._fake = None
+        self._approached = self._observed = False
+        self._fake = self._shown = None
 
     def generator_moved(self) -> None:
         """Forget the images of the generator as it was."""
-        self._moved = True
-        self._fake = None
+        self._fake = self._shown = None
         self._reconstruction = None
 
     def _draw(self, *use: int | str) -> Latent:
