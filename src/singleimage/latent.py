@@ -154,6 +154,16 @@ class Latent:
     def batch(self) -> int:
         return self.maps[0].shape[0]
 
+    def item(self, index: int) -> "Latent":
+        """One sample of the batch."""
+        maps = (
+            Noise((x.seeds[index],), x.channels, x.size, x.like)
+            if isinstance(x, Noise)
+            else x[index : index + 1]
+            for x in self.maps
+        )
+        return Latent(tuple(maps), self.sizes)
+
     def tensors(self) -> tuple[Tensor, ...]:
         """All maps, drawn."""
         return tuple(drawn(values) for values in self.maps)

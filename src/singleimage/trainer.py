@@ -228,6 +228,7 @@ class Trainer:
         seed = seed_for(self.seed, self.level, self.step)
         self.learner.refresh(seed)
         assert self._critic is not None
+        turns = self.recipe.objective_at(self.level).turns
         view = StepView(
             trainee=self.learner.bind(self.example),
             critic=self._critic,
@@ -235,10 +236,11 @@ class Trainer:
             sizes=self.example.ladder.sizes[: self.level + 1],
             seed=seed,
             anchor_approach=self._anchor_approach,
+            redraws=max((t.repeats - 1 for t in turns if t.redraw == "coarser"), default=0),
             recompute=self.recipe.training.recompute,
         )
         terms: dict[str, Tensor] = {}
-        for turn in self.recipe.objective_at(self.level).turns:
+        for turn in turns:
             terms |= self._play(turn, view)
         values = torch.stack(list(terms.values())).tolist()  # one wait for the device a step
         losses = dict(zip(terms, values, strict=True))

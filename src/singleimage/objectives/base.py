@@ -57,20 +57,27 @@ class StepView:
         sizes: Sequence[Size],
         seed: int,
         anchor_approach: Tensor | None,
+        redraws: int = 0,
         recompute: bool = False,
     ) -> None:
+        """Args:
+        anchor_approach: what the frozen levels make of the anchor.
+        redraws: how often `redraw_coarser` will be called.
+        recompute: see `TrainingSpec`.
+        """
         self.critic = critic
         self.real = real
         """The photo at this level, (B, C, H, W) in [-1, 1]."""
         self._trainee = trainee
-        self._sizes = sizes
         self._seed = seed
         self._anchor = anchor_approach, trainee.anchor()
-        self._drawn = self._draw("latent")
-        self._latent = self._drawn
+        seeds = [seed_for(seed, "latent")]
+        seeds += [seed_for(seed, "coarser", repeat) for repeat in range(1, redraws + 1)]
+        # The noise of all redraws is one batch: the frozen levels see it in one pass.
+        self._drawn = trainee.draw(sizes, seeds)
+        self._approaches: Sequence[Tensor | None] = ()
+        self._draw = 0
         self._recompute = recompute
-        self._below: Tensor | None = None
-        self._approached = False
         self._observed = False
         self._shown: Tensor | None = None
         self._fake: Tensor | None = None
@@ -84,7 +91,7 @@ class StepView:
             return self.fake.detach()
         if self._shown is None:
             with torch.no_grad():
-                (self._shown,) = self._refine([(self._approach(), self._latent)])
+                (self._shown,) = self._refine([self._path()])
         return self._shown
 
     @property
@@ -92,7 +99,7 @@ class StepView:
         """The image made of this step's noise, with its graph."""
         if self._fake is None:
             both = self._trainee.together and self._reconstruction is None
-            paths = [(self._approach(), self._latent)] + ([self._anchor] if both else [])
+            paths = [self._path()] + ([self._anchor] if both else [])
             self._fake, *rest = self._refine(paths)
             self._reconstruction = rest[0] if both else self._reconstruction
         return self._fake
@@ -110,11 +117,16 @@ class StepView:
         generator = torch.Generator().manual_seed(seed_for(self._seed, "uniform", self._uniforms))
         return float(torch.rand((), generator=generator, dtype=torch.float64))
 
-    def _approach(self) -> Tensor | None:
-        if not self._approached:
-            self._below = self._trainee.approach(self._latent)
-            self._approached = True
-        return self._below
+    def _path(self) -> tuple[Tensor | None, Latent]:
+        """What the frozen levels make of the current draw, and its noise."""
+        if not self._approaches:
+            approach = self._trainee.approach(self._drawn)
+            count = self._drawn.batch
+            self._approaches = [None] * count if approach is None else torch.split(approach, 1)
+        # The newest level keeps its noise.
+        newest = len(self._drawn.sizes) - 1
+        latent = splice(self._drawn.item(self._draw), self._drawn.item(0), newest)
+        return self._approaches[self._draw], latent
 
     def _refine(self, paths: list[tuple[Tensor | None, Latent]]) -> list[Tensor]:
         # The published SinGAN generates once and reuses it in all generator steps; what we make
@@ -124,17 +136,14 @@ class StepView:
 
     def redraw_coarser(self, repeat: int) -> None:
         """Fresh noise for the levels under the newest; the newest keeps its own."""
-        self._latent = splice(self._draw("coarser", repeat), self._drawn, len(self._sizes) - 1)
-        self._approached = self._observed = False
+        self._draw = repeat
+        self._observed = False
         self._fake = self._shown = None
 
     def generator_moved(self) -> None:
         """Forget the images of the generator as it was."""
         self._fake = self._shown = None
         self._reconstruction = None
-
-    def _draw(self, *use: int | str) -> Latent:
-        return self._trainee.draw(self._sizes, [seed_for(self._seed, *use)])
 
 
 class Objective(Protocol):
