@@ -17,17 +17,17 @@ from PIL import Image
 
 import singleimage
 from conftest import TINY, TINY_STEPS, Command, Outcome
-from singleimage import cli
+from singleimage import cli, console
 from singleimage.image import read_photo
 from singleimage.model import Model
 from singleimage.trainer import Progress
 
 FLAGS = {
-    "train": "IMAGE --output -o --preset --steps --set --mask --seed --device --embed-image "
-    "--no-embed-image --dry-run --json",
+    "train": "IMAGE --output -o --preset --steps --set --mask --seed --device --precision "
+    "--embed-image --no-embed-image --dry-run --json",
     "sample": "SOURCE --output -o --count -n --seed --size --scale --start-level --sheet "
-    "--no-sheet --overwrite --device --json",
-    "reconstruct": "SOURCE --output -o --overwrite --device --json",
+    "--no-sheet --overwrite --device --precision --json",
+    "reconstruct": "SOURCE --output -o --overwrite --device --precision --json",
     "info": "SOURCE --json",
 }
 """Every flag is a promise: add one here only with a test of what it does."""
@@ -245,9 +245,9 @@ def test_ctrl_c_stops_after_a_step_and_the_same_command_continues(
     command: Command,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    show = cli._Show.__call__
+    show = console.Show.__call__
 
-    def press(self: cli._Show, progress: Progress) -> None:
+    def press(self: console.Show, progress: Progress) -> None:
         show(self, progress)
         if (progress.level, progress.step) == (1, 1):
             signal.raise_signal(signal.SIGINT)
@@ -255,7 +255,7 @@ def test_ctrl_c_stops_after_a_step_and_the_same_command_continues(
     line = f"train {photo_file} -o {tmp_path}/run {TINY['singan']} --steps {TINY_STEPS['singan']}"
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:
-        patched.setattr(cli._Show, "__call__", press)
+        patched.setattr(console.Show, "__call__", press)
         outcome = command(line)
     assert outcome.code == 128 + signal.SIGINT
     assert outcome.err.splitlines()[-2:] == [
@@ -286,7 +286,7 @@ def test_a_terminal_is_shown_a_bar(
     ("seconds", "text"), [(0, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (7260, "2 h 01 min")]
 )
 def test_durations_are_in_words(seconds: float, text: str) -> None:
-    assert cli._duration(seconds) == text
+    assert console.duration(seconds) == text
 
 
 # sample ------------------------------------------------------------------------------------------
@@ -568,3 +568,23 @@ def test_notes_on_the_photo_go_to_stderr(
     outcome = command(f"train {tmp_path}/x.gif -o {tmp_path}/run {flags}")
     assert result(outcome)["levels"] == 3
     assert outcome.err == "note: x.gif has 2 frames; the first is used.\n"
+
+
+def test_precision_decides_what_computes_and_is_kept_with_the_model(
+    photo_file: Path, tmp_path: Path, command: Command
+) -> None:
+    for precision in ("fp32", "bf16"):
+        line = f"train {photo_file} -o {tmp_path}/{precision} {TINY['consingan']} --steps 1"
+        assert command(f"{line} --precision {precision}").code == 0
+        facts = result(command(f"info {tmp_path}/{precision} --json"))
+        assert facts["precision"] == precision
+        draw = f"sample {tmp_path}/{precision} -n 1 --no-sheet -o {tmp_path}/{precision}"
+        assert command(f"{draw}/as-fp32 --precision fp32").code == 0
+        assert command(f"{draw}/as-bf16 --precision bf16").code == 0
+    other = command(
+        f"train {photo_file} -o {tmp_path}/bf16 {TINY['consingan']} --steps 1 --precision fp32"
+    )
+    assert other.code == 2
+    assert "precision: bf16, now fp32" in other.err
+    weights = [Model.load(tmp_path / p).generator.state_dict() for p in ("fp32", "bf16")]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -932,7 +932,7 @@ def test_masks_are_shown_below_the_picture_with_labels_spread() -> None:
 def test_a_sheet_shows_pictures_in_reading_order() -> None:
     grays = [-1.0, -0.5, 0.0, 0.5, 0.75]
     photos = [Photo(torch.full((1, 5, 6), g), Channels(mode="L")) for g in grays]
-    page = np.asarray(sheet(photos, columns=2, gap=3))
+    page = np.asarray(sheet([p.preview() for p in photos], columns=2, gap=3))
     assert page.shape == (3 * 8 + 3, 2 * 9 + 3, 3)
     found = [int(page[3 + i // 2 * 8, 3 + i % 2 * 9, 0]) for i in range(5)]
     assert found == [round((g + 1) * 127.5) for g in grays]
@@ -941,12 +941,13 @@ def test_a_sheet_shows_pictures_in_reading_order() -> None:
 
 def test_a_sheet_is_about_square_by_itself() -> None:
     photos = [Photo(torch.zeros(1, 5, 5), Channels(mode="L"))] * 7
-    assert sheet(photos, gap=1).size == (19, 19)
-    assert sheet(photos[:1], gap=1).size == (7, 7)
+    tiles = [photo.preview() for photo in photos]
+    assert sheet(tiles, gap=1).size == (19, 19)
+    assert sheet(tiles[:1], gap=1).size == (7, 7)
 
 
 def test_a_sheet_is_saved_once(tmp_path: Path) -> None:
-    page = sheet([Photo(torch.zeros(1, 5, 5), Channels(mode="L"))])
+    page = sheet([Photo(torch.zeros(1, 5, 5), Channels(mode="L")).preview()])
     save_sheet(page, tmp_path / "sheet.png", overwrite=False)
     with pytest.raises(OutputError, match="exists and would be replaced"):
         save_sheet(page, tmp_path / "sheet.png", overwrite=False)
@@ -958,3 +959,9 @@ def test_notebooks_get_a_png() -> None:
     with Image.open(io.BytesIO(photo._repr_png_())) as opened:
         assert (opened.format, opened.size) == ("PNG", (5, 5))
     assert png_of(photo.preview()) == photo._repr_png_()
+
+
+def test_a_preview_is_reduced_to_a_limit_and_never_enlarged() -> None:
+    photo = Photo(torch.zeros(3, 30, 60), Channels(mode="RGB"))
+    assert photo.preview(20).size == (20, 10)
+    assert photo.preview(100).size == (60, 30)

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ import transcription
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
 from singleimage.image import Channels, Photo
+from singleimage.latent import Latent
 from singleimage.methods import CONSINGAN, SINGAN
+from singleimage.nn import blocks
 from singleimage.nn.blocks import (
     Conv,
     ConvStack,
@@ -131,9 +134,10 @@ def test_critic_scores_178x240_patches_of_a_188x250_image(recipe: Recipe) -> Non
 @pytest.mark.parametrize("recipe", [SINGAN, CONSINGAN], ids=lambda recipe: recipe.name)
 def test_generator_draws_the_size_of_the_photo(recipe: Recipe) -> None:
     generator = grown(recipe)
-    maps = [torch.empty_like(m) for m in generator.anchor().maps]
-    latent = type(generator.anchor())(tuple(maps), generator.ladder.sizes)
-    assert generator.refine(generator.approach(latent), latent).shape == (1, 3, 188, 250)
+    maps = [torch.empty_like(m) for m in generator.anchor().tensors()]
+    latent = Latent(tuple(maps), generator.ladder.sizes)
+    (image,) = generator.refine([(generator.approach(latent), latent)])
+    assert image.shape == (1, 3, 188, 250)
 
 
 def test_critic_sees_patches_of_11_pixels() -> None:
@@ -333,6 +337,11 @@ def test_a_stack_is_convolution_norm_and_leaky_relu_in_turn() -> None:
 # Gradient penalty
 
 
+def penalty_of(critic: PatchNet, real: Tensor, fake: Tensor, epsilon: float) -> Tensor:
+    _, gradient = critic.judge(torch.cat([real, fake]), torch.lerp(fake, real, epsilon))
+    return gradient_penalty(gradient)
+
+
 def penalty_and_gradients(penalty: Tensor, critic: PatchNet) -> tuple[float, dict[str, Tensor]]:
     """Biases of a piecewise linear critic do not move its gradient: zero."""
     names = [name for name, _ in critic.named_parameters()]
@@ -366,9 +375,10 @@ def test_penalty_in_closed_form_is_that_of_a_double_backward_pass(
     real, fake = (noise(batch, channels, height, breadth, seed=s) for s in (seed + 1, seed + 2))
     x = torch.lerp(fake, real, epsilon).requires_grad_()
     (expected,) = torch.autograd.grad(critic(x).sum(), x)
-    assert (critic.input_gradient(x.detach()) - expected).abs().max() < 1e-10
+    _, gradient = critic.judge(real, x.detach())
+    assert (gradient - expected).abs().max() < 1e-10
 
-    found, ours = penalty_and_gradients(gradient_penalty(critic, real, fake, epsilon), critic)
+    found, ours = penalty_and_gradients(penalty_of(critic, real, fake, epsilon), critic)
     reference = transcription.gradient_penalty(as_function(critic), real, fake, epsilon, weight=1.0)
     value, theirs = penalty_and_gradients(reference, critic)
     assert found == pytest.approx(value, rel=1e-10)
@@ -382,27 +392,16 @@ def test_the_comparison_of_penalties_sees_a_wrong_slope() -> None:
     real, fake = noise(1, 3, 14, 15, seed=1), noise(1, 3, 14, 15, seed=2)
     reference = transcription.gradient_penalty(as_function(critic), real, fake, 0.4, weight=1.0)
     critic.trunk.slope += 1e-4
-    found = gradient_penalty(critic, real, fake, 0.4)
+    found = penalty_of(critic, real, fake, 0.4)
     assert abs(found.item() - reference.item()) > 1e-6
 
 
-class Linear(nn.Module):
-    """Each pixel's score is its component along a direction that varies from pixel to pixel."""
-
-    def __init__(self, length: float) -> None:
-        super().__init__()
-        self.direction = length * F.normalize(noise(1, 3, 9, 8), dim=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (self.direction * x).sum(dim=1, keepdim=True)
-
-
 @pytest.mark.parametrize(("length", "penalty"), [(1.0, 0.0), (3.0, 4.0), (0.0, 1.0)])
-def test_penalty_of_a_linear_critic_is_by_how_much_its_gradient_misses_one(
+def test_penalty_is_by_how_much_the_gradient_of_a_pixel_misses_one(
     length: float, penalty: float
 ) -> None:
-    real, fake = noise(2, 3, 9, 8, seed=1), noise(2, 3, 9, 8, seed=2)
-    found = gradient_penalty(Linear(length), real, fake, 0.3)
+    """Whatever its direction, which varies from pixel to pixel."""
+    found = gradient_penalty(length * F.normalize(noise(2, 3, 9, 8), dim=1))
     assert found.item() == pytest.approx(penalty, abs=1e-12)
 
 
@@ -411,16 +410,16 @@ def test_only_a_critic_without_norm_takes_the_closed_form(
     norm: Norm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    closed_form = PatchNet.input_gradient
+    closed_form = blocks.judge
 
-    def noted(self: PatchNet, x: Tensor) -> Tensor:
+    def noted(*arguments: Any) -> tuple[Tensor, Tensor]:
         calls.append(norm)
-        return closed_form(self, x)
+        return closed_form(*arguments)
 
-    monkeypatch.setattr(PatchNet, "input_gradient", noted)
+    monkeypatch.setattr(blocks, "judge", noted)
     critic = randomized(PatchNet(3, 4, 1, norm=norm, slope=0.2), seed=0)
     assert critic.piecewise_linear == (norm == "none")
-    gradient_penalty(critic, noise(1, 3, 12, 12, seed=1), noise(1, 3, 12, 12, seed=2), 0.5)
+    penalty_of(critic, noise(1, 3, 12, 12, seed=1), noise(1, 3, 12, 12, seed=2), 0.5)
     assert calls == (["none"] if norm == "none" else [])
 
 
@@ -437,7 +436,7 @@ def test_penalty_of_a_critic_with_norm_equals_the_transcription(
 ) -> None:
     critic = randomized(PatchNet(3, width, 1, norm="image", slope=slope), seed)
     real, fake = noise(1, 3, height, 15, seed=seed + 1), noise(1, 3, height, 15, seed=seed + 2)
-    found, ours = penalty_and_gradients(gradient_penalty(critic, real, fake, epsilon), critic)
+    found, ours = penalty_and_gradients(penalty_of(critic, real, fake, epsilon), critic)
     reference = transcription.gradient_penalty(as_function(critic), real, fake, epsilon, weight=1.0)
     value, theirs = penalty_and_gradients(reference, critic)
     assert found == pytest.approx(value, rel=1e-9)
@@ -446,10 +445,11 @@ def test_penalty_of_a_critic_with_norm_equals_the_transcription(
         assert (ours[name] - gradient).abs().max() < 1e-8 * scale, name
 
 
-def test_penalty_moves_the_critic_and_not_the_images() -> None:
-    critic = randomized(PatchNet(3, 4, 1, norm="none", slope=0.2), seed=0)
+@pytest.mark.parametrize("norm", ["none", "image"])
+def test_penalty_moves_the_critic_and_not_the_images(norm: Norm) -> None:
+    critic = randomized(PatchNet(3, 4, 1, norm=norm, slope=0.2), seed=0)
     real, fake = (noise(1, 3, 12, 13, seed=s).requires_grad_() for s in (1, 2))
-    penalty = gradient_penalty(critic, real, fake, 0.5)
+    penalty = penalty_of(critic, real, fake, 0.5)
     gradients = torch.autograd.grad(penalty, [real, fake, critic.last.weight], allow_unused=True)
     assert gradients[0] is None
     assert gradients[1] is None

@@ -172,14 +172,14 @@ OTHER_SIZES = [Size(26, 30), Size(39, 30), Size(22, 47)]
 
 def consingan_image(g: Growing, latent: Latent) -> Tensor:
     amplitudes, sizes = g.amplitudes.tolist(), list(latent.sizes)
-    maps = list(latent.maps)
+    maps = list(latent.tensors())
     return paper.consingan_generate(consingan_of(g), maps, amplitudes, sizes, edge=g.spec.edge)
 
 
 def singan_image(g: Cascade, latent: Latent, *, training_top: bool = False) -> Tensor:
     return paper.singan_generate(
         [level_of(net) for net in g.levels],
-        list(latent.maps),
+        list(latent.tensors()),
         g.amplitudes[: len(g.levels)].tolist(),
         list(latent.sizes),
         g.ladder.ratio,
@@ -190,7 +190,7 @@ def singan_image(g: Cascade, latent: Latent, *, training_top: bool = False) -> T
 
 def flawed(latent: Latent, level: int = 1) -> Latent:
     """The same noise, but for one value."""
-    maps = list(latent.maps)
+    maps = list(latent.tensors())
     maps[level] = nudged(maps[level])
     return Latent(tuple(maps), latent.sizes)
 
@@ -221,7 +221,7 @@ def test_consingan_reproduces_the_photo_as_its_transcription_does(
     found = g.decode(latent)
     assert difference(found, consingan_image(g, latent)) < TOLERANCE
     assert difference(found, consingan_image(g, flawed(latent))) > TOLERANCE
-    trained = g.refine(g.approach(latent), latent)  # training computes it in two parts
+    (trained,) = g.refine([(g.approach(latent), latent)])  # training computes it in two parts
     assert difference(trained, found) < TOLERANCE
 
 
@@ -260,12 +260,15 @@ def test_singan_in_training_sees_what_its_transcription_sees(use: str) -> None:
     g.train()
     latent = g.draw(example.ladder.sizes, [5]) if use == "random" else g.anchor()
     expected = singan_image(g, latent, training_top=True)
-    found = g.refine(g.approach(latent), latent)
+    (found,) = g.refine([(g.approach(latent), latent)])
     assert difference(found, expected) < TOLERANCE
     assert difference(found, singan_image(g, latent, training_top=False)) > TOLERANCE
 
 
-def test_singan_with_8_bit_images_between_levels_draws_what_its_transcription_draws() -> None:
+@pytest.mark.parametrize("seed", [3, 6, 11])
+def test_singan_with_8_bit_images_between_levels_draws_what_its_transcription_draws(
+    seed: int,
+) -> None:
     """For noise that leaves no image within a thousandth under an 8-bit level.
 
     There plain truncation goes by chance of rounding; ours counts such a value as that level.
@@ -274,10 +277,10 @@ def test_singan_with_8_bit_images_between_levels_draws_what_its_transcription_dr
     g, example = grown(with_overrides(SMALL_SINGAN, settings))
     assert len(g.levels) == 3
     for net in g.levels:
-        net.get_parameter("last.weight").data.mul_(12)  # images that leave [-1, 1]
-    latent = g.draw(example.ladder.sizes, [8])
+        net.get_parameter("last.weight").data.mul_(8)  # images that leave [-1, 1] in part
+    latent = g.draw(example.ladder.sizes, [seed])
     below = images_below(g, latent)
-    assert below[1].abs().max() > 1
+    assert 0.2 < (below[1].abs() > 1).double().mean() < 0.8
     for image in below:
         levels = image.add(1).mul(127.5)
         assert not ((levels + 1.1e-3).frac() < 1.2e-3)[image.abs() < 1].any()
@@ -388,8 +391,8 @@ class Watched(Trainer):
     At the published start, a standard deviation of 0.02, most of a small network is silent.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe, photo(), seed=3, device="cpu", precision="fp32", dtype=F64)
+    def __init__(self, recipe: Recipe, dtype: torch.dtype = F64) -> None:
+        super().__init__(recipe, photo(), seed=3, device="cpu", precision="fp32", dtype=dtype)
 
     def _begin_level(self) -> None:
         super()._begin_level()
@@ -460,19 +463,28 @@ def consingan_tensors(g: paper.ConSinGAN) -> list[Tensor]:
     return flat([g.head, *(conv for body in g.bodies for conv in body), g.tail])
 
 
-def rates(step: int) -> Arguments:
-    factor = 0.1 if step >= 2 else 1.0
+def rates(step: int, decay_at: float = 2) -> Arguments:
+    factor = 0.1 if step >= decay_at else 1.0
     return {"lr_generator": 5e-4 * factor, "lr_critic": 5e-4 * factor}
 
 
 def consingan_differences(
-    recipe: Recipe = SMALL_CONSINGAN, *, levels: int = 5, flaw: Flaw = nothing
+    recipe: Recipe = SMALL_CONSINGAN,
+    *,
+    levels: int = 5,
+    flaw: Flaw = nothing,
+    dtype: torch.dtype = F64,
+    plain: torch.dtype = F64,
 ) -> dict[str, float]:
-    """Train with the package and, from the same first weights, with the transcription."""
+    """Train with the package and, from the same first weights, with the transcription.
+
+    Args:
+        dtype, plain: of the package and of the transcription.
+    """
     edge = recipe.generator.edge
-    trainer, differences = Watched(recipe), Differences()
+    trainer, differences = Watched(recipe, dtype), Differences()
     pyramid = paper.consingan_pyramid(
-        trainer.photo.pixels[None], stages=5, min_size=13, max_size=30, quantise=False
+        trainer.photo.pixels[None].to(plain), stages=5, min_size=13, max_size=30, quantise=False
     )
     sizes = paper.consingan_sizes(26, 30, stages=5, min_size=13, max_size=30)
     amplitudes, g, critic = [1.0], None, None
@@ -480,10 +492,14 @@ def consingan_differences(
         level, step = progress.level, progress.step - 1
         if level == levels:
             break
-        anchor = [pyramid[0], *trainer.learner.anchor().maps[1:]]
+        anchor = [pyramid[0], *(part.to(plain) for part in trainer.learner.anchor().tensors()[1:])]
         if step == 0:
             if g is None or critic is None:
-                g, critic = consingan_of(trainer.opening), critic_of(trainer.opening_critic)
+                opening, opening_critic = (
+                    trainer.opening.to(plain),
+                    trainer.opening_critic.to(plain),
+                )
+                g, critic = consingan_of(opening), critic_of(opening_critic)
             else:
                 g = paper.consingan_grow(g)
                 silent = paper.consingan_generate(
@@ -496,14 +512,14 @@ def consingan_differences(
             "g": g,
             "critic": critic,
             "real": pyramid[level],
-            "noises": list(trainer.latent(seed, "latent").maps),
+            "noises": [part.to(plain) for part in trainer.latent(seed, "latent").tensors()],
             "reconstruction_noises": anchor,
             "amplitudes": amplitudes,
             "sizes": sizes[: level + 1],
             "epsilons": [uniform(seed, repeat) for repeat in (1, 2, 3)],
             "state": state,
             "edge": edge,
-            **rates(step),
+            **rates(step, recipe.training.decay_at),
         }
         losses = paper.consingan_iteration(**(arguments | flaw(arguments)))
         differences.note_losses(progress.losses, losses)
@@ -529,9 +545,40 @@ def test_training_of_consingan_equals_its_transcription(edge: str, norm: str) ->
     assert max(differences.values()) < TOLERANCE, differences
 
 
+LONG = {
+    "generator.width": "8",
+    "critic.width.base": "8",
+    "training.steps": "50",
+    "training.decay_at": "40",
+}
+
+
+def test_a_long_training_of_consingan_equals_its_transcription() -> None:
+    """Fifty steps at each of two levels, with losses about 20."""
+    differences = consingan_differences(with_overrides(SMALL_CONSINGAN, LONG), levels=2)
+    assert "weights after 50" in differences
+    assert max(differences.values()) < 1e-8, differences
+
+
+CANCELED = "a bias gradient that cancels leaves rounding, of which Adam makes steps of full length"
+
+
+@pytest.mark.xfail(strict=True, reason=CANCELED)
+@pytest.mark.parametrize("width", ["8", "16"])
+def test_training_of_consingan_in_float32_is_near_its_transcription_in_float64(width: str) -> None:
+    """Ten steps, after which rounding has grown to 4e-7 where the transcription is in float32."""
+    widths = {"generator.width": width, "critic.width.base": width, "training.steps": "10"}
+    recipe = with_overrides(SMALL_CONSINGAN, LONG | widths)
+    differences = consingan_differences(recipe, levels=1, dtype=torch.float32)
+    assert differences["losses"] < 1e-5, differences
+    plain = consingan_differences(recipe, levels=1, plain=torch.float32)
+    assert differences["losses"] < 20 * plain["losses"]
+
+
 def other_epsilon(arguments: Arguments) -> Arguments:
+    """By enough to bend a leaky ReLU: between its bends, a critic without norm is linear."""
     first, *others = arguments["epsilons"]
-    return {"epsilons": [first + 1e-3, *others]}
+    return {"epsilons": [first + 0.03, *others]}
 
 
 def other_weight(arguments: Arguments) -> Arguments:
@@ -626,13 +673,13 @@ def singan_differences(*, levels: int = 5, flaw: Flaw = nothing) -> dict[str, fl
             state: dict[str, paper.AdamState] = {}  # optimizers start afresh at every level
         seed = seed_for(3, level, step)
         uses: list[tuple[int | str, ...]] = [("latent",), ("coarser", 1), ("coarser", 2)]
-        latents = [trainer.latent(seed, *use) for use in uses]
+        latents = [trainer.latent(seed, *use).tensors() for use in uses]
         arguments = {
             "levels": networks,
             "critic": players[1],
             "real": pyramid[level],
-            "noise": latents[0].maps[-1],
-            "prefix_noises": [list(latent.maps[:-1]) for latent in latents],
+            "noise": latents[0][-1],
+            "prefix_noises": [list(maps[:-1]) for maps in latents],
             "reconstruction_noise": anchor if level == 0 else torch.zeros_like(previous),
             "reconstruction_previous": previous,
             "amplitudes": amplitudes,
@@ -652,10 +699,11 @@ def singan_differences(*, levels: int = 5, flaw: Flaw = nothing) -> dict[str, fl
             differences.note_all(kind, singan_tensors(found), singan_tensors(expected))
         # What the level draws now, by the statistics of the image: as in the next step.
         moved = deepcopy(learner)
-        image = moved.train().refine(moved.approach(latents[0]), latents[0])
+        drawn = Latent(latents[0], learner.ladder.sizes)
+        (image,) = moved.train().refine([(moved.approach(drawn), drawn)])
         expected_image = paper.singan_generate(
             networks,
-            list(latents[0].maps),
+            list(latents[0]),
             amplitudes,
             sizes[: level + 1],
             r,
@@ -722,8 +770,8 @@ def test_anchor_of_singan_is_noise_at_level_0_and_nothing_above(anchor: str) -> 
     coarsest = [maps[0] for maps in found]
     for step in range(2):
         source = seed_for(3, 0, step) if anchor == "redrawn" else seed_for(3, 0, "level")
-        expected = gaussian(coarsest[step].shape, seed_for(source, "anchor"), like=noise(1))
-        assert torch.equal(coarsest[step], expected)
+        expected = gaussian(coarsest[step].shape[1:], seed_for(source, "anchor"), like=noise(1))
+        assert torch.equal(coarsest[step], expected[None])
     assert all(torch.equal(later, coarsest[1]) for later in coarsest[2:])
     assert not any(part.any() for maps in found for part in maps[1:])
 
@@ -739,7 +787,7 @@ def test_anchor_of_consingan_is_fixed_noise_above_level_0(anchor: str) -> None:
     for level, part in enumerate(last):
         if level > 0 or anchor == "noise":
             seed = seed_for(seed_for(3, level, "level"), "anchor", level)
-            assert torch.equal(part, gaussian(part.shape, seed, like=part))
+            assert torch.equal(part, gaussian(part.shape[1:], seed, like=part)[None])
     pixels = photo().pixels[None]
     coarsest = paper.consingan_pyramid(pixels, stages=5, min_size=13, max_size=22, quantise=False)[
         0
@@ -766,10 +814,10 @@ def statistics_differences(order: str) -> list[float]:
         assert isinstance(g, Cascade)
         seed, level = seed_for(3, progress.level, 0), progress.level
         uses: list[tuple[int | str, ...]] = [("latent",), ("coarser", 1), ("coarser", 2)]
-        draws = [trainer.latent(seed, *use) for use in uses]
-        own = draws[0].maps[-1]  # of the newest level, the same in all steps
-        passes = {str(i): (*draw.maps[:-1], own) for i, draw in enumerate(draws, start=1)}
-        passes["r"] = g.anchor().maps
+        draws = [trainer.latent(seed, *use).tensors() for use in uses]
+        own = draws[0][-1]  # of the newest level, the same in all steps
+        passes = {str(i): (*draw[:-1], own) for i, draw in enumerate(draws, start=1)}
+        passes["r"] = g.anchor().tensors()
         transcribed = level_of(trainer.opening.levels[-1])
         for maps in (passes[name] for name in order):
             previous = g.approach(Latent(maps, g.ladder.sizes))

@@ -324,8 +324,7 @@ def test_gradients_flow_through_both_resizes() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_matrices_first_made_for_inference_serve_training_afterwards(dtype: torch.dtype) -> None:
-    resample._keys_matrix.cache_clear()
-    resample._aligned_matrix.cache_clear()
+    resample._whole_axis.cache_clear()
     x = noise(1, 3, 8, 9, dtype=dtype)
     with torch.inference_mode():
         resize(x, Size(5, 6))

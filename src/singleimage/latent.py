@@ -69,7 +69,7 @@ class Noise:
         part = window or Window.whole(self.size)
         on_cpu = self.like.device.type == "cpu"
         shape = len(self.seeds), part.height, part.width, self.channels
-        out: Any = np.empty(shape, np.int32) if on_cpu else self.like.new_empty(shape)
+        out: Any = np.empty(shape, np.int16) if on_cpu else self.like.new_empty(shape)
         blocks = [
             (index, y, x)
             for index in range(len(self.seeds))
@@ -105,17 +105,18 @@ class Noise:
         return self.like.new_empty(size).normal_(generator=generator)
 
 
-def _bits(size: tuple[int, int, int], seed: int) -> NDArray[np.int32]:
+def _bits(size: tuple[int, int, int], seed: int) -> NDArray[np.int16]:
     count = math.prod(size)
     source = np.random.Generator(np.random.SFC64(seed))
-    words = source.integers(0, 2**64 - 1, -(-count // 2), dtype=np.uint64, endpoint=True)
-    return words.view(np.int32)[:count].reshape(size)
+    words = source.integers(0, 2**64 - 1, -(-count // 4), dtype=np.uint64, endpoint=True)
+    return words.view(np.int16)[:count].reshape(size)
 
 
-def _normal(bits: NDArray[np.int32], dtype: torch.dtype, scale: Tensor | float) -> Tensor:
-    """Bits -> uniform in (-1, 1) -> normal, up to 5.3 sigma; half the time of `normal_`."""
-    uniform = torch.from_numpy(bits).to(dtype).mul_(2.0**-31 * (1 - 2.0**-23))
-    return uniform.erfinv_().mul_(scale * math.sqrt(2))
+def _normal(bits: NDArray[np.int16], dtype: torch.dtype, scale: Tensor | float) -> Tensor:
+    """The 65,536 quantiles of the normal distribution, up to 4.2 sigma, all equally likely."""
+    values = torch.from_numpy(bits).to(dtype)
+    values = torch.add(values.new_full((), 2.0**-16), values, alpha=2.0**-15, out=values)
+    return values.erfinv_().mul_(scale * math.sqrt(2))
 
 
 Map = Tensor | Noise
