@@ -8,6 +8,7 @@ Every comparison is also made against a copy with a small error, which it must s
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -265,10 +266,7 @@ def test_singan_in_training_sees_what_its_transcription_sees(use: str) -> None:
     assert difference(found, singan_image(g, latent, training_top=False)) > TOLERANCE
 
 
-@pytest.mark.parametrize("seed", [3, 6, 11])
-def test_singan_with_8_bit_images_between_levels_draws_what_its_transcription_draws(
-    seed: int,
-) -> None:
+def test_singan_with_8_bit_images_between_levels_draws_what_its_transcription_draws() -> None:
     """For noise that leaves no image within a thousandth under an 8-bit level.
 
     There plain truncation goes by chance of rounding; ours counts such a value as that level.
@@ -278,17 +276,26 @@ def test_singan_with_8_bit_images_between_levels_draws_what_its_transcription_dr
     assert len(g.levels) == 3
     for net in g.levels:
         net.get_parameter("last.weight").data.mul_(8)  # images that leave [-1, 1] in part
-    latent = g.draw(example.ladder.sizes, [seed])
-    below = images_below(g, latent)
-    assert 0.2 < (below[1].abs() > 1).double().mean() < 0.8
-    for image in below:
-        levels = image.add(1).mul(127.5)
-        assert not ((levels + 1.1e-3).frac() < 1.2e-3)[image.abs() < 1].any()
-    found = g.decode(latent)
-    assert difference(found, singan_image(g, latent)) < TOLERANCE
-    assert difference(found, singan_image(g, flawed(latent, level=2))) > TOLERANCE
-    g.spec = msgspec.structs.replace(g.spec, quantize=False)
-    assert difference(found, g.decode(latent)) > 1e-4
+    draws = (g.draw(example.ladder.sizes, [seed]) for seed in range(300))
+    clear = [*islice((latent for latent in draws if clear_of_levels(g, latent)), 3)]
+    assert len(clear) == 3
+    exact = deepcopy(g)
+    exact.spec = msgspec.structs.replace(g.spec, quantize=False)
+    for latent in clear:
+        assert 0.2 < (images_below(g, latent)[1].abs() > 1).double().mean() < 0.8
+        found = g.decode(latent)
+        assert difference(found, singan_image(g, latent)) < TOLERANCE
+        assert difference(found, singan_image(g, flawed(latent, level=2))) > TOLERANCE
+        assert difference(found, exact.decode(latent)) > 1e-4
+
+
+def clear_of_levels(g: Cascade, latent: Latent) -> bool:
+    """Whether no value of a coarser image is within a thousandth under an 8-bit level."""
+    for image in images_below(g, latent):
+        levels = image[image.abs() < 1].add(1).mul(127.5)
+        if bool(((levels + 1.1e-3).frac() < 1.2e-3).any()):
+            return False
+    return True
 
 
 def images_below(g: Cascade, latent: Latent) -> list[Tensor]:
@@ -560,10 +567,6 @@ def test_a_long_training_of_consingan_equals_its_transcription() -> None:
     assert max(differences.values()) < 1e-8, differences
 
 
-CANCELED = "a bias gradient that cancels leaves rounding, of which Adam makes steps of full length"
-
-
-@pytest.mark.xfail(strict=True, reason=CANCELED)
 @pytest.mark.parametrize("width", ["8", "16"])
 def test_training_of_consingan_in_float32_is_near_its_transcription_in_float64(width: str) -> None:
     """Ten steps, after which rounding has grown to 4e-7 where the transcription is in float32."""

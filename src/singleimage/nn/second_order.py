@@ -39,7 +39,7 @@ class _Convolve(Function):
         return (
             _InputGradient.apply(g, weight) if by_input else None,
             _WeightGradient.apply(x, g, weight.shape) if by_weight else None,
-            g.sum((0, 2, 3)) if by_bias else None,
+            g.sum((2, 3)).sum(0) if by_bias else None,
         )
 
 
