@@ -4,6 +4,7 @@ The file is `safetensors`: tensors, and metadata as text. Nothing in it is execu
 docs/file-format.md.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,8 @@ class Model:
         target = Size(*size) if size else self.size
         batch = max(1, BATCH_PIXELS // (target.height * target.width))
         pictures: list[Photo] = []
-        with kept_heap():
+        large = target.height * target.width > BATCH_PIXELS
+        with contextlib.nullcontext() if large else kept_heap():  # which would keep the peak
             for first in range(0, len(seeds), batch):
                 part = seeds[first : first + batch]
                 images = sample(self.generator, part, size=target, start_level=start_level)

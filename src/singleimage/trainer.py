@@ -4,6 +4,7 @@ Iterating a `Trainer` trains. Each step yields a `Progress`; stopping is leaving
 `state_dict` at any point lets another trainer continue to the same weights, bit for bit.
 """
 
+import contextlib
 import datetime
 import importlib.metadata
 import math
@@ -137,7 +138,8 @@ class Trainer:
         return self.level == self.levels
 
     def __iter__(self) -> Iterator[Progress]:
-        with kept_heap():
+        lean = self.recipe.training.recompute  # memory matters more than time
+        with contextlib.nullcontext() if lean else kept_heap():
             while not self.finished:
                 yield self._advance()
 

@@ -130,7 +130,7 @@ def check_entry(entry: Entry, levels: frozenset[int], sizes: Sequence[Size]) -> 
 
 TILE = 512
 """Pixels a side of the parts in which large images are decoded."""
-WHOLE = 1024 * 1024
+WHOLE = 768 * 768
 """Pixels up to which an image is decoded in one piece."""
 
 
