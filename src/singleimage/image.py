@@ -103,13 +103,16 @@ class Photo:
         """
         count = MODE_CHANNELS[self.channels.mode]
         picture = _pil(_to_integers(self.pixels[:count]))
+        if limit is not None:  # before anything else copies a large picture
+            picture.thumbnail((limit, limit))
         if picture.mode in ("LA", "RGBA"):
             picture = Image.alpha_composite(_checkerboard(picture.size), picture.convert("RGBA"))
         tiles = [picture.convert("RGB")]
         for plane, labels in zip(self.pixels[count:], self.channels.masks, strict=True):
             if labels:  # as evenly spaced grays: the values themselves may all be dark
                 plane = _from_labels(_to_labels(plane, labels)[..., 0], labels)
-            tiles.append(_pil(_to_integers(plane[None])).convert("RGB"))
+            tile = _pil(_to_integers(plane[None])).convert("RGB")
+            tiles.append(tile if tile.size == picture.size else tile.resize(picture.size))
         column = Image.new("RGB", (picture.width, picture.height * len(tiles)))
         for i, tile in enumerate(tiles):
             column.paste(tile, (0, i * picture.height))
@@ -300,7 +303,7 @@ def _in_words(mode: str) -> str:
     return f"{'16-bit ' if deep else ''}{colors[kind]}"
 
 
-def _encoded(values: NDArray[Any], kind: str) -> bytes:
+def _encoded(values: NDArray[Any], kind: str) -> memoryview:
     stream = io.BytesIO()
     if kind == "TIFF":
         import tifffile
@@ -314,13 +317,13 @@ def _encoded(values: NDArray[Any], kind: str) -> bytes:
             compression="zlib",
             metadata=None,
         )
-        return stream.getvalue()
+        return stream.getbuffer()
     options: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": 95},
         "WEBP": {"lossless": True, "exact": True},  # exact: colors under full transparency too
     }
     _pil(values).save(stream, kind, **options.get(kind, {}))
-    return stream.getvalue()
+    return stream.getbuffer()
 
 
 def _png_bytes(picture: Image.Image) -> bytes:
