@@ -13,8 +13,6 @@ from functools import lru_cache
 from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # <malloc.h>
-
-
 _depth = [0]
 """How many uses are open; they nest."""
 
