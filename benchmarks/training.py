@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import transcription as paper
 from machine import describe, machine, photo, timed
 from singleimage import Photo, Trainer, preset, read_photo, with_overrides
-from singleimage.resample import Size
+from singleimage.pyramid import Ladder
 
 Step = Callable[[], object]
 
@@ -40,9 +40,9 @@ def conv(c_in: int, c_out: int) -> paper.Conv:
     return torch.randn(c_out, c_in, 3, 3) * 0.02, torch.zeros(c_out)
 
 
-def plain_consingan(sizes: list[Size], level: int) -> Step:
+def plain_consingan(ladder: Ladder, level: int) -> Step:
     """One iteration of ConSinGAN's newest stage, from random weights."""
-    shapes = [tuple(size) for size in sizes[: level + 1]]
+    shapes = [tuple(size) for size in ladder.sizes[: level + 1]]
     bodies = [[conv(64, 64) for _ in range(3)] for _ in shapes]
     g = paper.ConSinGAN(conv(3, 64), bodies, conv(64, 3))
     critic = [conv(3, 64), *(conv(64, 64) for _ in range(3)), conv(64, 1)]
@@ -71,10 +71,9 @@ def plain_consingan(sizes: list[Size], level: int) -> Step:
     return step
 
 
-def plain_singan(sizes: list[Size], level: int) -> Step:
+def plain_singan(ladder: Ladder, level: int) -> Step:
     """One iteration of SinGAN's newest scale, from random weights."""
-    shapes = [tuple(size) for size in sizes[: level + 1]]
-    ratio = (min(sizes[0]) / min(sizes[-1])) ** (1 / (len(sizes) - 1))
+    shapes = [tuple(size) for size in ladder.sizes[: level + 1]]
 
     def network(scale: int, c_out: int) -> paper.SinGANLevel:
         width = paper.singan_width(scale)
@@ -103,7 +102,7 @@ def plain_singan(sizes: list[Size], level: int) -> Step:
             reconstruction_previous=torch.zeros_like(real),
             amplitudes=[1.0] + [0.1] * level,
             sizes=shapes,
-            r=ratio,
+            r=ladder.ratio,
             epsilons=torch.rand(3).tolist(),
             state=state,
         )
@@ -117,14 +116,14 @@ PLAIN = {"consingan": plain_consingan, "singan": plain_singan}
 # Both sides, in turn -----------------------------------------------------------------------------
 
 
-def serve(method: str, sizes: list[Size], threads: int, commands: Connection) -> None:
+def serve(method: str, ladder: Ladder, threads: int, commands: Connection) -> None:
     """The plain side's process: begin a level, or take steps and answer how long they took."""
     torch.set_num_threads(threads)
     step: Step = lambda: None  # noqa: E731
     while (command := commands.recv()) is not None:
         kind, number = command
         if kind == "level":
-            step = PLAIN[method](sizes, number)
+            step = PLAIN[method](ladder, number)
             with FlopCounterMode(display=False) as counter:
                 step()
             commands.send(counter.get_total_flops())
@@ -140,11 +139,11 @@ def compare(method: str, picture: Photo, *, rounds: int, precision: Any) -> list
     """
     recipe = with_overrides(preset(method), {"training.steps": str(rounds * BURST + 1)})
     trainer = Trainer(recipe, picture, seed=0, device="cpu", precision=precision)
-    sizes = list(trainer.example.ladder.sizes)
+    ladder = trainer.example.ladder
     context = multiprocessing.get_context("spawn")
     plain_side, theirs = context.Pipe()
     worker = context.Process(
-        target=serve, args=(method, sizes, torch.get_num_threads(), theirs), daemon=True
+        target=serve, args=(method, ladder, torch.get_num_threads(), theirs), daemon=True
     )
     worker.start()
 
@@ -168,7 +167,7 @@ def compare(method: str, picture: Photo, *, rounds: int, precision: Any) -> list
             burst = []
         if progress.level_done:
             row = {
-                "size": list(sizes[progress.level]),
+                "size": list(ladder.sizes[progress.level]),
                 "plain": statistics.median(plain for plain, _ in pairs),
                 "ours": statistics.median(ours for _, ours in pairs),
                 "ratio": statistics.median(plain / ours for plain, ours in pairs),
@@ -176,7 +175,7 @@ def compare(method: str, picture: Photo, *, rounds: int, precision: Any) -> list
             }
             rows.append(row)
             print(
-                f"{method} level {progress.level} {sizes[progress.level]!s:>8}: plain "
+                f"{method} level {progress.level} {ladder.sizes[progress.level]!s:>8}: plain "
                 f"{row['plain']:7.3f} s, ours {row['ours']:7.3f} s, ratio {row['ratio']:5.2f}",
                 flush=True,
             )

@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -115,3 +115,25 @@ def fail(text: str) -> int:
     """An error in one line; returns the exit code."""
     say("error: " + " ".join(text.split()))
     return 2
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output; the first column is words, the rest are numbers but for the last
+    where it is long.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    titled = any(header)
+    table = Table(box=None, show_header=titled, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, name in enumerate(header):
+        numbers = all(_is_number(row[i]) for row in rows)
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=numbers or i == 0)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False)
+    console.print(table, soft_wrap=not console.is_terminal)
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or cell[0].isdigit() or cell[0] in "-+"

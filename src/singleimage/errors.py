@@ -42,3 +42,11 @@ class DeviceError(SingleImageError):
 
 class Diverged(SingleImageError):
     """Training produced a loss that is not finite or has exploded."""
+
+
+class WeightsError(SingleImageError):
+    """The weights of a feature extractor are missing, damaged or of another network."""
+
+
+class Incomparable(SingleImageError):
+    """Numbers that were measured differently were to be compared or averaged."""

@@ -96,6 +96,24 @@ class Photo:
             _write_picture(file, _to_labels(plane, labels) if labels else _to_integers(plane[None]))
         return files
 
+    def colors(self, *, jpeg: int | None = None) -> Tensor:
+        """(3, H, W) in [-1, 1]: the picture as an 8-bit file gives it back, to be measured.
+
+        Gray is repeated, alpha lies over middle gray, masks are left out.
+
+        `jpeg`: through a JPEG file of this quality; None: without loss.
+        """
+        picture = _pil(_to_integers(self.pixels[: MODE_CHANNELS[self.channels.mode]]))
+        if picture.mode in ("LA", "RGBA"):
+            gray = Image.new("RGBA", picture.size, (128, 128, 128, 255))
+            picture = Image.alpha_composite(gray, picture.convert("RGBA"))
+        picture = picture.convert("RGB")
+        if jpeg is not None:
+            stream = io.BytesIO()
+            picture.save(stream, "JPEG", quality=jpeg)
+            picture = Image.open(stream)
+        return _from_integers(np.asarray(picture))
+
     def preview(self, limit: int | None = None) -> Image.Image:
         """An 8-bit RGB picture to look at: alpha over a checkerboard, masks below the picture.
 

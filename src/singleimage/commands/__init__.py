@@ -1,0 +1,1 @@
+"""The commands, by what they do. Everything heavy is imported inside them."""

@@ -1,0 +1,56 @@
+"""What commands share: the types of their arguments, and how a model or a recipe is read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter, Token
+
+from singleimage.errors import RecipeError
+
+if TYPE_CHECKING:
+    from singleimage.model import Model
+    from singleimage.recipe import Recipe
+
+
+def _whole(_: type, tokens: Sequence[Token]) -> int:
+    """An integer; cyclopts alone would round 1.5."""
+    if not tokens[0].value.removeprefix("-").isdecimal():
+        raise ValueError(f"{tokens[0].value} is not a whole number.")
+    return int(tokens[0].value)
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+Source = Annotated[Path, Parameter(help="A model file, or the folder of a run.")]
+Device = Annotated[str, Parameter(help="auto, cpu, cpu:THREADS, cuda, cuda:INDEX or mps.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    Parameter(help="Type of the convolutions; auto: bf16 where the device is fast at it."),
+]
+Json = Annotated[
+    bool, Parameter(name="--json", negative=(), help="Print one JSON object, and nothing else.")
+]
+Overwrite = Annotated[bool, Parameter(negative=(), help="Replace files that exist.")]
+
+
+def read_recipe(preset_name: str, steps: int | None, assignments: Sequence[str]) -> "Recipe":
+    """A preset with fields changed, each given as PATH=VALUE."""
+    from singleimage.methods import preset
+    from singleimage.recipe import with_overrides
+
+    overrides = {} if steps is None else {"training.steps": str(steps)}
+    for assignment in assignments:
+        path, sign, value = assignment.partition("=")
+        if not (sign and path):
+            raise RecipeError(f"--set {assignment} is no assignment; write --set PATH=VALUE.")
+        overrides[path] = value
+    return with_overrides(preset(preset_name), overrides)
+
+
+def load_model(source: Path, device: str, precision: Precision = "auto") -> "Model":
+    """The model in a file or a run folder."""
+    from singleimage.model import Model
+    from singleimage.trainer import find_device
+
+    return Model.load(source, device=find_device(device), precision=precision)

@@ -1,0 +1,145 @@
+"""Commands that measure."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from singleimage.commands.arguments import (
+    Device,
+    Json,
+    Overwrite,
+    Precision,
+    Whole,
+    load_model,
+)
+from singleimage.console import print_table, say
+from singleimage.errors import ImageError, SizeError
+
+if TYPE_CHECKING:
+    from singleimage.evaluation import Scores
+    from singleimage.gallery import Gallery
+    from singleimage.image import Photo
+
+
+def evaluate(
+    sources: Annotated[list[Path], Parameter(negative=())],
+    /,
+    *,
+    real: Path | None = None,
+    count: Annotated[Whole, Parameter(name=["--count", "-n"])] = 100,
+    seed: Whole = 0,
+    features: Annotated[list[str] | None, Parameter(negative=())] = None,
+    weights: Path | None = None,
+    jpeg: Whole | None = None,
+    report: Path | None = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> int:
+    """Measure samples of a photo: how close, how diverse, how much is copied.
+
+    Parameters
+    ----------
+    sources
+        A model or the folder of a run; or sample images, and folders of them. Of a folder with
+        samples of many photos (N.jpg, or N_0.jpg, N_1.jpg ... for photo N), those of --real.
+    real
+        The photo. Default: the training image inside the model.
+    count
+        How many samples a model draws.
+    seed
+        Of the first sample that a model draws.
+    features
+        efficientnet-lite0 (the default; needs no download), inception-64 or inception-192;
+        repeatable.
+    weights
+        A file of weights for them, in place of the usual one.
+    jpeg
+        Pass all pictures through JPEG of this quality first; 75 is what published numbers did.
+    report
+        Also write an HTML page with pictures and charts to this file.
+    """
+    from singleimage.evaluation import evaluate as measure
+    from singleimage.image import refuse_existing, write_atomically
+    from singleimage.nn.features import load_features
+    from singleimage.report import write_report
+    from singleimage.trainer import find_device
+
+    if jpeg is not None and not 1 <= jpeg <= 100:
+        raise SizeError(f"--jpeg {jpeg} is no quality; use 1 to 100.")
+    if report is not None:
+        refuse_existing(report, overwrite=overwrite)
+    extractors = [
+        load_features(name, weights=weights, device=find_device(device))
+        for name in dict.fromkeys(features or ["efficientnet-lite0"])
+    ]
+    gallery, photo = _gallery(sources, real, range(seed, seed + count), device, precision)
+    results = [measure(gallery, photo, extractor, jpeg=jpeg) for extractor in extractors]
+    if report is not None:
+        names = " ".join(path.name for path in sources)
+        title = f"{names} against {real.name if real else 'its photo'}"
+        text = write_report(results, gallery, photo, title=title)
+        write_atomically(report, lambda stream: stream.write(text.encode()))
+        say(f"report in {report}")
+    if as_json:
+        print(json.dumps(_facts([result.scores for result in results])))
+    else:
+        _show([result.scores for result in results])
+    return 0
+
+
+def _gallery(
+    sources: Sequence[Path], real: Path | None, seeds: range, device: str, precision: Precision
+) -> "tuple[Gallery, Photo]":
+    """The samples, and the photo they are samples of."""
+    from singleimage.gallery import Drawn, Files, pictures_in, published
+    from singleimage.image import Photo, read_photo
+    from singleimage.resample import resize
+
+    if _is_model(sources[0]):
+        if len(sources) > 1:
+            raise ImageError(f"{sources[0]} is a model; measure one model at a time.")
+        if not seeds:
+            raise SizeError(f"cannot measure {len(seeds)} samples; ask for 1 or more.")
+        model = load_model(sources[0], device, precision)
+        photo = model.training_image() if real is None else read_photo(real)
+        if photo is None:
+            raise ImageError(f"{sources[0]} does not hold its photo; add --real IMAGE.")
+        if photo.size != model.size:  # what the model saw is the photo at its finest level
+            photo = Photo(resize(photo.pixels[None], model.size)[0], photo.channels)
+        return Drawn(model, seeds), photo
+    if real is None:
+        raise ImageError("no photo to measure against; add --real IMAGE.")
+    paths: list[Path] = []
+    for source in sources:
+        if source.is_dir():
+            paths += published(source, real) or pictures_in(source)
+        else:
+            paths.append(source)
+    return Files(paths), read_photo(real)
+
+
+def _is_model(source: Path) -> bool:
+    return source.suffix == ".safetensors" or (source / "model.safetensors").exists()
+
+
+def _facts(scores: "Sequence[Scores]") -> "dict[str, dict[str, float | str]]":
+    """Under the name of the features: what was measured with them."""
+    import msgspec
+
+    return {s.features: msgspec.to_builtins(s) for s in scores}
+
+
+def _show(scores: "Sequence[Scores]") -> None:
+    from singleimage.report import MEANING
+
+    for s in scores:
+        print(f"{s.samples} samples, features {s.features}, {s.files} pictures")
+        print_table(
+            ["", "", ""],
+            [[name, f"{getattr(s, name):.4g}", meaning] for name, meaning in MEANING.items()],
+        )

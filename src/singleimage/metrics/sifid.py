@@ -1,0 +1,69 @@
+"""Single-image FID: the distance between two images' distributions of patch features.
+
+SinGAN (section 3.1) takes the features of one layer at all positions as samples of a Gaussian and
+measures the Fréchet distance between the photo's and the sample's. There is no square root.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from singleimage.errors import Incomparable, SizeError
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """Mean and covariance of the features of one image."""
+
+    mean: Tensor
+    """(C,) float64."""
+    covariance: Tensor
+    """(C, C) float64, unbiased."""
+    features: str
+    """Name of the features."""
+
+    @cached_property
+    def root(self) -> Tensor:
+        """The symmetric square root of the covariance, by its eigenvectors."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+        return root
+
+
+@torch.inference_mode()
+def fit(maps: Tensor, features: str) -> list[Gaussian]:
+    """A Gaussian for each image, given its features (B, C, h, w) and their name.
+
+    Raises:
+        SizeError: there are fewer than two positions.
+    """
+    vectors = maps.flatten(2).double()
+    if vectors.shape[2] < 2:
+        raise SizeError("an image has a single position of features; use larger images.")
+    means = vectors.mean(dim=2)
+    centered = vectors - means[:, :, None]
+    covariances = centered @ centered.mT / (vectors.shape[2] - 1)
+    return [
+        Gaussian(mean, covariance, features)
+        for mean, covariance in zip(means.cpu(), covariances.cpu(), strict=True)
+    ]
+
+
+@torch.inference_mode()
+def frechet(a: Gaussian, b: Gaussian) -> float:
+    """|m_a - m_b|² + Tr(S_a + S_b - 2 (S_a S_b)^½), at least 0.
+
+    The last trace is the sum of the singular values of S_a^½ S_b^½: all of it is symmetric
+    eigenproblems, which lose no digits where a covariance is singular.
+
+    Raises:
+        Incomparable: the two were made with different features.
+    """
+    if a.features != b.features:
+        raise Incomparable(
+            f"features {a.features} and {b.features} do not compare; measure both with one."
+        )
+    distance = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace()
+    return max(float(distance - 2 * torch.linalg.svdvals(a.root @ b.root).sum()), 0.0)
