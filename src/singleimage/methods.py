@@ -1,6 +1,11 @@
 """The presets: named recipes. A preset that bears a paper's name follows its published code."""
 
+import math
+
+from msgspec.structs import replace
+
 from singleimage.errors import RecipeError
+from singleimage.feed import AugmentedFeed, ShuffledFeed
 from singleimage.generators.cascade import CascadeSpec
 from singleimage.generators.growing import GrowingSpec
 from singleimage.nn.blocks import Width
@@ -53,3 +58,92 @@ def preset(name: str) -> Recipe:
     if name not in PRESETS:
         raise RecipeError(f"no preset {name!r}; there are {', '.join(sorted(PRESETS))}.")
     return PRESETS[name]
+
+
+# Tasks that want a model trained for them: functions from recipe to recipe -----------------------
+
+
+def for_harmonizing(recipe: Recipe) -> Recipe:
+    """To bring pasted objects into the photo's style (ConSinGAN's code, mode `harmonization`).
+
+    SinGAN uses its ordinary model, so its recipe comes back as it is.
+    """
+    if not isinstance(recipe.generator, GrowingSpec):
+        return recipe
+    assert isinstance(recipe.pyramid, ConSinGANPyramid)
+    return replace(
+        recipe,
+        name=f"{recipe.name}-harmonize",
+        pyramid=replace(recipe.pyramid, levels=3, min_size=min(120, recipe.pyramid.max_size // 2)),
+        generator=replace(recipe.generator, norm="image", edge="zero", slope=0.3),
+        critic=replace(recipe.critic, slope=0.3),
+        feed=AugmentedFeed(),
+        training=replace(recipe.training, steps=min(1000, recipe.training.steps)),
+    )
+
+
+def for_editing(recipe: Recipe) -> Recipe:
+    """To mend a photo whose parts were moved (ConSinGAN's code, mode `editing`)."""
+    if not isinstance(recipe.generator, GrowingSpec):
+        return recipe
+    return replace(
+        recipe,
+        name=f"{recipe.name}-edit",
+        generator=replace(recipe.generator, norm="image", edge="zero", anchor_noise=0.1),
+        feed=ShuffledFeed(),
+        training=replace(recipe.training, steps=min(1000, recipe.training.steps)),
+    )
+
+
+def for_animating(recipe: Recipe) -> Recipe:
+    """To walk through noise (SinGAN's code, `animation`; ConSinGAN's mode `animation`)."""
+    if isinstance(recipe.generator, GrowingSpec):
+        generator = replace(recipe.generator, anchor="noise")
+        return replace(recipe, name=f"{recipe.name}-animate", generator=generator)
+    return replace(
+        recipe,
+        name=f"{recipe.name}-animate",
+        pyramid=replace(recipe.pyramid, min_size=20),
+        generator=replace(recipe.generator, noise_border="drawn"),
+    )
+
+
+def for_upscaling(recipe: Recipe, factor: float) -> Recipe:
+    """To enlarge the photo: levels related by a root of the factor (SinGAN, section 4; its code).
+
+    Raises:
+        RecipeError: the factor is not over 1 and up to 16, or the method takes no images at its
+            finest level.
+    """
+    if not 1 < factor <= 16:
+        raise RecipeError(f"a factor of {factor:g} is out of range; use one over 1, up to 16.")
+    if not isinstance(recipe.pyramid, SinGANPyramid):
+        raise RecipeError(
+            f"{recipe.name} takes images at its coarsest level only, so it cannot enlarge one; "
+            f"use --preset singan."
+        )
+    phases = tuple(
+        replace(phase, objective=replace(phase.objective, reconstruction_weight=100.0))
+        for phase in recipe.phases
+    )
+    return replace(
+        recipe,
+        name=f"{recipe.name}-upscale-{factor:g}",
+        pyramid=replace(
+            recipe.pyramid,
+            min_size=18,
+            factor=1 / upscaling_ratio(factor),
+            counting="down",
+        ),
+        phases=phases,
+    )
+
+
+def upscaling_passes(factor: float) -> int:
+    """How often the finest level is applied to enlarge by `factor` (SinGAN's code)."""
+    return max(round(math.log(factor) / math.log(2 ** (1 / 3))), 1)
+
+
+def upscaling_ratio(factor: float) -> float:
+    """By how much each pass enlarges."""
+    return math.pow(factor, 1 / upscaling_passes(factor))

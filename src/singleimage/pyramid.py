@@ -100,14 +100,17 @@ class SinGANPyramid(
     """Long side of the finest level, pixels; larger photos are reduced to it, smaller are kept."""
     factor: Annotated[float, msgspec.Meta(gt=0.1, lt=0.98)] = 0.75
     """Nominal ratio of sides between a level and the next; the true one ends at `min_size`."""
+    counting: Literal["up", "down"] = "up"
+    """How the number of levels is rounded; the published code rounds down for super-resolution."""
     quantize: bool = True
     """Truncate to 8 bits before every resize, as the published code does."""
 
     def plan(self, size: Size) -> Ladder:
         reduction, finest = _finest(size, self.min_size, self.max_size)
         long, short = max(size), min(size)
-        up = math.ceil(math.log(self.min_size / short) / math.log(self.factor)) + 1
-        over = math.ceil(math.log(min(self.max_size, long) / long) / math.log(self.factor))
+        whole = math.ceil if self.counting == "up" else int
+        up = whole(math.log(self.min_size / short) / math.log(self.factor)) + 1
+        over = whole(math.log(min(self.max_size, long) / long) / math.log(self.factor))
         last = up - over
         if last < 1:
             raise _too_narrow(size, self.min_size, self.max_size)

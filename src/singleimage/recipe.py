@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 
 from singleimage.errors import RecipeError
+from singleimage.feed import Feed, NoiseFeed
 from singleimage.generators.cascade import CascadeSpec
 from singleimage.generators.growing import GrowingSpec
 from singleimage.nn.critic import CriticSpec
@@ -64,6 +65,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pyramid: PyramidSpec
     generator: CascadeSpec | GrowingSpec
     critic: CriticSpec
+    feed: Feed = NoiseFeed()
     training: TrainingSpec = TrainingSpec()
     phases: Annotated[tuple[Phase, ...], msgspec.Meta(min_length=1)] = (Phase(),)
 

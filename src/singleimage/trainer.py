@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from singleimage.errors import DeviceError, Diverged, RunError, SizeError
+from singleimage.feed import Given, ShuffledFeed
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
 from singleimage.image import Photo, require_texture
@@ -32,7 +33,7 @@ from singleimage.nn.precision import Precision, resolve_precision, use_precision
 from singleimage.objectives.base import Player, StepView, Turn
 from singleimage.pyramid import Ladder, Pyramid
 from singleimage.recipe import Recipe
-from singleimage.resample import Size
+from singleimage.resample import Size, resize, size_of
 
 EXPLODED = 1e6
 """A loss term beyond this is taken as divergence; healthy ones stay under a few hundred."""
@@ -127,6 +128,7 @@ class Trainer:
         self._critic: PatchNet | None = None
         self._optimizers: dict[Player, torch.optim.Optimizer] = {}
         self._anchor_approach: Tensor | None = None
+        self._given: Given | None = None
         self._pace = _Pace(self.example, recipe.training.steps)
 
     @property
@@ -194,6 +196,27 @@ class Trainer:
             self.learner, self.recipe, self.photo.channels, provenance, finest.float().cpu()
         )
 
+    def tune(self, given: Tensor) -> None:
+        """Go on with the finest level of a finished training, for one changed picture of the photo.
+
+        From here on the base input is that picture, in place of what the recipe feeds; the critic
+        and the reconstruction keep to the photo (ConSinGAN, section 3; the code's `--fine_tune`).
+
+        Args:
+            given: images (1, C, H, W) in [-1, 1], of any size.
+
+        Raises:
+            RunError: the training is not finished.
+        """
+        if not self.finished:
+            raise RunError("the training is not finished; continue it first, then tune it.")
+        coarsest = self.example.images[0]
+        base = resize(given.to(coarsest), size_of(coarsest))
+        feed = self.recipe.feed
+        self._given = Given(base, feed.noise if isinstance(feed, ShuffledFeed) else 0.0)
+        self.level -= 1
+        self._make_players()
+
     def _begin_level(self) -> None:
         self.learner.grow(self.example, seed_for(self.seed, self.level, "level"))
         self._make_players()
@@ -220,6 +243,9 @@ class Trainer:
         trainee = self.learner.bind(self.example)
         self._anchor_approach = trainee.approach(trainee.anchor())
 
+    def _base(self, seed: int) -> Tensor | None:
+        return (self._given or self.recipe.feed).base(self.example.images[0], seed)
+
     def _adam(self, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
         optimizer = torch.optim.Adam(groups, lr=lr, betas=self.recipe.training.betas, fused=True)
         for group in optimizer.param_groups:
@@ -238,6 +264,7 @@ class Trainer:
             sizes=self.example.ladder.sizes[: self.level + 1],
             seed=seed,
             anchor_approach=self._anchor_approach,
+            feed=self._base,
             redraws=max((t.repeats - 1 for t in turns if t.redraw == "coarser"), default=0),
             recompute=self.recipe.training.recompute,
         )

@@ -16,7 +16,7 @@ from singleimage.latent import Latent, Noise, drawn, gaussian, seed_for
 from singleimage.nn.blocks import Norm, PatchNet, Slope, Width, init_normal
 from singleimage.nn.critic import inherit
 from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import Part, Size, Window, resize, resize_source
+from singleimage.resample import Part, Size, Window, resize, resize_source, size_of
 
 MOMENTUM = 0.1
 """Weight of a pass in the running statistics of batch norm, PyTorch's default."""
@@ -36,6 +36,8 @@ class CascadeSpec(
     anchor: Literal["redrawn", "fixed"] = "redrawn"
     """z* of level 0. fixed: drawn once, as the paper says; redrawn: at every step of level 0, the
     last one is kept, as the published code does."""
+    noise_border: Literal["zero", "drawn"] = "zero"
+    """What noise is beyond the border of a level: zero, or drawn too (the code's `animation`)."""
     quantize: bool = True
     """Truncate images to 8 bits between levels, as the published code does."""
 
@@ -53,7 +55,7 @@ class Cascade(nn.Module):
         self.full_ladder = ladder
         self.levels = nn.ModuleList()
         self.register_buffer("amplitudes", torch.ones(len(ladder.sizes)))
-        self.register_buffer("anchor_noise", torch.zeros(1, 1, *ladder.sizes[0]))
+        self.register_buffer("anchor_noise", torch.zeros(1, 1, *self._frame(ladder.sizes[0])))
         self.amplitudes: Tensor
         self.anchor_noise: Tensor
 
@@ -73,12 +75,12 @@ class Cascade(nn.Module):
             # Level 0: one map for all channels (the published code).
             channels = 1 if level == 0 else self.channels
             level_seeds = tuple(seed_for(seed, "noise", level) for seed in seeds)
-            maps.append(Noise(level_seeds, channels, size, self.amplitudes))
+            maps.append(Noise(level_seeds, channels, self._frame(size), self.amplitudes))
         return Latent(tuple(maps), tuple(sizes))
 
     def anchor(self) -> Latent:
         sizes = self.ladder.sizes
-        zeros = (self.anchor_noise.new_zeros(1, 1, *size) for size in sizes[1:])
+        zeros = (self.anchor_noise.new_zeros(1, 1, *self._frame(size)) for size in sizes[1:])
         return Latent((self.anchor_noise, *zeros), sizes)
 
     @torch.inference_mode()
@@ -89,7 +91,7 @@ class Cascade(nn.Module):
             first = entry.level
 
         def decode(window: Window) -> Tensor:
-            windows = self._windows(window, latent.sizes)
+            windows = self._windows(window, latent.sizes, first)
             image = None if entry is None else windows[first - 1].cut(entry.image)
             return self._run(first, len(self.levels), image, latent, windows=windows)
 
@@ -202,27 +204,46 @@ class Cascade(nn.Module):
         size, reach = latent.sizes[level], PatchNet.margin
         window = window or Window.whole(size)
         inner = window.grown(reach, size)
-        noise = drawn(latent.maps[level], inner, scale=self.amplitudes[level])
-        x = noise.expand(-1, self.channels, -1, -1)
-        x = F.pad(x if enlarged is None else enlarged + x, _missing(window, inner))
+        missing = _missing(window, inner)
+        if self.spec.noise_border == "drawn":  # the map begins `reach` pixels before the level
+            frame = Window(*window[:2], window.height + 2 * reach, window.width + 2 * reach)
+            x = drawn(latent.maps[level], frame, scale=self.amplitudes[level])
+            x = x.expand(-1, self.channels, -1, -1)
+            x = x if enlarged is None else F.pad(enlarged, missing) + x
+        else:
+            x = drawn(latent.maps[level], inner, scale=self.amplitudes[level])
+            x = x.expand(-1, self.channels, -1, -1)
+            x = F.pad(x if enlarged is None else enlarged + x, missing)
         change = torch.tanh(self.levels[level](x))
         return change if enlarged is None else window.within(inner).cut(enlarged) + change
 
     def _enlarge(self, image: Tensor, size: Size, part: Part | None = None) -> Tensor:
-        return resize(image, size, scale=self._up, quantize=self.spec.quantize, part=part)
+        scale = self._up(part.whole if part else size_of(image), size)
+        return resize(image, size, scale=scale, quantize=self.spec.quantize, part=part)
 
-    def _windows(self, window: Window, sizes: Sequence[Size]) -> list[Window]:
-        """What of every level must be known for `window` of the finest."""
+    def _windows(self, window: Window, sizes: Sequence[Size], first: int) -> list[Window]:
+        """What of every level from `first - 1` on must be known for `window` of the finest."""
         windows = [window]
-        for below, size in zip(reversed(sizes[:-1]), reversed(sizes[1:]), strict=True):
+        for level in range(len(sizes) - 1, 0, -1):
+            if level < first:
+                windows.insert(0, Window.whole(sizes[level - 1]))
+                continue
+            below, size = sizes[level - 1], sizes[level]
             inner = windows[0].grown(PatchNet.margin, size)
-            windows.insert(0, resize_source(below, size, inner, scale=self._up))
+            scale = self._up(below, size)
+            windows.insert(0, resize_source(below, size, inner, scale=scale))
         return windows
 
-    @property
-    def _up(self) -> float:
-        """The scale from a level to the next."""
-        return 1 / self.full_ladder.ratio
+    def _up(self, below: Size, size: Size) -> float | None:
+        """The scale from a level to the next: that of training, where it leads to `size`."""
+        up = 1 / self.full_ladder.ratio
+        near = (abs(m - n * up) <= 2 for n, m in zip(below, size, strict=True))
+        return up if all(near) else None
+
+    def _frame(self, size: Size) -> Size:
+        """Size of the noise of a level."""
+        border = 2 * PatchNet.margin if self.spec.noise_border == "drawn" else 0
+        return Size(size.height + border, size.width + border)
 
 
 def _missing(window: Window, inner: Window) -> list[int]:

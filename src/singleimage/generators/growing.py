@@ -67,6 +67,8 @@ class GrowingSpec(
     """Noise of a level over the error of its reconstruction before training."""
     anchor: Literal["image", "noise"] = "image"
     """Base input that reproduces the photo: the photo at level 0, or fixed noise (animation)."""
+    anchor_noise: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Fixed noise on top of the photo in that input; 0.1 in the code's mode `editing`."""
 
     def build(self, *, channels: int, ladder: Ladder) -> "Growing":
         return Growing(self, channels=channels, ladder=ladder)
@@ -172,11 +174,10 @@ class Growing(nn.Module):
         level = len(self.blocks)
         self.extend(torch.Generator().manual_seed(seed_for(seed, "weights", level)))
         anchor = self.get_buffer(f"anchor_{level}")
+        noise = gaussian(anchor.shape[1:], seed_for(seed, "anchor", level), like=anchor)
         if level == 0 and self.spec.anchor == "image":
-            anchor.copy_(example.images[0])
-        else:
-            noise = gaussian(anchor.shape[1:], seed_for(seed, "anchor", level), like=anchor)
-            anchor.copy_(noise)
+            noise = example.images[0] + self.spec.anchor_noise * noise
+        anchor.copy_(noise)
         if level > 0:
             self.amplitudes[level] = 0.0
             error = F.mse_loss(self.decode(self.anchor()), example.images[level]).sqrt()

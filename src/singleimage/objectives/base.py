@@ -1,6 +1,6 @@
 """The adversarial game as data: who plays, how often, and what is fresh each time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -57,11 +57,13 @@ class StepView:
         sizes: Sequence[Size],
         seed: int,
         anchor_approach: Tensor | None,
+        feed: Callable[[int], Tensor | None],
         redraws: int = 0,
         recompute: bool = False,
     ) -> None:
         """Args:
         anchor_approach: what the frozen levels make of the anchor.
+        feed: the base input that a seed gives in place of noise, or None.
         redraws: how often `redraw_coarser` will be called.
         recompute: see `TrainingSpec`.
         """
@@ -75,6 +77,9 @@ class StepView:
         seeds += [seed_for(seed, "coarser", repeat) for repeat in range(1, redraws + 1)]
         # The noise of all redraws is one batch: the frozen levels see it in one pass.
         self._drawn = trainee.draw(sizes, seeds)
+        bases = [base for seed in seeds if (base := feed(seed)) is not None]
+        if bases:
+            self._drawn = Latent((torch.cat(bases), *self._drawn.maps[1:]), self._drawn.sizes)
         self._approaches: Sequence[Tensor | None] = ()
         self._draw = 0
         self._recompute = recompute
