@@ -116,7 +116,7 @@ $ train {bad}/many.tif -o {out}
 
 folder as image
 $ train {bad} -o {out}
-{bad} is a folder; give one image file.
+{bad} is a folder; add --each to learn every photo in it.
 
 device as image
 $ train /dev/null -o {out}
@@ -124,7 +124,7 @@ $ train /dev/null -o {out}
 
 run as image
 $ train {run} -o {out}
-{run} is a folder; give one image file.
+{run} is a folder; add --each to learn every photo in it.
 
 model as image
 $ train {run}/model.safetensors -o {out}
@@ -225,7 +225,7 @@ $ train {photo} --set generator.width -o {out}
 group as field
 $ train {photo} --set generator=3 -o {out}
 generator is a group of fields; set one of them: width, norm, slope, edge, train_depth, lr_scale,
-noise_amplitude, anchor.
+noise_amplitude, anchor, anchor_noise.
 
 list as field
 $ train {photo} --set phases=3 -o {out}
@@ -504,7 +504,7 @@ $ reconstruct {bad}/rgba.safetensors -o {out}.jpg
 unknown command
 $ smaple {run} -o {out}
 Unknown command "smaple". Did you mean "sample"? Available commands: train, sample, reconstruct,
-info. See: singleimage --help
+info, harmonize, edit, paint, restyle, ... See: singleimage --help
 
 unknown flag
 $ sample {run} -o {out} --sede 3

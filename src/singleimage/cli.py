@@ -5,8 +5,11 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from singleimage.commands.animating import animate
+from singleimage.commands.comparing import bench
 from singleimage.commands.drawing import info, reconstruct, sample
 from singleimage.commands.measuring import evaluate
+from singleimage.commands.retouching import edit, extend, fill, harmonize, paint, restyle
 from singleimage.commands.training import train
 from singleimage.console import fail
 from singleimage.errors import SingleImageError
@@ -17,7 +20,21 @@ app = App(
     help_format="plaintext",
     version_flags=["--version"],
 )
-for command in (train, sample, reconstruct, info, evaluate):
+for command in (
+    train,
+    sample,
+    reconstruct,
+    info,
+    harmonize,
+    edit,
+    paint,
+    restyle,
+    fill,
+    extend,
+    animate,
+    evaluate,
+    bench,
+):
     app.command(command)
 
 

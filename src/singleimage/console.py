@@ -118,21 +118,20 @@ def fail(text: str) -> int:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output; the first column is words, the rest are numbers but for the last
-    where it is long.
-    """
+    """A table on standard output, numbers to the right; without a header if it is empty."""
     from rich.console import Console
     from rich.table import Table
 
-    titled = any(header)
-    table = Table(box=None, show_header=titled, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, show_header=any(header), pad_edge=False, padding=(0, 2, 0, 0))
     for i, name in enumerate(header):
         numbers = all(_is_number(row[i]) for row in rows)
         table.add_column(name, justify="right" if numbers else "left", no_wrap=numbers or i == 0)
     for row in rows:
         table.add_row(*row)
     console = Console(highlight=False)
-    console.print(table, soft_wrap=not console.is_terminal)
+    if not console.is_terminal:  # a file or a pipe has no edge
+        console.width = 200
+    console.print(table)
 
 
 def _is_number(cell: str) -> bool:

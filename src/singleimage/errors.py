@@ -50,3 +50,7 @@ class WeightsError(SingleImageError):
 
 class Incomparable(SingleImageError):
     """Numbers that were measured differently were to be compared or averaged."""
+
+
+class MaskError(SingleImageError):
+    """A mask marks nothing or everything, or has another size than its picture."""

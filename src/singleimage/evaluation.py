@@ -9,7 +9,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from singleimage.errors import Incomparable, SizeError
+from singleimage.errors import ImageError, Incomparable, SizeError
 from singleimage.image import Photo
 from singleimage.memory import kept_heap
 from singleimage.metrics.copying import COPY, PatchSearch
@@ -90,8 +90,12 @@ def evaluate(
 
     Raises:
         SizeError: there is no sample, or a picture is too small to be measured.
+        ImageError: the photo has the same intensity everywhere.
     """
     photo = real.colors(jpeg=jpeg)
+    intensity = photo.mean(dim=0)
+    if float(intensity.max() - intensity.min()) < 1e-3:  # under any difference of 8-bit colors
+        raise ImageError("the photo has the same intensity everywhere; give one with some texture.")
     target = fit(features(photo[None]), features.name)[0]
     pixels, deep, search = PixelDiversity(photo), FeatureDiversity(), PatchSearch(photo)
     sifid: list[float] = []

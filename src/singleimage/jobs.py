@@ -4,6 +4,7 @@ A job is a value, so it can be sent to another process or machine. It has a fold
 is done once `result.json` is in it. Until then, doing it again continues where it was.
 """
 
+import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +12,17 @@ from typing import Annotated
 import msgspec
 import torch
 
-from singleimage import __version__
 from singleimage.errors import ImageError
 from singleimage.evaluation import Scores, evaluate
 from singleimage.gallery import Drawn, Files, Gallery, published
-from singleimage.image import Photo, make_folder, read_photo, write_atomically
+from singleimage.image import (
+    Photo,
+    make_folder,
+    read_photo,
+    save_sheet,
+    sheet,
+    write_atomically,
+)
 from singleimage.model import Model
 from singleimage.nn.features import Network, load_features
 from singleimage.nn.precision import Precision
@@ -24,6 +31,9 @@ from singleimage.run import Run
 from singleimage.trainer import find_device
 
 RESULT = "result.json"
+SHEET = "sheet.png"
+"""The photo and the first samples, for reports."""
+SHOWN = 4
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -75,6 +85,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     device: str
     precision: str
     versions: dict[str, str]
+    measure: Measure | None = None
+    """What was measured."""
     scores: tuple[Scores, ...]
 
 
@@ -108,13 +120,13 @@ def perform(job: Job, folder: Path, tell: Tell) -> Result:
         paths = published(Path(job.published), Path(job.photo))
         if not paths:
             raise ImageError(f"{job.published} has no samples of {Path(job.photo).name}.")
-        result = _result(job, photo, None, _measure(job, Files(paths), photo))
+        result = _result(job, photo, None, _measure(job, home, Files(paths), photo))
     else:
         model = _train(job, home, photo, tell)
         tell(1.0, "measuring")
         real = model.training_image() or photo
         drawn = Drawn(model, range(job.measure.samples if job.measure else 0))
-        result = _result(job, photo, model, _measure(job, drawn, real))
+        result = _result(job, photo, model, _measure(job, home, drawn, real))
     text = msgspec.json.format(msgspec.json.encode(result), indent=2)
     write_atomically(home / RESULT, lambda stream: stream.write(text))
     return result
@@ -143,9 +155,12 @@ def _train(job: Job, home: Path, photo: Photo, tell: Tell) -> Model:
     return Model.load(home, device=find_device(job.device), precision=job.precision)
 
 
-def _measure(job: Job, gallery: Gallery, real: Photo) -> tuple[Scores, ...]:
+def _measure(job: Job, home: Path, gallery: Gallery, real: Photo) -> tuple[Scores, ...]:
     if job.measure is None:
         return ()
+    shown = [real, *(gallery[i] for i in range(min(SHOWN, len(gallery))))]
+    page = sheet([photo.preview(256) for photo in shown], columns=len(shown))
+    save_sheet(page, home / SHEET, overwrite=True)
     device = find_device(job.device)
     extractors = [load_features(name, device=device) for name in job.measure.features]
     return tuple(evaluate(gallery, real, f, jpeg=job.measure.jpeg).scores for f in extractors)
@@ -166,6 +181,9 @@ def _result(job: Job, photo: Photo, model: Model | None, scores: tuple[Scores, .
         threads=job.threads,
         device=provenance.device if provenance else "",
         precision=provenance.precision if provenance else "",
-        versions=provenance.versions if provenance else {"singleimage": __version__},
+        versions=provenance.versions
+        if provenance
+        else {"singleimage": importlib.metadata.version("singleimage")},
+        measure=job.measure,
         scores=scores,
     )

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from singleimage.resample import Size, Window
+from singleimage.resample import OPEN, Size, Window, Wrap, turns
 
 
 def seed_for(seed: int, *parts: int | str) -> int:
@@ -130,11 +130,28 @@ def drawn(
     scale: Tensor | float = 1.0,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """`scale` times the values of a map; `window`: this part of it."""
+    """`scale` times the values of a map.
+
+    `window`: this part of it; beyond an edge of the map it goes on at the opposite one.
+    """
+    if window is not None and not _inside(window, values):
+        rows, columns = (
+            turns(side, length)
+            for side, length in zip((window.rows, window.columns), values.shape[-2:], strict=True)
+        )
+        lines = [[Window.of(row, column) for column in columns] for row in rows]
+        parts = ([drawn(values, x, scale=scale, dtype=dtype) for x in line] for line in lines)
+        return torch.cat([torch.cat(line, -1) for line in parts], -2)
     if isinstance(values, Noise):
         return values.drawn(window, scale=scale, dtype=dtype)
     part = values if window is None else window.cut(values)
     return (part * scale).to(dtype or values.dtype)
+
+
+def _inside(window: Window, values: Map) -> bool:
+    height, width = values.shape[-2:]
+    fits = window.rows.stop <= height and window.columns.stop <= width
+    return fits and min(window.top, window.left) >= 0
 
 
 @dataclass(frozen=True)
@@ -146,6 +163,10 @@ class Latent:
     generator's affair; at level 0 some generators take an image here."""
     sizes: tuple[Size, ...]
     """The image sizes of the levels that the maps stand for."""
+    wrap: Wrap = OPEN
+    """Whether rows, and columns, go on at the opposite edge, in all levels. The maps have no border
+    on such an axis: it is the noise of the other side. Who pads an image or features with zeros,
+    or mirrors them, wraps them there instead, so that the picture has no seam when repeated."""
 
     def __post_init__(self) -> None:
         if len(self.maps) != len(self.sizes):
@@ -163,7 +184,7 @@ class Latent:
             else x[index : index + 1]
             for x in self.maps
         )
-        return Latent(tuple(maps), self.sizes)
+        return Latent(tuple(maps), self.sizes, self.wrap)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All maps, drawn."""
@@ -171,15 +192,25 @@ class Latent:
 
 
 def mix(a: Latent, b: Latent, t: float) -> Latent:
-    """`(1 - t) a + t b`, map by map."""
+    """`(1 - t) a + t b`, map by map; both must wrap alike."""
+    wrap = _common_wrap(a, b)
     pairs = zip(a.tensors(), b.tensors(), strict=True)
-    return Latent(tuple(torch.lerp(x, y, t) for x, y in pairs), a.sizes)
+    return Latent(tuple(torch.lerp(x, y, t) for x, y in pairs), a.sizes, wrap)
 
 
 def splice(below: Latent, above: Latent, level: int) -> Latent:
-    """`below` under `level`, `above` from it on: the generation start scale of the papers."""
+    """`below` under `level`, `above` from it on: the generation start scale of the papers.
+
+    Both must wrap alike: what does not, such as an anchor, would leave its seam.
+    """
     kept = (
         x.expand(above.batch, *x.shape[1:]) if isinstance(x, Tensor) else x
         for x in below.maps[:level]
     )
-    return Latent((*kept, *above.maps[level:]), above.sizes)
+    return Latent((*kept, *above.maps[level:]), above.sizes, _common_wrap(below, above))
+
+
+def _common_wrap(a: Latent, b: Latent) -> Wrap:
+    if a.wrap != b.wrap:
+        raise ValueError(f"latents that wrap differently: {a.wrap} and {b.wrap}")
+    return a.wrap

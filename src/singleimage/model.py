@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from singleimage.apps.sample import reconstruct, sample
+from singleimage.apps.sample import Tile, reconstruct, sample
 from singleimage.errors import ModelFileError, RecipeError, SizeError
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
@@ -76,15 +76,19 @@ class Model:
         *,
         size: tuple[int, int] | None = None,
         start_level: int = 0,
+        tile: Tile = None,
     ) -> list[Photo]:
         """One new picture a seed; picture i depends on `seeds[i]` alone.
 
         Args:
             size: (height, width) of the pictures; None: that of the training image.
             start_level: keep the photo's layout below this level; 0 keeps nothing.
+            tile: pictures without a seam when repeated: "x" side by side, "y" over each other,
+                "xy" both.
 
         Raises:
-            SizeError: the size is too small for the pyramid, or the level does not exist.
+            SizeError: the size is too small for the pyramid, the level does not exist, or what
+                is asked for does not go together.
         """
         target = Size(*size) if size else self.size
         batch = max(1, BATCH_PIXELS // (target.height * target.width))
@@ -93,7 +97,9 @@ class Model:
         with contextlib.nullcontext() if large else kept_heap():  # which would keep the peak
             for first in range(0, len(seeds), batch):
                 part = seeds[first : first + batch]
-                images = sample(self.generator, part, size=target, start_level=start_level)
+                images = sample(
+                    self.generator, part, size=target, start_level=start_level, tile=tile
+                )
                 pictures.extend(self._photo(image) for image in images)
         return pictures
 

@@ -3,13 +3,18 @@
 import base64
 import html
 import io
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from singleimage.bench import Row
 from singleimage.errors import OutputError
 from singleimage.evaluation import Evaluation, Scores
 from singleimage.gallery import Gallery
@@ -45,6 +50,7 @@ figure { display: inline-block; margin: 0 1rem 1rem 0; vertical-align: top }
 figure img { max-width: 100%; image-rendering: auto; display: block }
 figcaption, .note { color: #666; font-size: .85rem; max-width: 34rem }
 table { border-collapse: collapse } td, th { padding: .2rem .9rem .2rem 0; text-align: left }
+td { vertical-align: top; white-space: nowrap } td.words { white-space: normal }
 td.number { text-align: right; font-variant-numeric: tabular-nums }
 svg { max-width: 100%; height: auto }
 """
@@ -87,6 +93,36 @@ def write_report(
     return page(title, body)
 
 
+def write_comparison(
+    tables: Sequence[tuple[str, tuple[Sequence[str], Sequence[Sequence[str]]]]],
+    rows: Sequence[Row],
+    points: Mapping[str, Sequence[tuple[float, float]]],
+    sheets: Sequence[tuple[str, Path]],
+) -> str:
+    """The page of a benchmark.
+
+    Args:
+        tables: a title, then header and cells, of each.
+        rows: the methods, in one kind of features.
+        points: of each method, the diversity-intensity and the mSIFID of every photo.
+        sheets: pictures to show, with a caption each.
+    """
+    body = ["<h1>Benchmark</h1>"]
+    for title, (header, cells) in tables:
+        body += [f"<h2>{html.escape(title)}</h2>", _cells(header, cells)]
+    body += ["<h2>Quality and diversity</h2>", _pareto(rows, points)]
+    body.append(
+        '<p class="note">Down and right is better: a sample set that copies its photo is at the '
+        "lower left, one of unrelated pictures at the upper right. Small dots are photos, large "
+        "ones means with 95 % intervals; a larger ring is a longer training.</p>"
+    )
+    body.append("<h2>The photo, then its first samples</h2>")
+    for caption, path in sheets:
+        with Image.open(path) as picture:
+            body.append(_figure(picture.convert("RGB"), html.escape(caption)))
+    return page("Benchmark", body)
+
+
 def page(title: str, body: Iterable[str]) -> str:
     """An HTML document with our style."""
     return (
@@ -97,19 +133,22 @@ def page(title: str, body: Iterable[str]) -> str:
     )
 
 
+def require_charts() -> None:
+    """Raises `OutputError` if matplotlib is not installed."""
+    if find_spec("matplotlib") is None:
+        raise OutputError("charts need matplotlib; run: pip install 'singleimage[metrics]'.")
+
+
 def chart(draw: Any, *, size: tuple[float, float]) -> str:
     """An SVG element of what `draw(figure)` draws with matplotlib; `size` in inches.
 
     Raises:
         OutputError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise OutputError(
-            "charts need matplotlib; run: pip install 'singleimage[metrics]'."
-        ) from None
+    require_charts()
+    import matplotlib
+    from matplotlib.figure import Figure
+
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "singleimage", "font.size": 9}):
         figure = Figure(figsize=size, layout="constrained")
@@ -119,10 +158,45 @@ def chart(draw: Any, *, size: tuple[float, float]) -> str:
     return text[text.index("<svg") :]
 
 
+def _cells(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    titles = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+    lines = (
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells
+    )
+    return f"<table><tr>{titles}</tr>{''.join(lines)}</table>"
+
+
+def _pareto(rows: Sequence[Row], points: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    def draw(figure: Any) -> None:
+        axes: Axes = figure.subplots()
+        colors = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
+        for row, color in zip(rows, cycle(colors), strict=False):
+            if row.samples == 1:  # has no diversity
+                continue
+            x, y = row.diversity_intensity, row.msifid
+            for diversity, distance in points[row.method]:
+                axes.plot(diversity, distance, ".", color=color, alpha=0.4)
+            axes.errorbar(
+                x.mean,
+                y.mean,
+                xerr=[[x.mean - x.low], [x.high - x.mean]],
+                yerr=[[y.mean - y.low], [y.high - y.mean]],
+                fmt="o",
+                color=color,
+                label=f"{row.method}, {row.minutes.mean:.1f} min" if row.levels else row.method,
+            )
+            size = 8 + 4 * math.sqrt(row.minutes.mean)
+            axes.plot(x.mean, y.mean, "o", color=color, fillstyle="none", markersize=size)
+        axes.set(xlabel="diversity-intensity", ylabel="mSIFID", yscale="log")
+        axes.legend(frameon=False)
+
+    return chart(draw, size=(7, 4.5))
+
+
 def _table(scores: Scores) -> str:
     rows = "".join(
         f'<tr><td>{name}</td><td class="number">{getattr(scores, name):.4g}</td>'
-        f"<td>{html.escape(meaning)}</td></tr>"
+        f'<td class="words">{html.escape(meaning)}</td></tr>'
         for name, meaning in MEANING.items()
     )
     how = f"{scores.samples} samples, features {scores.features}, {scores.files} pictures"
@@ -132,7 +206,11 @@ def _table(scores: Scores) -> str:
 def _histograms(evaluation: Evaluation) -> str:
     def draw(figure: Any) -> None:
         axes: Sequence[Axes] = figure.subplots(1, 2)
-        axes[0].hist(evaluation.sifid, bins=20, color="#4477aa")
+        low, high = min(evaluation.sifid), max(evaluation.sifid)
+        around = max(1e-3 * high, 1e-9) - (high - low)  # copies may differ by rounding alone
+        around = max(around, 0.0)
+        span = (low - around / 2, high + around / 2)
+        axes[0].hist(evaluation.sifid, bins=20, range=span, color="#4477aa")
         axes[0].set(xlabel="SIFID", ylabel="samples")
         axes[1].hist(evaluation.continuing, bins=20, range=(0, 1), color="#ee6677")
         axes[1].axvline(COPY, color="#222", linestyle="--", linewidth=1)
@@ -143,7 +221,7 @@ def _histograms(evaluation: Evaluation) -> str:
 
 def _deviation(deviation: Tensor) -> str:
     """Black: the same in all samples; white: the largest deviation."""
-    scale = float(deviation.max()) or 1.0
+    scale = max(float(deviation.max()), 2 / 255)  # under one gray level it may be rounding
     plane = (deviation / scale * 2 - 1).float()[None]
     note = f"standard deviation of each pixel; white is {scale * 127.5:.0f} of 255"
     return _figure(_reduced(Photo(plane, Channels(mode="L")).preview()), note)

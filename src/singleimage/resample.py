@@ -8,6 +8,11 @@ Two laws live here and nowhere else:
 
 Both are linear, so each is `rows @ x @ columns.T` with constant matrices, built once in float64
 and cached per device and type. That is exact, differentiable, and runs where the tensor is.
+
+Both also have a form without borders, for axes that wrap: what lies beyond one edge is the opposite
+one. A period of n_in pixels must become one of n_out, so the scale is n_out / n_in for both, pixels
+are areas (output i is centered at (i + 0.5) n_in / n_out - 0.5), and taps count modulo n_in. The
+published scale and the aligned corners have no such form: they would leave a seam.
 """
 
 import math
@@ -16,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
@@ -29,6 +35,13 @@ class Size(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.height}x{self.width}"
+
+
+Wrap = tuple[bool, bool]
+"""Whether rows, and columns, go on at the opposite edge. Images and noise then live on a cylinder
+or a torus, and windows of them may lie beyond an edge: pixel -1 is the last one."""
+OPEN: Wrap = (False, False)
+"""No axis wraps."""
 
 
 class Window(NamedTuple):
@@ -55,17 +68,28 @@ class Window(NamedTuple):
     def columns(self) -> range:
         return range(self.left, self.left + self.width)
 
-    def grown(self, pixels: int, size: Size) -> "Window":
-        """With so many pixels more on every side, as far as an image of `size` has them."""
+    def grown(self, pixels: int, size: Size | None = None, wrap: Wrap = OPEN) -> "Window":
+        """With so many pixels more on every side.
+
+        `size`: as far as an image of this size has them, which it always has where it wraps.
+        """
+        tall, wide = self.height + 2 * pixels, self.width + 2 * pixels
+        grown = Window(self.top - pixels, self.left - pixels, tall, wide)
+        if size is None:
+            return grown
         rows, columns = (
-            range(max(side.start - pixels, 0), min(side.stop + pixels, length))
-            for side, length in zip((self.rows, self.columns), size, strict=True)
+            side if around else range(max(side.start, 0), min(side.stop, length))
+            for side, length, around in zip((grown.rows, grown.columns), size, wrap, strict=True)
         )
         return Window.of(rows, columns)
 
-    def within(self, outer: "Window") -> "Window":
-        """The same pixels, counted from the corner of `outer`."""
-        return Window(self.top - outer.top, self.left - outer.left, self.height, self.width)
+    def folded(self, size: Size, wrap: Wrap) -> "Window":
+        """Where an axis wraps, all of it at most, from pixel 0 on: what is known once is enough."""
+        rows, columns = (
+            range(length) if around and len(side) >= length else side
+            for side, length, around in zip((self.rows, self.columns), size, wrap, strict=True)
+        )
+        return Window.of(rows, columns)
 
     def union(self, other: "Window") -> "Window":
         """The smallest window that holds both."""
@@ -78,6 +102,39 @@ class Window(NamedTuple):
     def cut(self, x: Tensor) -> Tensor:
         """This part of (..., H, W)."""
         return x[..., self.top : self.rows.stop, self.left : self.columns.stop]
+
+
+def turns(side: range, length: int) -> list[range]:
+    """The pixels `side` of an axis that wraps after `length`, as pieces within it, in order."""
+    pieces = []
+    start = side.start
+    while start < side.stop:
+        first = start % length
+        stop = min(first + side.stop - start, length)
+        pieces.append(range(first, stop))
+        start += stop - first
+    return pieces
+
+
+def framed(x: Tensor, here: Window, wanted: Window, wrap: Wrap = OPEN) -> Tensor:
+    """The window `wanted` of an image of which `x` (..., h, w) is the window `here`.
+
+    What `here` lacks is taken from the opposite edge where the axis wraps (`here` must be all of it
+    then, from pixel 0 on), and is zero where it does not.
+    """
+    missing = []
+    for dim, around in ((-1, wrap[1]), (-2, wrap[0])):
+        side, target = (w.rows if dim == -2 else w.columns for w in (here, wanted))
+        before, after = side.start - target.start, target.stop - side.stop
+        if around and (before > 0 or after > 0):
+            pieces = turns(target, len(side))
+            x = torch.cat([x.narrow(dim, piece.start, len(piece)) for piece in pieces], dim)
+            before = after = 0
+        elif before < 0 or after < 0:
+            start = max(-before, 0)
+            x = x.narrow(dim, start, len(side) - start - max(-after, 0))
+        missing += [max(before, 0), max(after, 0)]
+    return F.pad(x, missing) if any(missing) else x
 
 
 class Part(NamedTuple):
@@ -112,6 +169,7 @@ def resize(
     scale: float | None = None,
     quantize: bool = False,
     part: Part | None = None,
+    wrap: Wrap = OPEN,
 ) -> Tensor:
     """Resize images (B, C, H, W) in [-1, 1] as the SinGAN family does (its `imresize`).
 
@@ -122,21 +180,23 @@ def resize(
         scale: the true scale that places the samples. None: `size` over the input size, per axis.
         quantize: first truncate the input to 8 bits, as the published code does.
         part: compute a part of the output only; `image` is then `part.source` of the input.
+        wrap: axes that wrap; on them `scale` does not count (see above).
 
     Returns:
         Images (B, C, *size), or the part of them, clamped to [-1, 1].
     """
     image = truncate(image) if quantize else image.clamp(-1, 1)
     here = part.whole if part else size_of(image)
-    if here == size and scale in (None, 1.0):
-        return part.window.within(part.source).cut(image) if part else image
-    laws = [_keys_law(n, m, scale) for n, m in zip(here, size, strict=True)]
-    return _apply(laws, part, image).clamp(-1, 1)
+    if here == size and (scale in (None, 1.0) or all(wrap)):
+        return framed(image, part.source, part.window, wrap) if part else image
+    return _apply(_laws("keys", here, size, wrap, scale), part, image).clamp(-1, 1)
 
 
-def resize_source(here: Size, size: Size, window: Window, *, scale: float | None = None) -> Window:
+def resize_source(
+    here: Size, size: Size, window: Window, *, scale: float | None = None, wrap: Wrap = OPEN
+) -> Window:
     """What of an image of size `here` must be known for `window` of the resized one."""
-    return _source([_keys_law(n, m, scale) for n, m in zip(here, size, strict=True)], window)
+    return _source(_laws("keys", here, size, wrap, scale), window)
 
 
 def truncate(image: Tensor) -> Tensor:
@@ -150,36 +210,48 @@ def truncate(image: Tensor) -> Tensor:
 
 
 def stretch(
-    features: Tensor, size: Size, plus: Tensor | None = None, *, part: Part | None = None
+    features: Tensor,
+    size: Size,
+    plus: Tensor | None = None,
+    *,
+    part: Part | None = None,
+    wrap: Wrap = OPEN,
 ) -> Tensor:
     """Resize features (B, C, H, W) to `size`: bicubic, a = -0.75, corners aligned.
 
     Args:
         plus: features of the size of the result that are added to it.
         part: compute a part of the output only; `features` is then `part.source` of the input.
+        wrap: axes that wrap; they have no corners, and the scale is the ratio of sizes (see above).
     """
     here = part.whole if part else size_of(features)
-    laws = [_Law("aligned", n, m) for n, m in zip(here, size, strict=True)]
-    return _apply(laws, part, features, plus)
+    return _apply(_laws("aligned", here, size, wrap), part, features, plus)
 
 
-def stretch_source(here: Size, size: Size, window: Window) -> Window:
+def stretch_source(here: Size, size: Size, window: Window, *, wrap: Wrap = OPEN) -> Window:
     """What of features of size `here` must be known for `window` of the stretched ones."""
-    return _source([_Law("aligned", n, m) for n, m in zip(here, size, strict=True)], window)
+    return _source(_laws("aligned", here, size, wrap), window)
 
 
 # The two laws as matrices ------------------------------------------------------------------------
 
 
+Kind = Literal["keys", "aligned"]
+"""`resize` or `stretch`."""
+
+
 class _Law(NamedTuple):
     """How one axis is resized."""
 
-    kind: Literal["keys", "aligned"]
+    kind: Kind
     n_in: int
     n_out: int
-    scale: float = 1.0
+    scale: float
+    wrap: bool
 
     def weights(self, outputs: range | None = None) -> NDArray[np.float64]:
+        if self.wrap:
+            return wrapped_weights(self.n_in, self.n_out, self.kind, outputs)
         if self.kind == "keys":
             return keys_weights(self.n_in, self.n_out, self.scale, outputs)
         return aligned_weights(self.n_in, self.n_out, outputs)
@@ -188,12 +260,27 @@ class _Law(NamedTuple):
         """The input pixels that these output pixels are made of."""
         if len(outputs) == self.n_out:
             return range(self.n_in)
+        if self.wrap:
+            ends = np.array([outputs[0], outputs[-1]])
+            taps, _ = _wrapped_taps(self.n_in, self.n_out, self.kind, ends)
+            side = range(int(taps.min()), int(taps.max()) + 1)
+            return side if len(side) < self.n_in else range(self.n_in)
         touched = np.flatnonzero(self.weights(outputs).any(axis=0))
         return range(int(touched[0]), int(touched[-1]) + 1)
 
+    def part(self, outputs: range, inputs: range) -> NDArray[np.float64]:
+        """The rows and columns of the matrix that belong to these pixels."""
+        weights = self.weights(outputs)
+        if self.wrap:
+            return np.roll(weights, -inputs.start, axis=1)[:, : len(inputs)]
+        return weights[:, inputs.start : inputs.stop]
 
-def _keys_law(n_in: int, n_out: int, scale: float | None) -> _Law:
-    return _Law("keys", n_in, n_out, n_out / n_in if scale is None else scale)
+
+def _laws(kind: Kind, here: Size, size: Size, wrap: Wrap, scale: float | None = None) -> list[_Law]:
+    return [
+        _Law(kind, n, m, m / n if scale is None or around else scale, around)
+        for n, m, around in zip(here, size, wrap, strict=True)
+    ]
 
 
 def _source(laws: list[_Law], window: Window) -> Window:
@@ -249,11 +336,11 @@ class _Separable(Function):
 
 def _apply(laws: list[_Law], part: Part | None, x: Tensor, plus: Tensor | None = None) -> Tensor:
     """Both axes of x (B, C, H, W); channels-last (B, C, h, w)."""
-    if part is None or (part.window[2:] == tuple(law.n_out for law in laws)):
+    if part is None or part.window == (0, 0, *(law.n_out for law in laws)):
         rows, columns = (_whole_axis(law, x.dtype, x.device) for law in laws)
     else:
         rows, columns = (
-            _axis(law.weights(outputs)[:, inputs.start : inputs.stop], x.dtype, x.device)
+            _axis(law.part(outputs, inputs), x.dtype, x.device)
             for law, outputs, inputs in zip(
                 laws,
                 (part.window.rows, part.window.columns),
@@ -305,6 +392,35 @@ def aligned_weights(n_in: int, n_out: int, outputs: range | None = None) -> NDAr
     matrix = np.zeros((len(centers), n_in))
     np.add.at(matrix, (np.arange(len(centers))[:, None], taps.clip(0, n_in - 1)), weights)
     return matrix
+
+
+def wrapped_weights(
+    n_in: int, n_out: int, kind: Kind, outputs: range | None = None
+) -> NDArray[np.float64]:
+    """The (n_out, n_in) float64 matrix of `resize` or `stretch` along an axis that wraps.
+
+    `outputs`: these rows of it only; they may lie beyond the n_out there are.
+
+    Row i + n_out / g is row i moved by n_in / g columns, g the greatest common divisor of both: the
+    positions are fractions of integers, so this holds to the last bit.
+    """
+    places = np.array(outputs or range(n_out))
+    taps, weights = _wrapped_taps(n_in, n_out, kind, places)
+    matrix = np.zeros((len(places), n_in))
+    np.add.at(matrix, (np.arange(len(places))[:, None], taps % n_in), weights)
+    return matrix
+
+
+def _wrapped_taps(
+    n_in: int, n_out: int, kind: Kind, places: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The inputs of every output and their weights, (n, taps) both; not yet modulo n_in."""
+    squeeze, a = (min(n_out / n_in, 1.0), -0.5) if kind == "keys" else (1.0, -0.75)
+    whole, rest = np.divmod((2 * places + 1) * n_in - n_out, 2 * n_out)
+    reach = math.ceil(2 / squeeze)
+    steps = np.arange(-reach, reach + 1)
+    weights = _cubic(((rest / (2 * n_out))[:, None] - steps) * squeeze, a)
+    return whole[:, None] + steps, weights / weights.sum(axis=1, keepdims=True)
 
 
 def _cubic(x: NDArray[np.float64], a: float) -> NDArray[np.float64]:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, Token
 
-from singleimage.errors import RecipeError
+from singleimage.errors import RecipeError, SizeError
 
 if TYPE_CHECKING:
     from singleimage.model import Model
     from singleimage.recipe import Recipe
+    from singleimage.resample import Size
 
 
 def _whole(_: type, tokens: Sequence[Token]) -> int:
@@ -54,3 +55,27 @@ def load_model(source: Path, device: str, precision: Precision = "auto") -> "Mod
     from singleimage.trainer import find_device
 
     return Model.load(source, device=find_device(device), precision=precision)
+
+
+def target_size(model: "Model", size: str | None, scale: float | None) -> "Size | None":
+    """The size that --size or --scale ask for; None: that of the training image."""
+    from singleimage.image import PIXEL_LIMIT
+    from singleimage.resample import Size
+
+    if size is not None and scale is not None:
+        raise SizeError("both --size and --scale are given; drop one.")
+    if scale is not None:
+        if not 0 < scale <= 100:
+            raise SizeError(f"--scale {scale:g} is out of range; use a factor from 0 up to 100.")
+        target = Size(*(round(side * scale) for side in model.size))
+    elif size is not None:
+        height, _, width = size.lower().partition("x")
+        if not (height.isdecimal() and width.isdecimal()):
+            raise SizeError(f"--size {size} is no size; write HEIGHTxWIDTH, such as 200x300.")
+        target = Size(int(height), int(width))
+    else:
+        return None
+    if target.height * target.width > PIXEL_LIMIT:
+        raise SizeError(f"{target} is too large; ask for up to {PIXEL_LIMIT // 10**6} megapixels.")
+    model.generator.ladder.sizes_for(target)  # refuses what is too small
+    return target

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -15,6 +15,7 @@ from singleimage.commands.arguments import (
     Source,
     Whole,
     load_model,
+    target_size,
 )
 from singleimage.console import report
 from singleimage.errors import SizeError
@@ -22,6 +23,7 @@ from singleimage.errors import SizeError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from singleimage.apps.sample import Seam, Tile
     from singleimage.image import Photo
     from singleimage.model import Model
     from singleimage.resample import Size
@@ -42,6 +44,7 @@ def sample(
     size: str | None = None,
     scale: float | None = None,
     start_level: Whole = 0,
+    tile: Literal["x", "y", "xy"] | None = None,
     sheet: bool = True,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -64,16 +67,19 @@ def sample(
         Size of the pictures as a multiple of the training image's.
     start_level
         Keep the photo's layout below this level and renew what is finer; 0 renews everything.
+    tile
+        Draw pictures without a seam when repeated side by side (x), over each other (y) or both.
     sheet
         Also write sheet.png.
     """
+    from singleimage.apps.sample import seam
     from singleimage.image import make_folder, refuse_existing, save_sheet
     from singleimage.image import sheet as make_sheet
 
     if count < 1:
         raise SizeError(f"cannot draw {count} pictures; ask for 1 or more.")
     model = load_model(source, device, precision)
-    target = _target_size(model, size, scale)
+    target = target_size(model, size, scale)
     seeds = range(seed, seed + count)
     paths = [output / f"{s:04}{model.channels.suffix}" for s in seeds]
     page_path = output / "sheet.png"
@@ -82,15 +88,23 @@ def sample(
     for file in files:
         refuse_existing(file, overwrite=overwrite)
     shown: list[Image] = []
-    for path, picture in zip(paths, _drawn(model, seeds, target, start_level), strict=True):
+    seams: list[Seam] = []
+    for path, picture in zip(paths, _drawn(model, seeds, target, start_level, tile), strict=True):
         make_folder(output)  # only now: a size or level that cannot be drawn leaves nothing behind
         picture.save(path, overwrite=overwrite)
         shown += [picture.preview(SHEET_SIDE)] if sheet and len(shown) < SHEET_LIMIT else []
+        seams += [seam(picture.pixels)] if tile else []
     if sheet:
         photo = model.training_image()
         page = make_sheet([photo.preview(SHEET_SIDE), *shown] if photo else shown)
         save_sheet(page, page_path, overwrite=overwrite)
-    report({"files": list(map(str, files))}, f"{count} pictures in {output}", as_json)
+    facts: dict[str, Any] = {"files": list(map(str, files))}
+    text = f"{count} pictures in {output}"
+    if seams:  # of single pictures, they scatter
+        x, y = (sum(ratios) / count for ratios in zip(*seams, strict=True))
+        facts["seam"] = {"x": x, "y": y}
+        text += f"\nseam {x:.2f} x, {y:.2f} y (1: like inside)"
+    report(facts, text, as_json)
     return 0
 
 
@@ -152,32 +166,10 @@ def info(source: Source, /, *, as_json: Json = False) -> int:
     return 0
 
 
-def _target_size(model: "Model", size: str | None, scale: float | None) -> "Size | None":
-    from singleimage.image import PIXEL_LIMIT
-    from singleimage.resample import Size
-
-    if size is not None and scale is not None:
-        raise SizeError("both --size and --scale are given; drop one.")
-    if scale is not None:
-        if not 0 < scale <= 100:
-            raise SizeError(f"--scale {scale:g} is out of range; use a factor from 0 up to 100.")
-        target = Size(*(round(side * scale) for side in model.size))
-    elif size is not None:
-        height, _, width = size.lower().partition("x")
-        if not (height.isdecimal() and width.isdecimal()):
-            raise SizeError(f"--size {size} is no size; write HEIGHTxWIDTH, such as 200x300.")
-        target = Size(int(height), int(width))
-    else:
-        return None
-    if target.height * target.width > PIXEL_LIMIT:
-        raise SizeError(f"{target} is too large; ask for up to {PIXEL_LIMIT // 10**6} megapixels.")
-    model.generator.ladder.sizes_for(target)  # refuses what is too small
-    return target
-
-
 def _drawn(
-    model: "Model", seeds: range, size: "Size | None", start_level: int
+    model: "Model", seeds: range, size: "Size | None", start_level: int, tile: "Tile"
 ) -> Iterator["Photo"]:
     """Pictures a few at a time, so that any count fits in memory."""
     for first in range(0, len(seeds), 16):
-        yield from model.sample(seeds[first : first + 16], size=size, start_level=start_level)
+        part = seeds[first : first + 16]
+        yield from model.sample(part, size=size, start_level=start_level, tile=tile)

@@ -16,7 +16,7 @@ from singleimage.commands.arguments import (
     load_model,
 )
 from singleimage.console import print_table, say
-from singleimage.errors import ImageError, SizeError
+from singleimage.errors import ImageError, SizeError, WeightsError
 
 if TYPE_CHECKING:
     from singleimage.evaluation import Scores
@@ -45,8 +45,8 @@ def evaluate(
     Parameters
     ----------
     sources
-        A model or the folder of a run; or sample images, and folders of them. Of a folder with
-        samples of many photos (N.jpg, or N_0.jpg, N_1.jpg ... for photo N), those of --real.
+        A model or the folder of a run; or sample images, and folders of them. Of a folder that
+        has samples named after --real (N.jpg, or N_0.jpg, N_1.jpg ... for photo N), only those.
     real
         The photo. Default: the training image inside the model.
     count
@@ -54,8 +54,8 @@ def evaluate(
     seed
         Of the first sample that a model draws.
     features
-        efficientnet-lite0 (the default; needs no download), inception-64 or inception-192;
-        repeatable.
+        What to measure with: efficientnet-lite0 (the default; needs no download), inception-64
+        or inception-192; repeatable.
     weights
         A file of weights for them, in place of the usual one.
     jpeg
@@ -66,22 +66,25 @@ def evaluate(
     from singleimage.evaluation import evaluate as measure
     from singleimage.image import refuse_existing, write_atomically
     from singleimage.nn.features import load_features
-    from singleimage.report import write_report
+    from singleimage.report import require_charts, write_report
     from singleimage.trainer import find_device
 
     if jpeg is not None and not 1 <= jpeg <= 100:
         raise SizeError(f"--jpeg {jpeg} is no quality; use 1 to 100.")
     if report is not None:
         refuse_existing(report, overwrite=overwrite)
-    extractors = [
-        load_features(name, weights=weights, device=find_device(device))
-        for name in dict.fromkeys(features or ["efficientnet-lite0"])
-    ]
+        require_charts()
+    names = list(dict.fromkeys(features or ["efficientnet-lite0"]))
+    if weights is not None and len(names) > 1:
+        raise WeightsError("--weights is of one kind of features; give --features once.")
+    extractors = [load_features(n, weights=weights, device=find_device(device)) for n in names]
+    if count < 1:
+        raise SizeError(f"cannot measure {count} samples; ask for 1 or more.")
     gallery, photo = _gallery(sources, real, range(seed, seed + count), device, precision)
     results = [measure(gallery, photo, extractor, jpeg=jpeg) for extractor in extractors]
     if report is not None:
-        names = " ".join(path.name for path in sources)
-        title = f"{names} against {real.name if real else 'its photo'}"
+        shown = " ".join(path.name for path in sources)
+        title = f"{shown} against {real.name if real else 'its photo'}"
         text = write_report(results, gallery, photo, title=title)
         write_atomically(report, lambda stream: stream.write(text.encode()))
         say(f"report in {report}")
@@ -96,15 +99,13 @@ def _gallery(
     sources: Sequence[Path], real: Path | None, seeds: range, device: str, precision: Precision
 ) -> "tuple[Gallery, Photo]":
     """The samples, and the photo they are samples of."""
-    from singleimage.gallery import Drawn, Files, pictures_in, published
+    from singleimage.gallery import Drawn, Files
     from singleimage.image import Photo, read_photo
     from singleimage.resample import resize
 
     if _is_model(sources[0]):
         if len(sources) > 1:
             raise ImageError(f"{sources[0]} is a model; measure one model at a time.")
-        if not seeds:
-            raise SizeError(f"cannot measure {len(seeds)} samples; ask for 1 or more.")
         model = load_model(sources[0], device, precision)
         photo = model.training_image() if real is None else read_photo(real)
         if photo is None:
@@ -116,11 +117,19 @@ def _gallery(
         raise ImageError("no photo to measure against; add --real IMAGE.")
     paths: list[Path] = []
     for source in sources:
-        if source.is_dir():
-            paths += published(source, real) or pictures_in(source)
-        else:
-            paths.append(source)
+        paths += _samples_in(source, real) if source.is_dir() else [source]
     return Files(paths), read_photo(real)
+
+
+def _samples_in(folder: Path, real: Path) -> list[Path]:
+    """The samples of the photo if the folder has such, else all pictures; never the photo."""
+    from singleimage.gallery import pictures_in, published
+
+    found = published(folder, real) or pictures_in(folder)
+    samples = [path for path in found if path.resolve() != real.resolve()]
+    if not samples:
+        raise ImageError(f"{folder} holds no picture but the photo; give a folder of samples.")
+    return samples
 
 
 def _is_model(source: Path) -> bool:

@@ -1,19 +1,24 @@
 """Commands that train."""
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from singleimage.commands.arguments import Device, Json, Output, Precision, Whole, read_recipe
+from singleimage.commands.working import choose_engine, names_of, refuse
 from singleimage.console import catch_stop, duration, progress_bars, report, say
-from singleimage.errors import OutputError
+from singleimage.errors import ImageError, OutputError
 
 if TYPE_CHECKING:
+    from singleimage.engines import Engine, Event
     from singleimage.image import Photo
     from singleimage.recipe import Recipe
+    from singleimage.run import Run
 
 
 def train(
@@ -30,16 +35,21 @@ def train(
     precision: Precision = "auto",
     embed_image: bool = True,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
+    each: Annotated[bool, Parameter(negative=())] = False,
+    workers: Whole | None = None,
+    ray: str | None = None,
     as_json: Json = False,
 ) -> int:
-    """Learn a photo. The same command continues a run that was stopped.
+    """Learn a photo, or each photo of a folder. The same command continues what was stopped.
 
     Parameters
     ----------
     image
-        The photo: JPEG, PNG, WebP, TIFF; gray or color, with or without alpha.
+        The photo: JPEG, PNG, WebP, TIFF; gray or color, with or without alpha. With --each a
+        folder of photos.
     output
-        Folder of the run: model, state, log, previews.
+        Folder of the run: model, state, log, previews. With --each the folder of all runs, each
+        named after its photo.
     preset
         consingan, singan (the papers' recipes) or preview (small and short).
     steps
@@ -54,11 +64,25 @@ def train(
         Store the training image in the model.
     dry_run
         Print the recipe, the levels, their parameters and an estimate of the time; train nothing.
+    each
+        Learn every photo of the folder IMAGE, one model each, several at a time.
+    workers
+        How many photos to learn at a time, with --each. Default: one for each processor core, or
+        one on a GPU.
+    ray
+        Address of a Ray cluster to learn them on, with --each: HOST:PORT, or auto.
     """
     from singleimage.image import read_photo
     from singleimage.run import Run
 
     recipe = read_recipe(preset, steps, set_ or [])
+    if each:
+        odd = {"--mask": mask, "--dry-run": dry_run, "--no-embed-image": not embed_image}
+        refuse([flag for flag, given in odd.items() if given], "does not go with --each")
+        engine, threads = choose_engine(workers, ray, device)
+        form = _Form(recipe, seed, device, precision, threads)
+        return _train_each(image, output, form, engine, as_json)
+    _require_one(image, workers, ray)
     photo = read_photo(image, masks=mask or [])
     for note in photo.notes:
         say(f"note: {note}")
@@ -76,10 +100,23 @@ def train(
         precision=precision,
         embed_image=embed_image,
     )
+    return _train_run(run, as_json)
+
+
+def _require_one(image: Path, workers: int | None, ray: str | None) -> None:
+    """Raises a `SingleImageError` if many photos were meant."""
+    odd = {"--workers": workers is not None, "--ray": ray is not None}
+    refuse([flag for flag, given in odd.items() if given], "needs --each and a folder of photos")
+    if image.is_dir():
+        raise ImageError(f"{image} is a folder; add --each to learn every photo in it.")
+
+
+def _train_run(run: "Run", as_json: bool) -> int:
+    """Train, show how it goes, and stop when asked to."""
     if run.trainer.finished:
-        say(f"{output} is complete.")
+        say(f"{run.folder} is complete.")
     elif run.resumed:
-        say(f"continuing {output} at level {run.trainer.level}, step {run.trainer.step}.")
+        say(f"continuing {run.folder} at level {run.trainer.level}, step {run.trainer.step}.")
     with closing(run), catch_stop() as stop, progress_bars(quiet=as_json) as show:
         for progress in run:
             show(progress)
@@ -87,13 +124,65 @@ def train(
                 run.save()
                 break
     if stop.by is not None:
-        say(f"stopped; the same command continues {output}.")
+        say(f"stopped; the same command continues {run.folder}.")
         return 128 + stop.by
-    summary = {"run": str(output), "model": str(run.model_path), "levels": run.trainer.levels}
+    summary = {"run": str(run.folder), "model": str(run.model_path), "levels": run.trainer.levels}
     summary["seconds"] = round(run.trainer.seconds, 1)
-    text = f"model in {run.model_path}; draw with: singleimage sample {output} -o FOLDER"
+    text = f"model in {run.model_path}; draw with: singleimage sample {run.folder} -o FOLDER"
     report(summary, text, as_json)
     return 0
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What all jobs of `train --each` have in common."""
+
+    recipe: "Recipe"
+    seed: int
+    device: str
+    precision: Precision
+    threads: int
+
+
+def _train_each(
+    folder: Path, output: Path | None, form: _Form, engine: "Engine", as_json: bool
+) -> int:
+    """A run for each photo of a folder, in `output`."""
+    from singleimage.gallery import pictures_in
+    from singleimage.jobs import Job
+    from singleimage.overview import Halted, show_events, tell_failures
+
+    photos = pictures_in(folder)
+    if output is None:
+        raise OutputError("no folder for the runs; add -o RUNS.")
+    jobs = [
+        Job(
+            name=name,
+            method=form.recipe.name,
+            photo=str(photo.absolute()),
+            seed=form.seed,
+            recipe=form.recipe,
+            device=form.device,
+            precision=form.precision,
+            threads=form.threads,
+        )
+        for name, photo in zip(names_of(photos), photos, strict=True)
+    ]
+    try:
+        ended = show_events(engine.run(jobs, output), len(jobs), quiet=as_json)
+    except Halted as halted:
+        return halted.code
+    code = tell_failures(ended)
+    facts, good = _outcomes(ended, output)
+    report(facts, f"{good} of {len(jobs)} models in {output}", as_json)
+    return code
+
+
+def _outcomes(ended: "Sequence[Event]", output: Path) -> tuple[dict[str, Any], int]:
+    """What the command tells as JSON, and how many jobs are done."""
+    failed = [{"job": e.job, "reason": e.text} for e in ended if e.state == "failed"]
+    runs = [str(output / e.job) for e in ended if e.state != "failed"]
+    return {"runs": runs, "failed": failed}, len(runs)
 
 
 def _show_plan(

@@ -10,7 +10,7 @@ from torch import Tensor
 from singleimage.errors import UnsupportedEntry
 from singleimage.latent import Latent
 from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import Size, Window
+from singleimage.resample import OPEN, Size, Window, Wrap
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,11 @@ class Generator(Protocol):
         """Levels at which an image may enter; the rest raise `UnsupportedEntry`."""
         ...
 
-    def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent:
-        """Fresh noise for samples of these level sizes; sample i depends on `seeds[i]` alone."""
+    def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
+        """Fresh noise for samples of these level sizes; sample i depends on `seeds[i]` alone.
+
+        `wrap`: axes on which the samples will go on at the opposite edge (see `Latent.wrap`).
+        """
         ...
 
     def anchor(self) -> Latent:
@@ -49,6 +52,9 @@ class Generator(Protocol):
 
     def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
         """Images (B, C, *finest) from noise, and from an image that enters; nothing is changed.
+
+        Where the latent wraps, so do the images, in one piece or in tiles; one that enters is taken
+        to wrap too.
 
         Values can leave [-1, 1] a little, as in the papers; files and resizes clamp.
 

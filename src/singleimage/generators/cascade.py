@@ -16,7 +16,17 @@ from singleimage.latent import Latent, Noise, drawn, gaussian, seed_for
 from singleimage.nn.blocks import Norm, PatchNet, Slope, Width, init_normal
 from singleimage.nn.critic import inherit
 from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import Part, Size, Window, resize, resize_source, size_of
+from singleimage.resample import (
+    OPEN,
+    Part,
+    Size,
+    Window,
+    Wrap,
+    framed,
+    resize,
+    resize_source,
+    size_of,
+)
 
 MOMENTUM = 0.1
 """Weight of a pass in the running statistics of batch norm, PyTorch's default."""
@@ -69,14 +79,14 @@ class Cascade(nn.Module):
     def entry_levels(self) -> frozenset[int]:
         return frozenset(range(1, len(self.levels)))
 
-    def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent:
+    def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
         maps = []
         for level, size in enumerate(sizes):
             # Level 0: one map for all channels (the published code).
             channels = 1 if level == 0 else self.channels
             level_seeds = tuple(seed_for(seed, "noise", level) for seed in seeds)
-            maps.append(Noise(level_seeds, channels, self._frame(size), self.amplitudes))
-        return Latent(tuple(maps), tuple(sizes))
+            maps.append(Noise(level_seeds, channels, self._frame(size, wrap), self.amplitudes))
+        return Latent(tuple(maps), tuple(sizes), wrap)
 
     def anchor(self) -> Latent:
         sizes = self.ladder.sizes
@@ -91,8 +101,11 @@ class Cascade(nn.Module):
             first = entry.level
 
         def decode(window: Window) -> Tensor:
-            windows = self._windows(window, latent.sizes, first)
-            image = None if entry is None else windows[first - 1].cut(entry.image)
+            windows = self._windows(window, latent, first)
+            image = None
+            if entry is not None:
+                whole = Window.whole(latent.sizes[first - 1])
+                image = framed(entry.image, whole, windows[first - 1], latent.wrap)
             return self._run(first, len(self.levels), image, latent, windows=windows)
 
         training = self.training
@@ -109,7 +122,7 @@ class Cascade(nn.Module):
         if top == 0:
             return None
         with torch.no_grad():
-            return self._enlarge(self._run(0, top, None, latent), latent.sizes[top])
+            return self._enlarge(self._run(0, top, None, latent), latent, top)
 
     together = False
 
@@ -185,14 +198,14 @@ class Cascade(nn.Module):
         sizes = latent.sizes
         for level in range(first, stop):
             if not windows:
-                enlarged = None if image is None else self._enlarge(image, sizes[level])
+                enlarged = None if image is None else self._enlarge(image, latent, level)
                 image = self._level(level, enlarged, latent)
                 continue
             window, enlarged = windows[level], None
             if image is not None:
-                inner = window.grown(PatchNet.margin, sizes[level])
+                inner = _seen(window, latent, level)
                 part = Part(inner, windows[level - 1], sizes[level - 1])
-                enlarged = self._enlarge(image, sizes[level], part)
+                enlarged = self._enlarge(image, latent, level, part)
             image = self._level(level, enlarged, latent, window)
         assert image is not None
         return image
@@ -201,37 +214,42 @@ class Cascade(nn.Module):
         self, level: int, enlarged: Tensor | None, latent: Latent, window: Window | None = None
     ) -> Tensor:
         """The image of a level; `enlarged` covers `window` and the margin there is around it."""
-        size, reach = latent.sizes[level], PatchNet.margin
-        window = window or Window.whole(size)
-        inner = window.grown(reach, size)
-        missing = _missing(window, inner)
-        if self.spec.noise_border == "drawn":  # the map begins `reach` pixels before the level
-            frame = Window(*window[:2], window.height + 2 * reach, window.width + 2 * reach)
-            x = drawn(latent.maps[level], frame, scale=self.amplitudes[level])
+        reach, wrap = PatchNet.margin, latent.wrap
+        window = window or Window.whole(latent.sizes[level])
+        inner, frame = _seen(window, latent, level), window.grown(reach)
+        if self.spec.noise_border == "drawn":
+            top, left = (0 if around else reach for around in wrap)  # of the level, in its map
+            shown = frame._replace(top=frame.top + top, left=frame.left + left)
+            x = drawn(latent.maps[level], shown, scale=self.amplitudes[level])
             x = x.expand(-1, self.channels, -1, -1)
-            x = x if enlarged is None else F.pad(enlarged, missing) + x
+            x = x if enlarged is None else framed(enlarged, inner, frame, wrap) + x
         else:
             x = drawn(latent.maps[level], inner, scale=self.amplitudes[level])
             x = x.expand(-1, self.channels, -1, -1)
-            x = F.pad(x if enlarged is None else enlarged + x, missing)
+            x = framed(x if enlarged is None else enlarged + x, inner, frame, wrap)
         change = torch.tanh(self.levels[level](x))
-        return change if enlarged is None else window.within(inner).cut(enlarged) + change
+        return change if enlarged is None else framed(enlarged, inner, window, wrap) + change
 
-    def _enlarge(self, image: Tensor, size: Size, part: Part | None = None) -> Tensor:
+    def _enlarge(
+        self, image: Tensor, latent: Latent, level: int, part: Part | None = None
+    ) -> Tensor:
+        """The image of the level below at the size of `level`."""
+        size = latent.sizes[level]
         scale = self._up(part.whole if part else size_of(image), size)
-        return resize(image, size, scale=scale, quantize=self.spec.quantize, part=part)
+        quantize = self.spec.quantize
+        return resize(image, size, scale=scale, quantize=quantize, part=part, wrap=latent.wrap)
 
-    def _windows(self, window: Window, sizes: Sequence[Size], first: int) -> list[Window]:
+    def _windows(self, window: Window, latent: Latent, first: int) -> list[Window]:
         """What of every level from `first - 1` on must be known for `window` of the finest."""
-        windows = [window]
+        windows, sizes = [window], latent.sizes
         for level in range(len(sizes) - 1, 0, -1):
             if level < first:
                 windows.insert(0, Window.whole(sizes[level - 1]))
                 continue
             below, size = sizes[level - 1], sizes[level]
-            inner = windows[0].grown(PatchNet.margin, size)
+            inner = _seen(windows[0], latent, level)
             scale = self._up(below, size)
-            windows.insert(0, resize_source(below, size, inner, scale=scale))
+            windows.insert(0, resize_source(below, size, inner, scale=scale, wrap=latent.wrap))
         return windows
 
     def _up(self, below: Size, size: Size) -> float | None:
@@ -240,16 +258,14 @@ class Cascade(nn.Module):
         near = (abs(m - n * up) <= 2 for n, m in zip(below, size, strict=True))
         return up if all(near) else None
 
-    def _frame(self, size: Size) -> Size:
+    def _frame(self, size: Size, wrap: Wrap = OPEN) -> Size:
         """Size of the noise of a level."""
         border = 2 * PatchNet.margin if self.spec.noise_border == "drawn" else 0
-        return Size(size.height + border, size.width + border)
+        height, width = (n if around else n + border for n, around in zip(size, wrap, strict=True))
+        return Size(height, width)
 
 
-def _missing(window: Window, inner: Window) -> list[int]:
-    """Pixels that `inner` lacks left, right, above and below of the margin around `window`."""
-    found = []
-    for side, here in ((window.columns, inner.columns), (window.rows, inner.rows)):
-        start, stop = side.start - PatchNet.margin, side.stop + PatchNet.margin
-        found += [here.start - start, stop - here.stop]
-    return found
+def _seen(window: Window, latent: Latent, level: int) -> Window:
+    """What a level sees of its input to make `window`."""
+    size, wrap = latent.sizes[level], latent.wrap
+    return window.grown(PatchNet.margin, size, wrap).folded(size, wrap)

@@ -6,6 +6,7 @@ section 3; details from the published code.
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -18,14 +19,15 @@ from singleimage.latent import Latent, Map, Noise, drawn, gaussian, seed_for
 from singleimage.nn.blocks import Channels, Conv, ConvStack, Slope, init_normal
 from singleimage.nn.convolution import channels_last
 from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import Part, Size, Window, stretch, stretch_source
+from singleimage.resample import OPEN, Part, Size, Window, Wrap, framed, stretch, stretch_source
 
 
 class EdgePolicy(NamedTuple):
     """What a block of three valid convolutions sees beyond the border of its level.
 
     Features are stretched over so many pixels more than the level has, in all; what is then
-    missing to the six that a block takes away are zeros.
+    missing to the six that a block takes away are zeros. On an axis that wraps there is no border:
+    the block sees the features of the opposite edge.
     """
 
     first: int
@@ -100,13 +102,13 @@ class Growing(nn.Module):
     def entry_levels(self) -> frozenset[int]:
         return frozenset({0})
 
-    def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent:
+    def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
         maps: list[Map] = []
         for level, size in enumerate(sizes):
-            shape = self._map_shape(level, size)
+            shape = self._map_shape(level, size, wrap)
             level_seeds = [seed_for(seed, "noise", level) for seed in seeds]
             maps.append(Noise(tuple(level_seeds), shape[0], Size(*shape[1:]), self.amplitudes))
-        return Latent(tuple(maps), tuple(sizes))
+        return Latent(tuple(maps), tuple(sizes), wrap)
 
     def anchor(self) -> Latent:
         maps = (self.get_buffer(f"anchor_{level}") for level in range(len(self.blocks)))
@@ -116,16 +118,16 @@ class Growing(nn.Module):
     def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
         if entry is not None:
             check_entry(entry, self.entry_levels, latent.sizes)
-            latent = Latent((entry.image, *latent.maps[1:]), latent.sizes)
+            latent = replace(latent, maps=(entry.image, *latent.maps[1:]))
         coarsest = self._features(0, 1, None, latent)
 
         def decode(window: Window) -> Tensor:
-            size = latent.sizes[-1]
-            seen = window.grown(1, size)  # the tail looks one pixel around
-            windows = self._windows(seen, latent.sizes)
-            features = windows[0].cut(coarsest)
+            size, wrap = latent.sizes[-1], latent.wrap
+            seen = window.grown(1, size, wrap).folded(size, wrap)  # by the tail
+            windows = self._windows(seen, latent)
+            features = framed(coarsest, Window.whole(latent.sizes[0]), windows[0], wrap)
             features = self._features(1, len(self.blocks), features, latent, windows=windows)
-            return window.within(seen).cut(self._image(features))
+            return self._image(features, latent, window, seen)
 
         return decode_tiles(decode, latent.sizes, local=self.spec.norm == "none")
 
@@ -147,7 +149,8 @@ class Growing(nn.Module):
         below = torch.cat(approaches) if approaches else None
         latents = [latent for _, latent in paths]
         features = self._features(self._frozen_blocks(), len(self.blocks), below, *latents)
-        return list(torch.split(self._image(features), [latent.batch for latent in latents]))
+        image = self._image(features, latents[0])
+        return list(torch.split(image, [latent.batch for latent in latents]))
 
     # Learner
 
@@ -214,21 +217,20 @@ class Growing(nn.Module):
         """Blocks `first` to `stop - 1`, from the features of the level below (None: the head).
 
         Args:
-            latents: of equal sizes; they make one batch.
+            latents: of equal sizes that wrap alike; they make one batch.
             windows: the part of every level to compute; none: all of it.
         """
-        sizes = latents[0].sizes
+        sizes, wrap = latents[0].sizes, latents[0].wrap
         for level in range(first, stop):
             maps = [latent.maps[level] for latent in latents]
             size = sizes[level]
             if level == 0:
-                features = self._coarsest(torch.cat([drawn(values) for values in maps]), size)
+                features = self._coarsest(torch.cat([drawn(values) for values in maps]), size, wrap)
                 continue
             assert features is not None
-            border = self.edge.border
-            frame = Size(size.height + border, size.width + border)
+            frame = _widened(size, self.edge.border, wrap)
             window = windows[level] if windows else Window.whole(size)
-            inner = _in_frame(window, border, frame)
+            wanted, inner = _in_frame(window, size, frame, wrap)
             below = windows[level - 1] if windows else Window.whole(sizes[level - 1])
             scaled = [
                 drawn(values, inner, scale=self.amplitudes[level], dtype=features.dtype)
@@ -236,56 +238,69 @@ class Growing(nn.Module):
             ]
             noise = scaled[0] if len(scaled) == 1 else torch.cat(scaled)
             part = Part(inner, below, sizes[level - 1])
-            x = stretch(features, frame, noise, part=part)
-            missing = _missing(window, border, inner)
-            change = self.blocks[level](F.pad(x, missing) if any(missing) else x)
-            features = stretch(features, size, change, part=part._replace(window=window))
+            x = stretch(features, frame, noise, part=part, wrap=wrap)
+            change = self.blocks[level](framed(x, inner, wanted, wrap))
+            part = part._replace(window=window)
+            features = stretch(features, size, change, part=part, wrap=wrap)
         assert features is not None
         return features
 
-    def _coarsest(self, base: Tensor, size: Size) -> Tensor:
-        features: Tensor = self.head(F.pad(base, [1] * 4))
-        border = self.edge.first
-        if border:
-            features = stretch(features, Size(size.height + border, size.width + border))
-        features = self.blocks[0](F.pad(features, [REACH - border // 2] * 4))
+    def _coarsest(self, base: Tensor, size: Size, wrap: Wrap) -> Tensor:
+        whole = Window.whole(size)
+        features: Tensor = self.head(framed(base, whole, whole.grown(1), wrap))
+        frame = _widened(size, self.edge.first, wrap)
+        if frame != size:
+            features = stretch(features, frame, wrap=wrap)
+        wanted, inner = _in_frame(whole, size, frame, wrap)
+        features = self.blocks[0](framed(features, inner, wanted, wrap))
         return features
 
-    def _windows(self, window: Window, sizes: Sequence[Size]) -> list[Window]:
+    def _windows(self, window: Window, latent: Latent) -> list[Window]:
         """What of every level must be known for `window` of the finest; of level 0 all is."""
-        windows = [window]
-        border = self.edge.border
+        windows, sizes, wrap = [window], latent.sizes, latent.wrap
         for below, size in zip(reversed(sizes[:-1]), reversed(sizes[1:]), strict=True):
-            frame = Size(size.height + border, size.width + border)
-            inner = _in_frame(windows[0], border, frame)
-            skip = stretch_source(below, size, windows[0])
-            windows.insert(0, stretch_source(below, frame, inner).union(skip))
+            frame = _widened(size, self.edge.border, wrap)
+            _, inner = _in_frame(windows[0], size, frame, wrap)
+            skip = stretch_source(below, size, windows[0], wrap=wrap)
+            source = stretch_source(below, frame, inner, wrap=wrap).union(skip)
+            windows.insert(0, source.folded(below, wrap))
         return windows
 
-    def _image(self, features: Tensor) -> Tensor:
-        image: Tensor = self.tail(features)
-        return torch.tanh(image.to(self.amplitudes.dtype))
+    def _image(
+        self,
+        features: Tensor,
+        latent: Latent,
+        window: Window | None = None,
+        seen: Window | None = None,
+    ) -> Tensor:
+        """The image in `window` (None: all) from the features in `seen`, a pixel more around."""
+        size, wrap = latent.sizes[len(self.blocks) - 1], latent.wrap
+        window, seen = window or Window.whole(size), seen or Window.whole(size)
+        wide = window.grown(1, size, wrap)
+        image: Tensor = self.tail(framed(features, seen, wide, wrap))
+        image = torch.tanh(image.to(self.amplitudes.dtype))
+        return framed(image, wide, window)
 
-    def _map_shape(self, level: int, size: Size) -> tuple[int, int, int]:
+    def _map_shape(self, level: int, size: Size, wrap: Wrap = OPEN) -> tuple[int, int, int]:
         if level == 0:
             return self.channels, size.height, size.width
-        border = self.edge.border
-        return self.spec.width, size.height + border, size.width + border
+        return self.spec.width, *_widened(size, self.edge.border, wrap)
 
     def _frozen_blocks(self) -> int:
         return max(len(self.blocks) - self.spec.train_depth, 0)
 
 
-def _in_frame(window: Window, border: int, frame: Size) -> Window:
-    """What a block needs for `window`, in the pixels of the stretched frame around the level."""
-    moved = window._replace(top=window.top + border // 2, left=window.left + border // 2)
-    return moved.grown(REACH, frame)
+def _widened(size: Size, border: int, wrap: Wrap) -> Size:
+    """`size` and a border of so many pixels in all, where an axis has borders."""
+    height, width = (n if around else n + border for n, around in zip(size, wrap, strict=True))
+    return Size(height, width)
 
 
-def _missing(window: Window, border: int, inner: Window) -> list[int]:
-    """Pixels that `inner` lacks left, right, above and below of what a block needs."""
-    found = []
-    for side, here in ((window.columns, inner.columns), (window.rows, inner.rows)):
-        start, stop = side.start + border // 2 - REACH, side.stop + border // 2 + REACH
-        found += [here.start - start, stop - here.stop]
-    return found
+def _in_frame(window: Window, size: Size, frame: Size, wrap: Wrap) -> tuple[Window, Window]:
+    """What a block needs for `window`, and what there is of it, in pixels of the stretched frame.
+
+    The frame lies around the level, which has `size`.
+    """
+    top, left = (frame.height - size.height) // 2, (frame.width - size.width) // 2
+    moved = window._replace(top=window.top + top, left=window.left + left)
+    return moved.grown(REACH), moved.grown(REACH, frame, wrap).folded(frame, wrap)

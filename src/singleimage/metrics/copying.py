@@ -1,11 +1,11 @@
 """Does a sample paste its photo? Its patches are sought in the photo, and the matches compared.
 
 SIFID rewards pasting: the photo itself scores 0. What gives a paste away is that where one patch
-matches, its neighbor matches just beside. Patches here are 8x8 pixels and do not overlap, at about
-16,000 pixels of image (24x24 at 250 pixels and so); matches are nearest neighbors, sought
-exhaustively in the photo and in both mirror images of it. The nearest-neighbor field and its compressed size are
-those of the single-video literature (Haim et al., "Diverse Generation from a Single Video Made
-Possible", ECCV 2022, NNFDIV).
+matches, its neighbor matches just beside. Patches here are 8x8 pixels of an image of about 16,000
+pixels (so 14 pixels of one of 188x250) and do not overlap; nearest neighbors are sought
+exhaustively in the photo and in both mirror images of it. The field of neighbors, and its
+compressed size as a measure, are those of VGPNN (Haim et al., "Diverse Generation from a Single
+Video Made Possible", ECCV 2022: NNFDIV).
 """
 
 import math
@@ -118,6 +118,8 @@ class PatchSearch:
     def field(self, image: Tensor, *, step: int = PATCH) -> Field:
         """The nearest neighbors of the patches of a sample (3, H, W), every `step` pixels.
 
+        `step`: 1, 2, 4 or 8, so that the next patch that does not overlap is in the field.
+
         Raises:
             SizeError: the sample is narrower than two patches.
         """
@@ -154,4 +156,5 @@ def _principal(patches: Tensor) -> Tensor:
     """(3 * PATCH², COMPONENTS): the directions in which patches differ most."""
     values = patches - patches.mean(dim=0)
     _, vectors = torch.linalg.eigh(values.T @ values)
-    return vectors[:, -COMPONENTS:].contiguous()
+    basis: Tensor = vectors[:, -COMPONENTS:].contiguous()
+    return basis

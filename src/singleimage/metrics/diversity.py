@@ -71,7 +71,7 @@ class FeatureDiversity:
         """Take the features (B, C, h, w) of samples; all of one size."""
         vectors = maps.permute(0, 2, 3, 1).contiguous()
         lengths = torch.linalg.vector_norm(vectors, dim=3, keepdim=True)
-        total = (vectors / lengths.clamp(min=1e-10)).sum(dim=0).double()
+        total = (vectors / lengths.clamp(min=1e-10)).sum(dim=0, dtype=torch.float64)
         self._sum = total if self._sum is None else self._sum + total
         self._lengths += int((lengths > 1e-10).sum())
         self._count += len(maps)

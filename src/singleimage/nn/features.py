@@ -5,9 +5,9 @@ A `Features` has a name that says network, layer and weights, such as
 """
 
 import hashlib
+import http.client
 import os
-import pickle
-import urllib.error
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -23,8 +23,8 @@ from singleimage.errors import SizeError, WeightsError
 Network = Literal["efficientnet-lite0", "inception-64", "inception-192"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
 
-SMALLEST = 16
-"""Pixels: under it the layers run out of positions."""
+SMALLEST = {"efficientnet-lite0": 16, "inception-64": 16, "inception-192": 23}
+"""Pixels a side: under it the layers run out of positions, of which a side must keep two."""
 INCEPTION_URL = "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth"
 INCEPTION_SHA256 = "0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef"
 INCEPTION_VARIABLE = "SINGLEIMAGE_INCEPTION"
@@ -75,6 +75,8 @@ class Trunk:
 
     name: str
     layers: Sequence[Layer]
+    smallest: int
+    """Pixels a side."""
     shift: float = 0.0
     """Added to inputs in [-1, 1], then multiplied by `scale`."""
     scale: float = 1.0
@@ -84,9 +86,11 @@ class Trunk:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """Raises `SizeError` where an image is too small for the layers."""
-        if min(images.shape[-2:]) < SMALLEST:
+        if min(images.shape[-2:]) < self.smallest:
             size = "x".join(map(str, images.shape[-2:]))
-            raise SizeError(f"{size} is too small to measure; use {SMALLEST} pixels or more.")
+            raise SizeError(
+                f"{size} is too small to measure; a side must be {self.smallest} pixels or more."
+            )
         x = images.to(self.layers[0].weight.device, torch.float32)
         x = ((x + self.shift) * self.scale).contiguous(memory_format=torch.channels_last)
         for i, layer in enumerate(self.layers):
@@ -117,14 +121,19 @@ def load_features(
     state, digest = _read(path)
     try:
         if lite:
-            return _efficientnet_lite0(state, digest, device)
-        return _inception(state, digest, device, deep=network == "inception-192")
+            trunk = _efficientnet_lite0(state, digest, device)
+        else:
+            trunk = _inception(state, digest, device, deep=network == "inception-192")
+        tried = trunk(torch.zeros(1, 3, trunk.smallest, trunk.smallest))
     except KeyError as error:
         raise WeightsError(
             f"{path} has no tensor {error}; give the weights of {network}."
         ) from None
     except RuntimeError as error:
         raise WeightsError(f"{path} does not fit {network}: {error}; give its weights.") from None
+    if not bool(tried.isfinite().all()):
+        raise WeightsError(f"{path} holds values that are not finite; download it again.")
+    return trunk
 
 
 def _efficientnet_lite0(
@@ -144,7 +153,8 @@ def _efficientnet_lite0(
     ]
     # The network takes (v - 127) / 128 for values v of 8 bits; v is 127.5 (x + 1).
     name = f"efficientnet-lite0/block-1-expansion/{digest[:8]}"
-    return Trunk(name, layers, shift=0.5 / 127.5, scale=127.5 / 128)
+    smallest = SMALLEST["efficientnet-lite0"]
+    return Trunk(name, layers, smallest, shift=0.5 / 127.5, scale=127.5 / 128)
 
 
 def _inception(
@@ -159,8 +169,9 @@ def _inception(
     parts = [("Conv2d_1a_3x3", 2), ("Conv2d_2a_3x3", 1), ("Conv2d_2b_3x3", 1)]
     parts += [("Conv2d_3b_1x1", 1), ("Conv2d_4a_3x3", 1)] if deep else []
     layers = [layer(p, s, "same" if p == "Conv2d_2b_3x3" else "none") for p, s in parts]
-    size, last = layers[-1].weight.shape[0], parts[-1][0]
-    return Trunk(f"inception-{size}/{last}/{digest[:8]}", layers, pool_after=3)
+    network: Network = "inception-192" if deep else "inception-64"
+    name = f"{network}/{parts[-1][0]}/{digest[:8]}"
+    return Trunk(name, layers, SMALLEST[network], pool_after=3)
 
 
 def _folded(
@@ -182,15 +193,20 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
     try:
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what a file that is none looks like
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise WeightsError(f"cannot read the weights {path}: {error.strerror or error}.") from None
-    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        line = str(error).splitlines()[0] if str(error) else "it ends early"
-        raise WeightsError(f"{path} holds no weights: {line}; download it again.") from None
+        reason = error.strerror or error
+        raise WeightsError(
+            f"cannot read the weights {path}: {reason}; check the path and its permissions."
+        ) from None
+    except Exception:  # whatever the reader stumbles over, and none of its advice is of use
+        raise WeightsError(
+            f"{path} holds no weights of PyTorch, or is damaged; download it again."
+        ) from None
     if not isinstance(state, dict):
         raise WeightsError(f"{path} holds no table of weights; give a state dict.")
-    return state, digest
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}, digest
 
 
 def _packaged() -> Path:
@@ -217,7 +233,7 @@ def _inception_file() -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         # Writes beside the file and renames it once the digest is right.
         torch.hub.download_url_to_file(INCEPTION_URL, str(path), INCEPTION_SHA256, progress=False)
-    except (OSError, urllib.error.URLError, RuntimeError) as error:
+    except (OSError, http.client.HTTPException, RuntimeError) as error:
         raise WeightsError(
             f"the Inception weights could not be downloaded ({error}); fetch {INCEPTION_URL} "
             f"elsewhere and name the file with --weights or {INCEPTION_VARIABLE}, or use "

@@ -1,0 +1,76 @@
+"""Masks: found, softened, and used to lay a new picture over an old one.
+
+A mask is (1, 1, H, W) with values in [0, 1]: 1 where the picture is to be new.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from singleimage.errors import MaskError
+from singleimage.resample import Size, size_of
+
+TOLERANCE = 12 / 127.5
+"""Difference of a channel, in [-1, 1], that JPEG makes: less is no difference."""
+SPECK = 1
+"""Radius of lone pixels that do not count as a difference."""
+SIGMA = 5.0
+"""Of the blur, pixels (published code of SinGAN and ConSinGAN)."""
+
+
+def binary(mask: Tensor, size: Size, name: str = "the mask") -> Tensor:
+    """A mask from the channels (C, H, W) of a picture: whatever is not black.
+
+    Raises:
+        MaskError: it has another size, is empty, or covers everything.
+    """
+    if size_of(mask) != size:
+        raise MaskError(f"{name} is {size_of(mask)}, the picture {size}; give one of that size.")
+    found = (mask[None, :1] > -1).float()
+    return require_part(found, name)
+
+
+def difference(picture: Tensor, background: Tensor) -> Tensor:
+    """Where two pictures (1, C, H, W) of one size differ by more than JPEG makes, without specks.
+
+    Raises:
+        MaskError: they differ nowhere, or everywhere.
+    """
+    apart = ((picture - background).abs().amax(dim=1, keepdim=True) > TOLERANCE).float()
+    kernel = 2 * SPECK + 1
+    inner = -F.max_pool2d(-apart, kernel, 1, SPECK)  # what is left of specks is nothing
+    found = torch.minimum(F.max_pool2d(inner, kernel, 1, SPECK), apart)
+    return require_part(found, "the difference of picture and background")
+
+
+def require_part(mask: Tensor, name: str) -> Tensor:
+    """Return the mask; raises `MaskError` if it is empty or covers everything."""
+    if not bool(mask.any()):
+        raise MaskError(f"{name} is empty; mark the part that is to be new with white.")
+    if bool(mask.all()):
+        raise MaskError(f"{name} covers the whole picture; leave the part that stays black.")
+    return mask
+
+
+def soften(mask: Tensor, radius: float, sigma: float = SIGMA) -> Tensor:
+    """Dilated by a disk, blurred, and stretched to [0, 1]: the published mask.
+
+    Exactly 0 farther than `radius` + 4 `sigma` pixels from the mask.
+    """
+    reach = round(radius)
+    y, x = torch.meshgrid(*[torch.arange(-reach, reach + 1.0)] * 2, indexing="ij")
+    disk = (y.square() + x.square() <= radius**2).float()
+    grown = (F.conv2d(mask, disk[None, None], padding=reach) > 0.5).float()
+    tail = int(4 * sigma + 0.5)
+    bell = torch.exp(-torch.arange(-tail, tail + 1.0).square() / (2 * sigma**2))
+    bell = bell / bell.sum()
+    padded = F.pad(grown, [tail] * 4, mode="replicate")
+    blurred = F.conv2d(F.conv2d(padded, bell[None, None, :, None]), bell[None, None, None])
+    low, high = blurred.amin(), blurred.amax()
+    # Where everything is covered softly, there is nothing to stretch.
+    return (blurred - low) / (high - low) if bool(high > low) else grown
+
+
+def blend(background: Tensor, new: Tensor, mask: Tensor) -> Tensor:
+    """`new` over `background` (B, C, H, W); bit for bit the background where the mask is 0."""
+    return torch.where(mask > 0, torch.lerp(background, new, mask), background)

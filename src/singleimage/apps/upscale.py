@@ -1,0 +1,55 @@
+"""Super-resolution: the finest level applied again and again, each time to a larger image."""
+
+import math
+
+from torch import Tensor
+
+from singleimage.errors import SizeError
+from singleimage.generators.base import Entry, Generator
+from singleimage.latent import seed_for
+from singleimage.resample import Size, resize, size_of
+
+FACTOR_LIMIT = 16
+
+
+def upscale(
+    generator: Generator,
+    image: Tensor,
+    factor: float,
+    *,
+    seed: int = 0,
+    passes: int | None = None,
+) -> Tensor:
+    """Images (B, C, int(H * factor), int(W * factor)) about [-1, 1] (SinGAN, section 4; its code).
+
+    Args:
+        image: (1, C, H, W) in [-1, 1]: the photo, or one like it.
+        factor: over 1, up to `FACTOR_LIMIT`.
+        passes: how often the finest level is applied; None: as often as its own ratio to the level
+            below goes into the factor.
+
+    Raises:
+        SizeError: the factor is out of range.
+        UnsupportedEntry: the generator takes no images at its finest level.
+    """
+    if not 1 < factor <= FACTOR_LIMIT:
+        raise SizeError(
+            f"a factor of {factor:g} is out of range; use one over 1, up to {FACTOR_LIMIT}."
+        )
+    ladder = generator.ladder
+    passes = passes or max(round(math.log(factor) / math.log(1 / ladder.ratio)), 1)
+    here = size_of(image)
+    for count in range(1, passes + 1):
+        scale = factor ** (count / passes)
+        size = Size(math.ceil(here.height * scale), math.ceil(here.width * scale))
+        below = size_of(image)
+        latent = generator.draw((*ladder.sizes[:-2], below, size), [seed_for(seed, "pass", count)])
+        image = generator.decode(latent, Entry(len(ladder.sizes) - 1, image))
+        image = image.float().clamp(-1, 1)
+    return image[..., : int(here.height * factor), : int(here.width * factor)]
+
+
+def bicubic(image: Tensor, factor: float) -> Tensor:
+    """The same size by plain bicubic enlargement, to compare with."""
+    here = size_of(image)
+    return resize(image, Size(int(here.height * factor), int(here.width * factor)))

@@ -1,0 +1,118 @@
+"""The command that makes a model move."""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from singleimage.commands.arguments import (
+    Device,
+    Json,
+    Output,
+    Overwrite,
+    Precision,
+    Source,
+    Whole,
+    load_model,
+    target_size,
+)
+from singleimage.console import duration, report, say
+
+if TYPE_CHECKING:
+    from singleimage.image import Photo
+
+SECONDS = 10.0
+"""Between two lines of progress, where there is no terminal for a bar."""
+
+
+def animate(
+    source: Source,
+    /,
+    *,
+    output: Output,
+    frames: Annotated[Whole, Parameter(name=["--frames", "-n"])] = 100,
+    fps: float = 10.0,
+    seed: Whole = 0,
+    alpha: float = 0.1,
+    beta: float = 0.9,
+    start_level: Whole = 0,
+    loop: Annotated[bool, Parameter(negative=())] = False,
+    size: str | None = None,
+    scale: float | None = None,
+    quality: Whole = 80,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> int:
+    """Make a photo move: a movie of a walk through the noise near the one that reproduces it.
+
+    Parameters
+    ----------
+    output
+        The movie: .gif, .webp, or with PyAV (pip install 'singleimage[video]') .mp4, .webm.
+    frames
+        How many.
+    fps
+        Frames a second.
+    seed
+        Another seed, another walk.
+    alpha
+        Pull back to the photo, from 0 to below 1; less wanders further.
+    beta
+        How much of a change is kept, from 0 to below 1; more is smoother.
+    start_level
+        Keep the photo's layout below this level and move what is finer; 0 moves everything.
+    loop
+        The last frame leads back to the first; without it, the movie begins near the photo.
+    size
+        Size of the frames, as HEIGHTxWIDTH, about a new sample; default: that of the training
+        image, about the photo.
+    scale
+        Size of the frames as a multiple of the training image's.
+    quality
+        Of WebP and video, 1 to 100.
+    """
+    from singleimage.apps.animate import animate as draw
+    from singleimage.image import Photo, refuse_existing
+    from singleimage.memory import kept_heap
+    from singleimage.movie import write_movie
+
+    refuse_existing(output, overwrite=overwrite)
+    model = load_model(source, device, precision)
+    images = draw(
+        model.generator,
+        frames=frames,
+        seed=seed,
+        alpha=alpha,
+        beta=beta,
+        start_level=start_level,
+        size=target_size(model, size, scale),
+        seamless=loop,
+    )
+    photos = (Photo(image.float().cpu(), model.channels) for image in images)
+    counted = _counted(photos, frames, quiet=as_json)
+    with kept_heap():
+        write_movie(output, counted, fps=fps, quality=quality, overwrite=overwrite)
+    facts = {"files": [str(output)], "frames": frames, "fps": fps}
+    report(facts, f"{frames} frames in {output}", as_json)
+    return 0
+
+
+def _counted(photos: "Iterator[Photo]", total: int, *, quiet: bool) -> "Iterator[Photo]":
+    """The same, with progress on standard error: a bar on a terminal, else now and then a line."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    if console.is_terminal and not quiet:
+        yield from track(photos, "frames", total, console=console, transient=True)
+        return
+    start = said = time.monotonic()
+    for done, photo in enumerate(photos, 1):
+        yield photo
+        now = time.monotonic()
+        if now - said > SECONDS and done < total and not quiet:
+            said = now
+            say(f"frame {done}/{total}  {duration((now - start) / done * (total - done))} left")

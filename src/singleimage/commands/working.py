@@ -1,0 +1,60 @@
+"""What commands with many jobs share: where the jobs are done, and what they are called."""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from singleimage.errors import RecipeError, SizeError
+
+if TYPE_CHECKING:
+    from singleimage.engines import Engine
+
+
+def names_of(photos: Sequence[Path]) -> list[str]:
+    """A folder name for each photo: its stem, or all of its name where the stem is taken."""
+    taken: set[str] = set()
+    names = []
+    for photo in photos:
+        choices = [photo.stem, photo.name, *(f"{photo.name}-{i}" for i in range(2, 99))]
+        name = next(c for c in choices if c.casefold() not in taken)
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def choose_engine(workers: int | None, ray: str | None, device: str) -> "tuple[Engine, int]":
+    """Where to do the jobs, and the threads of each."""
+    from singleimage.engines import LocalPool
+    from singleimage.trainer import find_device
+
+    kind, _, count = device.partition(":")
+    given = int(count) if kind == "cpu" and count.isdecimal() else None
+    if ray is not None:
+        from singleimage.cluster import RayCluster
+
+        refuse(["--workers"] if workers is not None else [], "does not go with --ray")
+        return RayCluster(ray), given or 1
+    if workers is not None and workers < 1:
+        raise SizeError(f"--workers {workers} does no work; use 1 or more.")
+    cores = _cores()
+    if workers is None:
+        workers = cores // (given or 1) if find_device(device).type == "cpu" else 1
+    return LocalPool(max(1, workers)), given or (cores if workers <= 1 else 1)
+
+
+def _cores() -> int:
+    """Processor cores that this process may use; two threads of one core are counted once."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    with suppress(OSError):
+        if Path("/sys/devices/system/cpu/smt/active").read_text().strip() == "1":
+            usable //= 2
+    return max(1, usable)
+
+
+def refuse(flags: Sequence[str], why: str) -> None:
+    """Raises `RecipeError` if there are such flags."""
+    if flags:
+        raise RecipeError(f"{flags[0]} {why}; leave it out.")

@@ -1,0 +1,79 @@
+"""One driver at a time in a folder of jobs."""
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from singleimage.errors import RunError
+
+LOCK = ".lock"
+PATIENCE = 60.0
+"""Seconds to wait for the workers of a driver that died: they end after the step they are in."""
+
+
+@contextmanager
+def claimed(folder: Path, *, patience: float = PATIENCE) -> Iterator[int | None]:
+    """Hold the lock of a folder; gives its descriptor, or None where files cannot be locked.
+
+    The system drops the lock with the last process that has the descriptor, so a file that a dead
+    process left behind does not block. Workers inherit it: the next driver starts when they, too,
+    have stopped writing.
+
+    Raises:
+        RunError: another process works in the folder.
+        OSError: the lock file cannot be written.
+    """
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        deadline = time.monotonic() + patience
+        while (locked := _lock(descriptor)) is False:
+            owner = _owner(descriptor)
+            if not _is_dead(owner) or time.monotonic() > deadline:
+                raise RunError(
+                    f"{folder} is in use by another process ({owner or 'unknown'}); wait until it "
+                    f"is done, stop it, or use another folder."
+                )
+            time.sleep(0.1)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} on {platform.node()}".encode(), 0)
+        yield descriptor if locked else None
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """True: it is ours; False: another has it; None: there are no locks here."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems
+        return None
+    return True
+
+
+def _owner(descriptor: int) -> str:
+    """Who wrote the lock file, such as `4711 on myhost`."""
+    return os.pread(descriptor, 200, 0).decode(errors="replace")
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether the owner was a process of this machine that is no more."""
+    number, _, host = owner.partition(" on ")
+    if host != platform.node() or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it lives and is another user's
+        return False
+    return False

@@ -1,0 +1,312 @@
+"""Pictures in, pictures out: harmonize, edit, paint, restyle, fill and extend with a model.
+
+Each prepares a picture and a mask, lets the picture enter the model (`apps.inject`), and lays the
+result over the background where the mask says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from singleimage.apps.inject import inject, suggested_level, working_size
+from singleimage.apps.masks import binary, blend, difference, soften
+from singleimage.apps.upscale import upscale
+from singleimage.errors import ImageError, MaskError
+from singleimage.feed import ShuffledFeed
+from singleimage.image import MODE_CHANNELS, Channels, Photo
+from singleimage.model import Model
+from singleimage.resample import Size, resize, size_of
+
+
+@dataclass(frozen=True)
+class Task:
+    """What differs between the uses of one picture that enters a model."""
+
+    radius: float = 0.0
+    """By which the mask grows, pixels of the model's long side at 250 (published codes)."""
+    share: float = 0.5
+    """Where in the pyramid the picture enters unless a level is given; 0 is the coarsest."""
+
+
+HARMONIZE = Task(radius=7, share=0.75)
+EDIT = Task(radius=20, share=0.6)
+PAINT = Task(share=0.15)
+RESTYLE = Task(share=0.45)
+FILL = Task(radius=4, share=0.3)
+
+
+def harmonize(
+    model: Model,
+    composite: Photo,
+    *,
+    background: Photo | None = None,
+    mask: Photo | None = None,
+    level: int | None = None,
+    seeds: Sequence[int] = (0,),
+) -> list[Photo]:
+    """A pasted object in the style of the photo (SinGAN, section 4; ConSinGAN, section 3.3).
+
+    Args:
+        composite: the photo with something pasted in; of any size.
+        background: what lies under it. Default: the training image if it has the composite's size,
+            else the composite.
+        mask: white where the object is. Default: the composite's alpha if it has one, else where
+            composite and background differ.
+        level: at which the composite enters; None: a suggestion.
+        seeds: one result each.
+
+    Raises:
+        MaskError: no mask is given or can be found, or it marks nothing or everything.
+        ImageError: the channels do not fit the model.
+        UnsupportedEntry, SizeError: the level or the size do not do.
+    """
+    return _retouch(model, HARMONIZE, composite, background, mask, level, seeds)
+
+
+def edit(
+    model: Model,
+    composite: Photo,
+    *,
+    background: Photo | None = None,
+    mask: Photo | None = None,
+    level: int | None = None,
+    seeds: Sequence[int] = (0,),
+) -> list[Photo]:
+    """A photo whose parts were moved or copied by hand, made whole; arguments as `harmonize`."""
+    return _retouch(model, EDIT, composite, background, mask, level, seeds)
+
+
+def paint(
+    model: Model, picture: Photo, *, level: int | None = None, seeds: Sequence[int] = (0,)
+) -> list[Photo]:
+    """A clip art or a sketch in the photo's colors and textures (SinGAN, section 4).
+
+    Results have the picture's aspect, their long side is the model's.
+
+    Raises:
+        ImageError, UnsupportedEntry, SizeError: as `harmonize`.
+    """
+    return _render(model, PAINT, picture, level, seeds)
+
+
+def restyle(
+    model: Model, picture: Photo, *, level: int | None = None, seeds: Sequence[int] = (0,)
+) -> list[Photo]:
+    """Another photo's structure in this photo's style; arguments as `paint`."""
+    return _render(model, RESTYLE, picture, level, seeds)
+
+
+def fill(
+    model: Model,
+    picture: Photo,
+    mask: Photo,
+    *,
+    level: int | None = None,
+    seeds: Sequence[int] = (0,),
+) -> list[Photo]:
+    """The marked part replaced by what the photo has elsewhere (inpainting; ours).
+
+    The part is first filled smoothly from its border; then it enters at `level` and at every finer
+    entry level, each time laid into the untouched rest.
+
+    Raises:
+        MaskError, ImageError, UnsupportedEntry, SizeError: as `harmonize`.
+    """
+    pixels = _fitted(model, picture)
+    part = binary(mask.pixels, picture.size)
+    return _filled(model, pixels, part, level, seeds)
+
+
+def extend(
+    model: Model,
+    picture: Photo,
+    *,
+    top: int = 0,
+    bottom: int = 0,
+    left: int = 0,
+    right: int = 0,
+    level: int | None = None,
+    seeds: Sequence[int] = (0,),
+) -> list[Photo]:
+    """The picture on a larger canvas, continued in its own texture (outpainting; ours).
+
+    Args:
+        top, bottom, left, right: pixels to add on each side, 0 or more.
+
+    Raises:
+        ImageError: nothing is to be added, or a side is negative; else as `fill`.
+    """
+    sides = (top, bottom, left, right)
+    if min(sides) < 0 or not any(sides):
+        raise ImageError("nothing to add; give one side or more a number of pixels over 0.")
+    pixels = _fitted(model, picture)
+    height, width = picture.size
+    canvas = pixels.new_zeros(1, pixels.shape[1], height + top + bottom, width + left + right)
+    part = torch.ones_like(canvas[:, :1])
+    canvas[..., top : top + height, left : left + width] = pixels
+    part[..., top : top + height, left : left + width] = 0
+    return _filled(model, canvas, part, level, seeds)
+
+
+def enlarge(model: Model, factor: float, *, picture: Photo | None = None, seed: int = 0) -> Photo:
+    """The photo, or one like it, enlarged with its own textures (SinGAN, section 4).
+
+    Args:
+        factor: over 1, up to 16; models trained with `for_upscaling` of that factor do best.
+        picture: None: the training image.
+
+    Raises:
+        SizeError: the factor is out of range.
+        UnsupportedEntry: the model takes no images at its finest level.
+        ImageError: there is no picture, or its channels do not fit the model.
+    """
+    picture = picture or model.training_image()
+    if picture is None:
+        raise ImageError("the model does not hold its photo; give the picture to enlarge.")
+    device = next(model.generator.parameters()).device
+    image = upscale(model.generator, _fitted(model, picture).to(device), factor, seed=seed)
+    return _photo(model, image.cpu())
+
+
+# Shared steps ------------------------------------------------------------------------------------
+
+
+def _retouch(
+    model: Model,
+    task: Task,
+    composite: Photo,
+    background: Photo | None,
+    mask: Photo | None,
+    level: int | None,
+    seeds: Sequence[int],
+) -> list[Photo]:
+    under = background or model.training_image()
+    if under is not None and under.size != composite.size:
+        if background is not None:
+            raise ImageError(
+                f"the background is {background.size}, the composite {composite.size}; "
+                f"crop or resize one to the other."
+            )
+        under = None
+    part, flat = _mask_and_colors(composite, under, mask)
+    pixels = _fitted(model, flat)
+    base = pixels if under is None else _fitted(model, under)
+    scale = max(composite.size) / max(model.size)
+    soft = soften(part, task.radius * scale, 5.0 * scale)
+    new = _rendered(model, task, pixels, level, seeds)
+    return [_photo(model, blend(base, image[None], soft)) for image in new]
+
+
+def _mask_and_colors(
+    composite: Photo, under: Photo | None, mask: Photo | None
+) -> tuple[Tensor, Photo]:
+    """The mask of what was pasted, and the composite without alpha."""
+    mode = composite.channels.mode
+    if mask is not None:
+        return binary(mask.pixels, composite.size), composite
+    if mode in ("LA", "RGBA") and (under is None or under.channels.mode != mode):
+        alpha = composite.pixels[MODE_CHANNELS[mode] - 1 :][:1]
+        part = binary(alpha, composite.size, "the alpha of the composite")
+        colors = composite.pixels[: MODE_CHANNELS[mode] - 1]
+        flat = Photo(colors, Channels(mode="RGB" if len(colors) == 3 else "L"))
+        if under is not None:
+            base = _as_channels(under.pixels, len(colors), under)
+            flat = Photo(torch.lerp(base, colors, (alpha + 1) / 2), flat.channels)
+        return part, flat
+    if under is None:
+        raise MaskError(
+            "no mask, and none can be found: the training image has another size than the "
+            "composite; give --mask, or the --background that something was pasted on."
+        )
+    base = _as_channels(under.pixels, len(composite.pixels), under)
+    return difference(composite.pixels[None], base[None]), composite
+
+
+def _render(
+    model: Model, task: Task, picture: Photo, level: int | None, seeds: Sequence[int]
+) -> list[Photo]:
+    pixels = _fitted(model, picture)
+    small = resize(pixels, working_size(model.generator, picture.size))
+    return [_photo(model, image[None]) for image in _rendered(model, task, small, level, seeds)]
+
+
+def _rendered(
+    model: Model, task: Task, pixels: Tensor, level: int | None, seeds: Sequence[int]
+) -> Tensor:
+    """What the model makes of a picture (1, C, H, W), at its size."""
+    size = size_of(pixels)
+    inner = working_size(model.generator, size)
+    small = resize(pixels, inner)
+    if level is None:
+        level = suggested_level(model.generator, task.share)
+    feed = model.recipe.feed
+    noise = feed.noise if isinstance(feed, ShuffledFeed) else 0.0
+    device = next(model.generator.parameters()).device
+    new = inject(model.generator, small.to(device), level=level, seeds=seeds, noise=noise)
+    return resize(new.float().cpu(), size)
+
+
+def _filled(
+    model: Model, pixels: Tensor, part: Tensor, level: int | None, seeds: Sequence[int]
+) -> list[Photo]:
+    size = size_of(pixels)
+    scale = max(size) / max(model.size)
+    soft = soften(part, FILL.radius * scale, 2.0 * scale)
+    if level is None:
+        level = suggested_level(model.generator, FILL.share)
+    results = []
+    for seed in seeds:
+        current = _smooth(pixels, part)
+        for step in sorted(n for n in model.generator.entry_levels if n >= level):
+            new = _rendered(model, FILL, current, step, [seed])
+            current = blend(pixels, new, torch.maximum(soft, part))
+        results.append(_photo(model, current))
+    return results
+
+
+def _smooth(pixels: Tensor, part: Tensor) -> Tensor:
+    """The marked part filled from around it: means of what is known, at ever coarser sizes."""
+    known = 1 - part
+    size = size_of(pixels)
+    if min(size) <= 2 or bool(known.all()):
+        return pixels
+    half = Size((size.height + 1) // 2, (size.width + 1) // 2)
+    weight = F.adaptive_avg_pool2d(known, half)
+    mean = F.adaptive_avg_pool2d(pixels * known, half)
+    coarse = mean / weight.clamp(min=1e-6)
+    below = _smooth(torch.where(weight > 0, coarse, 0.0), (weight == 0).float())
+    return torch.where(part > 0, resize(below, size), pixels)
+
+
+def _fitted(model: Model, picture: Photo) -> Tensor:
+    """The picture (1, C, H, W) with the channels that the model has."""
+    wanted = model.channels
+    if wanted.masks:
+        raise ImageError(
+            "the model learned masks with its photo, which other pictures do not have; "
+            "train one without --mask."
+        )
+    return _as_channels(picture.pixels, MODE_CHANNELS[wanted.mode], picture)[None]
+
+
+def _as_channels(pixels: Tensor, count: int, picture: Photo) -> Tensor:
+    """(C, H, W) with `count` channels: gray is repeated, full alpha is added."""
+    pixels = pixels[: MODE_CHANNELS[picture.channels.mode]]
+    if len(pixels) == count:
+        return pixels
+    if len(pixels) in (1, 3) and count in (2, 4):  # opaque
+        colors = pixels.expand(count - 1, -1, -1) if len(pixels) == 1 else pixels
+        return torch.cat([colors, torch.ones_like(pixels[:1])])
+    if len(pixels) == 1:
+        return pixels.expand(count, -1, -1)
+    have = {1: "gray", 2: "gray with alpha", 3: "color", 4: "color with alpha"}
+    raise ImageError(
+        f"the picture is {have[len(pixels)]}, the model {have[count]}; convert the picture."
+    )
+
+
+def _photo(model: Model, image: Tensor) -> Photo:
+    return Photo(image[0].clamp(-1, 1), model.channels)
