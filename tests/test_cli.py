@@ -22,25 +22,21 @@ from singleimage.image import read_photo
 from singleimage.model import Model
 from singleimage.trainer import Progress
 
+RESULT = "--output -o --seed --overwrite --device --precision --json"
 FLAGS = {
-    "train": "IMAGE --output -o --preset --steps --set --mask --seed --device --precision "
+    "train": "IMAGE --output -o --preset --for --steps --set --mask --seed --device --precision "
     "--embed-image --no-embed-image --dry-run --each --workers --ray --json",
     "sample": "SOURCE --output -o --count -n --seed --size --scale --start-level --tile --sheet "
     "--no-sheet --overwrite --device --precision --json",
     "reconstruct": "SOURCE --output -o --overwrite --device --precision --json",
     "info": "SOURCE --json",
-    "harmonize": "SOURCE PICTURE --background --mask --output -o --level --sweep --seed "
-    "--overwrite --device --precision --json",
-    "edit": "SOURCE PICTURE --background --mask --output -o --level --sweep --seed --overwrite "
-    "--device --precision --json",
-    "paint": "SOURCE PICTURE --output -o --level --sweep --seed --overwrite --device --precision "
-    "--json",
-    "restyle": "SOURCE PICTURE --output -o --level --sweep --seed --overwrite --device "
-    "--precision --json",
-    "fill": "SOURCE PICTURE --mask --output -o --level --sweep --seed --overwrite --device "
-    "--precision --json",
-    "extend": "SOURCE PICTURE --top --bottom --left --right --output -o --level --sweep --seed "
-    "--overwrite --device --precision --json",
+    "harmonize": f"SOURCE PICTURE --background --mask {RESULT} --level --sweep",
+    "edit": f"SOURCE PICTURE --background --mask {RESULT} --level --sweep",
+    "paint": f"SOURCE PICTURE {RESULT} --level --sweep",
+    "restyle": f"SOURCE PICTURE {RESULT} --level --sweep",
+    "fill": f"SOURCE PICTURE --mask {RESULT} --level --sweep",
+    "extend": f"SOURCE PICTURE --top --bottom --left --right {RESULT} --level --sweep",
+    "upscale": f"SOURCE PICTURE --factor --truth {RESULT}",
     "animate": "SOURCE --output -o --frames -n --fps --seed --alpha --beta --start-level --loop "
     "--size --scale --quality --overwrite --device --precision --json",
     "evaluate": "SOURCES --real --count -n --seed --features --weights --jpeg --report "

@@ -9,7 +9,7 @@ from singleimage.commands.animating import animate
 from singleimage.commands.comparing import bench
 from singleimage.commands.drawing import info, reconstruct, sample
 from singleimage.commands.measuring import evaluate
-from singleimage.commands.retouching import edit, extend, fill, harmonize, paint, restyle
+from singleimage.commands.retouching import edit, extend, fill, harmonize, paint, restyle, upscale
 from singleimage.commands.training import train
 from singleimage.console import fail
 from singleimage.errors import SingleImageError
@@ -31,6 +31,7 @@ for command in (
     restyle,
     fill,
     extend,
+    upscale,
     animate,
     evaluate,
     bench,

@@ -1,6 +1,7 @@
 """The presets: named recipes. A preset that bears a paper's name follows its published code."""
 
 import math
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -61,6 +62,23 @@ def preset(name: str) -> Recipe:
 
 
 # Tasks that want a model trained for them: functions from recipe to recipe -----------------------
+
+
+def for_task(recipe: Recipe, task: str) -> Recipe:
+    """The recipe for `harmonize`, `edit`, `animate`, or `upscale:FACTOR`.
+
+    Raises:
+        RecipeError: there is no such task, or the method cannot be trained for it.
+    """
+    name, _, factor = task.partition(":")
+    if name == "upscale":
+        try:
+            return for_upscaling(recipe, float(factor or 4))
+        except ValueError:
+            raise RecipeError(f"{factor} is no factor; write upscale:4, for example.") from None
+    if task not in TASKS:
+        raise RecipeError(f"no task {task!r}; there are {', '.join(TASKS)}, upscale:FACTOR.")
+    return TASKS[task](recipe)
 
 
 def for_harmonizing(recipe: Recipe) -> Recipe:
@@ -137,6 +155,13 @@ def for_upscaling(recipe: Recipe, factor: float) -> Recipe:
         ),
         phases=phases,
     )
+
+
+TASKS: dict[str, Callable[[Recipe], Recipe]] = {
+    "harmonize": for_harmonizing,
+    "edit": for_editing,
+    "animate": for_animating,
+}
 
 
 def upscaling_passes(factor: float) -> int:

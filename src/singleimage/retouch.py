@@ -4,7 +4,8 @@ Each prepares a picture and a mask, lets the picture enter the model (`apps.inje
 result over the background where the mask says so.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from singleimage.apps.inject import inject, suggested_level, working_size
 from singleimage.apps.masks import binary, blend, difference, soften
-from singleimage.apps.upscale import upscale
+from singleimage.apps.upscale import bicubic, upscale
 from singleimage.errors import ImageError, MaskError
 from singleimage.feed import ShuffledFeed
 from singleimage.image import MODE_CHANNELS, Channels, Photo
@@ -169,6 +170,44 @@ def enlarge(model: Model, factor: float, *, picture: Photo | None = None, seed: 
     device = next(model.generator.parameters()).device
     image = upscale(model.generator, _fitted(model, picture).to(device), factor, seed=seed)
     return _photo(model, image.cpu())
+
+
+def compare_enlarged(
+    model: Model, factor: float, image: Photo, truth: Photo, *, picture: Photo | None = None
+) -> dict[str, float]:
+    """PSNR (decibels) and SSIM of an enlarged picture, and of bicubic enlargement, on 8 bits.
+
+    The truth may be a few pixels larger than the result; its top left corner counts, as the
+    published code crops.
+
+    Raises:
+        ImageError: the truth is smaller than the result or much larger, or SSIM's library is not
+            installed.
+    """
+    picture = picture or model.training_image()
+    assert picture is not None
+    height, width = image.size
+    known = truth.colors()[:, :height, :width]
+    if size_of(known) != image.size or max(truth.size) > max(image.size) * 1.05:
+        raise ImageError(f"the truth is {truth.size}, the result {image.size}; crop it to that.")
+    plain = Photo(bicubic(_fitted(model, picture), factor)[0], model.channels)
+    found: dict[str, float] = {}
+    for name, other in (("ours", image), ("bicubic", plain)):
+        error = float((other.colors() - known).square().mean())
+        found[f"psnr_{name}"] = 10 * math.log10(4 / max(error, 1e-12))
+        found[f"ssim_{name}"] = _ssim(other.colors(), known)
+    return found
+
+
+def _ssim(a: Tensor, b: Tensor) -> float:
+    try:
+        from skimage.metrics import structural_similarity
+    except ImportError:
+        raise ImageError(
+            "SSIM needs scikit-image; run: pip install 'singleimage[metrics]'."
+        ) from None
+    compare: Callable[..., float] = structural_similarity
+    return float(compare(a.numpy(), b.numpy(), data_range=2.0, channel_axis=0))
 
 
 # Shared steps ------------------------------------------------------------------------------------

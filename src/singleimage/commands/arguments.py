@@ -35,9 +35,11 @@ Json = Annotated[
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace files that exist.")]
 
 
-def read_recipe(preset_name: str, steps: int | None, assignments: Sequence[str]) -> "Recipe":
-    """A preset with fields changed, each given as PATH=VALUE."""
-    from singleimage.methods import preset
+def read_recipe(
+    preset_name: str, steps: int | None, assignments: Sequence[str], task: str | None = None
+) -> "Recipe":
+    """A preset, made for a task, with fields changed, each given as PATH=VALUE."""
+    from singleimage.methods import for_task, preset
     from singleimage.recipe import with_overrides
 
     overrides = {} if steps is None else {"training.steps": str(steps)}
@@ -46,7 +48,8 @@ def read_recipe(preset_name: str, steps: int | None, assignments: Sequence[str])
         if not (sign and path):
             raise RecipeError(f"--set {assignment} is no assignment; write --set PATH=VALUE.")
         overrides[path] = value
-    return with_overrides(preset(preset_name), overrides)
+    recipe = preset(preset_name)
+    return with_overrides(for_task(recipe, task) if task else recipe, overrides)
 
 
 def load_model(source: Path, device: str, precision: Precision = "auto") -> "Model":

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -46,16 +46,23 @@ class Result:
 
     output: Output
     """The image file to write."""
-    level: Whole | None = None
-    """Where the picture enters: lower changes more. Default: a middle one."""
-    sweep: Annotated[bool, Parameter(negative=())] = False
-    """Write a sheet instead: the picture, then the result of every level."""
     seed: Whole = 0
     """Everything random follows from it."""
     overwrite: Overwrite = False
     device: Device = "auto"
     precision: Precision = "auto"
     as_json: Json = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class AtLevel(Result):
+    """What those take in which a picture enters at a level."""
+
+    level: Whole | None = None
+    """Where the picture enters: lower changes more. Default: a middle one."""
+    sweep: Annotated[bool, Parameter(negative=())] = False
+    """Write a sheet instead: the picture, then the result of every level."""
 
 
 def harmonize(
@@ -65,7 +72,7 @@ def harmonize(
     *,
     background: Background = None,
     mask: Mask = None,
-    result: Result,
+    result: AtLevel,
 ) -> int:
     """Give an object pasted into the photo the photo's style; the rest stays bit for bit."""
     from singleimage.retouch import harmonize as do
@@ -88,7 +95,7 @@ def edit(
     *,
     background: Background = None,
     mask: Mask = None,
-    result: Result,
+    result: AtLevel,
 ) -> int:
     """Make a photo whole whose parts were moved or copied by hand; the rest stays bit for bit."""
     from singleimage.retouch import edit as do
@@ -104,7 +111,7 @@ def edit(
     )
 
 
-def paint(source: Source, picture: Picture, /, *, result: Result) -> int:
+def paint(source: Source, picture: Picture, /, *, result: AtLevel) -> int:
     """Turn clip art or a sketch into a picture with the photo's colors and textures."""
     from singleimage.retouch import paint as do
 
@@ -116,7 +123,7 @@ def paint(source: Source, picture: Picture, /, *, result: Result) -> int:
     )
 
 
-def restyle(source: Source, picture: Picture, /, *, result: Result) -> int:
+def restyle(source: Source, picture: Picture, /, *, result: AtLevel) -> int:
     """Draw another photo's structure in this photo's style."""
     from singleimage.retouch import restyle as do
 
@@ -128,7 +135,7 @@ def restyle(source: Source, picture: Picture, /, *, result: Result) -> int:
     )
 
 
-def fill(source: Source, picture: Picture, /, *, mask: Path, result: Result) -> int:
+def fill(source: Source, picture: Picture, /, *, mask: Path, result: AtLevel) -> int:
     """Replace the marked part by what the photo has elsewhere (inpainting).
 
     Parameters
@@ -157,7 +164,7 @@ def extend(
     bottom: Whole = 0,
     left: Whole = 0,
     right: Whole = 0,
-    result: Result,
+    result: AtLevel,
 ) -> int:
     """Continue the picture beyond its borders (outpainting).
 
@@ -191,13 +198,50 @@ def extend(
     )
 
 
+def upscale(
+    source: Source,
+    picture: Annotated[Path | None, Parameter(help="Default: the training image.")] = None,
+    /,
+    *,
+    factor: float = 4.0,
+    truth: Path | None = None,
+    result: Result,
+) -> int:
+    """Enlarge the photo, or one like it, with its own textures (super-resolution).
+
+    Parameters
+    ----------
+    factor
+        Over 1, up to 16; a model trained with --for upscale:FACTOR does best.
+    truth
+        The picture as it should be: PSNR and SSIM of the result and of bicubic enlargement are
+        told.
+    """
+    from singleimage.image import read_photo, refuse_existing
+    from singleimage.retouch import compare_enlarged, enlarge
+
+    refuse_existing(result.output, overwrite=result.overwrite)
+    photo = None if picture is None else read_photo(picture)
+    known = None if truth is None else read_photo(truth)
+    model = load_model(source, result.device, result.precision)
+    image = enlarge(model, factor, picture=photo, seed=result.seed)
+    files = image.save(result.output, overwrite=result.overwrite)
+    facts: dict[str, Any] = {"files": list(map(str, files)), "size": list(image.size)}
+    text = f"{image.size} in {result.output}"
+    if known is not None:
+        facts |= compare_enlarged(model, factor, image, known, picture=photo)
+        text += "".join(f"\n{name} {value:.3f}" for name, value in facts.items() if "_" in name)
+    report(facts, text, result.as_json)
+    return 0
+
+
 def _read(path: Path | None) -> "Photo | None":
     from singleimage.image import read_photo
 
     return None if path is None else read_photo(path)
 
 
-def _write(source: Path, picture: Path, result: Result, retouched: "Retouch") -> int:
+def _write(source: Path, picture: Path, result: AtLevel, retouched: "Retouch") -> int:
     """The result of one level as a file, or of all of them as a sheet."""
     from singleimage.image import read_photo, refuse_existing, save_sheet, sheet
 

@@ -27,6 +27,7 @@ def train(
     *,
     output: Output | None = None,
     preset: str = "preview",
+    task: Annotated[str | None, Parameter(name="--for")] = None,
     steps: Whole | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     mask: Annotated[list[Path] | None, Parameter(negative=())] = None,
@@ -52,6 +53,8 @@ def train(
         named after its photo.
     preset
         consingan, singan (the papers' recipes) or preview (small and short).
+    task
+        What the model is for: harmonize, edit, animate or upscale:FACTOR; default: to sample.
     steps
         Steps of each level, in place of the recipe's.
     set_
@@ -75,7 +78,7 @@ def train(
     from singleimage.image import read_photo
     from singleimage.run import Run
 
-    recipe = read_recipe(preset, steps, set_ or [])
+    recipe = read_recipe(preset, steps, set_ or [], task)
     if each:
         odd = {"--mask": mask, "--dry-run": dry_run, "--no-embed-image": not embed_image}
         refuse([flag for flag, given in odd.items() if given], "does not go with --each")

@@ -1,0 +1,225 @@
+"""Recipes for tasks: what they change, that they train, and fine-tuning."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import Command
+from singleimage import PRESETS, Photo, Recipe, Trainer, read_photo, with_overrides
+from singleimage.errors import RecipeError, RunError
+from singleimage.feed import AugmentedFeed, Given, NoiseFeed, ShuffledFeed
+from singleimage.methods import for_task, preset, upscaling_passes, upscaling_ratio
+from singleimage.recipe import fields_of
+from singleimage.resample import Size
+
+TINY = {
+    "training.steps": "2",
+    "pyramid.max_size": "48",
+    "generator.width": "4",
+    "generator.width.base": "4",
+    "critic.width.base": "4",
+}
+TASKS = ["harmonize", "edit", "animate", "upscale:2"]
+
+
+def tiny(recipe: Recipe) -> Recipe:
+    return with_overrides(recipe, {k: v for k, v in TINY.items() if k in fields_of(recipe)})
+
+
+@pytest.fixture(scope="module")
+def photo(photo_file: Path) -> Photo:
+    return read_photo(photo_file)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_trains_for_every_task_or_says_why_not(
+    name: str, task: str, photo: Photo
+) -> None:
+    base = tiny(preset(name))
+    if task.startswith("upscale") and name != "singan":
+        with pytest.raises(RecipeError, match="use --preset singan"):
+            for_task(base, task)
+        return
+    recipe = for_task(base, task)
+    trainer = Trainer(recipe, photo, seed=0, device="cpu", precision="fp32")
+    for _ in trainer:
+        pass
+    assert trainer.model().sample([0])[0].size == trainer.model().size
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_the_published_modes_of_consingan() -> None:
+    harmonize = for_task(preset("consingan"), "harmonize")
+    assert harmonize.pyramid.plan(Size(188, 250)).sizes[0] == Size(120, 160)
+    assert len(harmonize.pyramid.plan(Size(188, 250)).sizes) == 3
+    assert fields_of(harmonize)["generator.slope"] == fields_of(harmonize)["critic.slope"] == 0.3
+    assert harmonize.training.steps == 1000
+    assert isinstance(harmonize.feed, AugmentedFeed)
+    edit = for_task(preset("consingan"), "edit")
+    assert fields_of(edit)["generator.anchor_noise"] == 0.1
+    assert isinstance(edit.feed, ShuffledFeed)
+    assert fields_of(edit)["generator.edge"] == "zero"
+    assert fields_of(for_task(preset("consingan"), "animate"))["generator.anchor"] == "noise"
+    assert for_task(preset("singan"), "harmonize") == preset("singan")
+
+
+@pytest.mark.parametrize(
+    ("factor", "passes", "ratio"),
+    [(2, 3, 2 ** (1 / 3)), (3, 5, 1.2457), (4, 6, 1.2599), (8, 9, 1.26)],
+)
+def test_the_published_passes_of_super_resolution(factor: float, passes: int, ratio: float) -> None:
+    assert upscaling_passes(factor) == passes
+    assert upscaling_ratio(factor) == pytest.approx(ratio, abs=1e-4)
+    recipe = for_task(preset("singan"), f"upscale:{factor}")
+    assert fields_of(recipe)["pyramid.factor"] == pytest.approx(1 / ratio, abs=1e-4)
+    assert fields_of(recipe)["phases.0.objective.reconstruction_weight"] == 100
+    assert fields_of(recipe)["pyramid.min_size"] == 18
+
+
+@pytest.mark.parametrize(
+    "task", ["nonsense", "upscale:1", "upscale:0.5", "upscale:x", "upscale:99"]
+)
+def test_tasks_that_there_are_not(task: str) -> None:
+    with pytest.raises(RecipeError, match=r"no task|out of range|no factor"):
+        for_task(preset("singan"), task)
+
+
+# Feeds -------------------------------------------------------------------------------------------
+
+
+def image(channels: int = 3) -> torch.Tensor:
+    y, x = torch.meshgrid(torch.arange(90.0), torch.arange(120.0), indexing="ij")
+    planes = [torch.sin(x / (5 + c)) * torch.cos(y / (7 + c)) for c in range(channels)]
+    return torch.stack(planes)[None] * 0.9
+
+
+@pytest.mark.parametrize("feed", [AugmentedFeed(), AugmentedFeed(change=1.0), ShuffledFeed()])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_feed_changes_the_photo_by_its_seed_alone(
+    feed: AugmentedFeed | ShuffledFeed, channels: int
+) -> None:
+    photo = image(channels)
+    before = photo.clone()
+    found = [feed.base(photo, seed) for seed in range(6)]
+    assert torch.equal(photo, before)
+    for seed, base in enumerate(found):
+        assert base is not None
+        assert base.shape == photo.shape
+        assert bool(torch.isfinite(base).all())
+        again = feed.base(photo, seed)
+        assert again is not None
+        assert torch.equal(base, again)
+    assert len({float(base.sum()) for base in found if base is not None}) > 3
+    assert NoiseFeed().base(photo, 0) is None
+
+
+def test_holes_have_one_color_and_the_published_sizes() -> None:
+    photo = image()
+    areas = []
+    for seed in range(40):
+        base = AugmentedFeed(change=0.0, holes=1.0).base(photo, seed)
+        assert base is not None
+        changed = (base != photo).all(dim=1)[0]
+        values = base[0][:, changed]
+        assert torch.equal(values.amax(dim=1), values.amin(dim=1))
+        areas.append(int(changed.sum()))
+    assert min(areas) >= 15 * 15
+    assert max(areas) <= 60 * 60
+    assert max(areas) > 2 * 30 * 30  # some are one large hole
+
+
+def test_tiles_come_from_the_photo_itself() -> None:
+    photo = image()
+    moved = 0
+    for seed in range(30):
+        base = ShuffledFeed(noise=0.0).base(photo, seed)
+        assert base is not None
+        changed = (base != photo).any(dim=1)[0]
+        moved += bool(changed.any())
+        known = set(photo[0, 0].flatten().tolist())
+        assert set(base[0, 0].flatten().tolist()) <= known
+        assert float(changed.float().mean()) < 0.6
+    assert moved > 20
+
+
+def test_colors_change_in_all_the_published_ways() -> None:
+    photo = image()
+    found = [AugmentedFeed(change=1.0, holes=0.0).base(photo, seed) for seed in range(80)]
+    assert any(b is not None and torch.equal(b, -photo) for b in found), "inverted"
+    assert any(b is not None and bool((b == -1).all(dim=(0, 2, 3)).any()) for b in found), "dropped"
+    orders = [photo[:, list(p)] for p in ((1, 0, 2), (0, 2, 1), (2, 1, 0), (1, 2, 0), (2, 0, 1))]
+    assert any(b is not None and torch.equal(b, o) for b in found for o in orders), "permuted"
+    noisy = [b for b in found if b is not None and 0 < float((b - photo).abs().mean()) < 0.2]
+    assert noisy, "noise"
+
+
+# Fine-tuning -------------------------------------------------------------------------------------
+
+
+def test_tuning_moves_the_model_towards_the_given_picture(photo: Photo) -> None:
+    recipe = tiny(for_task(preset("consingan"), "harmonize"))
+    recipe = with_overrides(recipe, {"training.steps": "20", "pyramid.min_size": "25"})
+    trainer = Trainer(recipe, photo, seed=0, device="cpu", precision="fp32")
+    with pytest.raises(RunError, match="not finished"):
+        trainer.tune(photo.pixels[None])
+    for _ in trainer:
+        pass
+    before = {name: t.clone() for name, t in trainer.learner.state_dict().items()}
+    given = photo.pixels[None].clone()
+    given[..., 10:20, 10:20] = 1
+    trainer.tune(given)
+    steps = [progress.step for progress in trainer]
+    assert steps == list(range(1, 21))
+    assert trainer.finished
+    after = trainer.learner.state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    trainer.model()
+
+
+def test_a_given_picture_comes_with_noise_if_the_recipe_trained_with_it() -> None:
+    photo = image()
+    assert torch.equal(Given(photo, 0.0).base(photo, 1), photo)
+    noisy = Given(photo, 0.1).base(photo, 1)
+    assert 0.05 < float((noisy - photo).std()) < 0.15
+
+
+# The command line --------------------------------------------------------------------------------
+
+
+def test_a_model_is_trained_for_a_task_and_enlarges(
+    command: Command, photo_file: Path, tmp_path: Path
+) -> None:
+    line = f"train {photo_file} -o {tmp_path}/run --preset singan --for upscale:2 --steps 2"
+    done = command(f"{line} --set generator.width.base=4 --set critic.width.base=4")
+    assert done.code == 0, done.err
+    done = command(f"upscale {tmp_path}/run -o {tmp_path}/x.png --factor 2 --json")
+    assert done.code == 0, done.err
+    assert read_photo(tmp_path / "x.png").size == Size(88, 104)
+    done = command(
+        f"upscale {tmp_path}/run -o {tmp_path}/y.png --factor 2 --truth {tmp_path}/x.png"
+    )
+    assert done.code == 0, done.err
+    assert "psnr_ours 123" in done.out or "psnr_ours 120" in done.out  # it is the truth itself
+    assert "ssim_bicubic" in done.out
+
+
+def test_what_cannot_be_trained_or_enlarged_is_said_in_one_line(
+    command: Command, photo_file: Path, tiny_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    for line, words in (
+        (f"train {photo_file} -o {tmp_path}/r --for nonsense", "no task 'nonsense'"),
+        (f"train {photo_file} -o {tmp_path}/r --for upscale:4", "use --preset singan"),
+        (f"upscale {tiny_runs['singan']} -o {tmp_path}/x.png --factor 1", "out of range"),
+        (f"upscale {tiny_runs['consingan']} -o {tmp_path}/x.png", "cannot take an image"),
+        (
+            f"upscale {tiny_runs['singan']} -o {tmp_path}/z.png --factor 2 --truth {photo_file}",
+            "the truth is",
+        ),
+    ):
+        done = command(line)
+        assert done.code == 2, line
+        assert len(done.err.strip().splitlines()) == 1
+        assert words in done.err
+    assert not (tmp_path / "x.png").exists()
