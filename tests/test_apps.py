@@ -259,6 +259,26 @@ def test_channels_are_brought_to_the_models_or_refused(model: Model, photo: Phot
         retouch.paint(model, clear)
 
 
+# The documentation -------------------------------------------------------------------------------
+
+
+def test_the_table_of_what_methods_take_is_true(tiny_runs: dict[str, Path]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "tools.md").read_text()
+    said = dict(
+        re.findall(r"^\| `(singan|consingan)`.*? \| ([^|]+) \| [^|]+ \|$", page, flags=re.M)
+    )
+    words = {
+        "singan": "all but the coarsest",
+        "consingan": "the coarsest",
+    }
+    assert said == words
+    for name, run in tiny_runs.items():
+        generator = Model.load(run).generator
+        levels = range(len(generator.ladder.sizes))
+        expected = {"all but the coarsest": set(levels) - {0}, "the coarsest": {0}}[words[name]]
+        assert generator.entry_levels == expected
+
+
 # The command line --------------------------------------------------------------------------------
 
 

@@ -65,7 +65,7 @@ def preset(name: str) -> Recipe:
 
 
 def for_task(recipe: Recipe, task: str) -> Recipe:
-    """The recipe for `harmonize`, `edit`, `animate`, or `upscale:FACTOR`.
+    """The recipe for `harmonize`, `edit`, `paint`, `animate`, or `upscale:FACTOR`.
 
     Raises:
         RecipeError: there is no such task, or the method cannot be trained for it.
@@ -111,6 +111,18 @@ def for_editing(recipe: Recipe) -> Recipe:
         feed=ShuffledFeed(),
         training=replace(recipe.training, steps=min(1000, recipe.training.steps)),
     )
+
+
+def for_painting(recipe: Recipe, level: int = 2, colors: int = 5) -> Recipe:
+    """To take flat paint at a level (SinGAN's code, quantized paint-to-image).
+
+    The published code trains that one level anew in a finished model; here all levels are trained
+    with it, so that the finer ones know what it makes. ConSinGAN uses its editing model.
+    """
+    if not isinstance(recipe.generator, CascadeSpec):
+        return for_editing(recipe)
+    generator = replace(recipe.generator, palette_level=level, palette_colors=colors)
+    return replace(recipe, name=f"{recipe.name}-paint", generator=generator)
 
 
 def for_animating(recipe: Recipe) -> Recipe:
@@ -160,6 +172,7 @@ def for_upscaling(recipe: Recipe, factor: float) -> Recipe:
 TASKS: dict[str, Callable[[Recipe], Recipe]] = {
     "harmonize": for_harmonizing,
     "edit": for_editing,
+    "paint": for_painting,
     "animate": for_animating,
 }
 

@@ -16,7 +16,7 @@ from singleimage.commands.arguments import (
     Whole,
     read_recipe,
 )
-from singleimage.commands.working import choose_engine, names_of
+from singleimage.commands.working import Place, names_of
 from singleimage.console import print_table, say
 from singleimage.errors import ImageError, RecipeError, SizeError
 
@@ -66,8 +66,7 @@ def bench(
     protocol: Protocol = Protocol(),
     steps: Whole | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
-    workers: Whole | None = None,
-    ray: str | None = None,
+    place: Place = Place(),  # noqa: B008
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: Json = False,
@@ -91,10 +90,6 @@ def bench(
         Steps of each level, in place of the recipes'.
     set_
         A field of all recipes, as PATH=VALUE; repeatable.
-    workers
-        How many jobs at a time. Default: one for each processor core, or one on a GPU.
-    ray
-        Address of a Ray cluster to do the jobs on: HOST:PORT, or auto.
     """
     from singleimage.bench import plan
     from singleimage.overview import Halted, show_events, tell_failures
@@ -105,7 +100,7 @@ def bench(
     folders = dict(_named_folder(text) for text in published or [])
     if not names and not folders:
         raise RecipeError("nothing to compare; give --presets NAMES or --published NAME=FOLDER.")
-    engine, threads = choose_engine(workers, ray, device)
+    engine, threads = place.engine(device)
     jobs = plan(
         dict(zip(names_of(photos), (photo.absolute() for photo in photos), strict=True)),
         recipes={name: read_recipe(name, steps, set_ or []) for name in names},

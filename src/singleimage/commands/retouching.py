@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Retouch = Callable[[Model, Photo, int | None], list[Photo]]
 
 Picture = Annotated[Path, Parameter(help="The picture that enters the model.")]
+Enlarged = Annotated[Path | None, Parameter(help="What to enlarge. Default: the training image.")]
 Background = Annotated[
     Path | None, Parameter(help="What lies under the pasted part. Default: the training image.")
 ]
@@ -200,7 +201,7 @@ def extend(
 
 def upscale(
     source: Source,
-    picture: Annotated[Path | None, Parameter(help="Default: the training image.")] = None,
+    picture: Enlarged = None,
     /,
     *,
     factor: float = 4.0,

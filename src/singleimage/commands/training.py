@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from singleimage.commands.arguments import Device, Json, Output, Precision, Whole, read_recipe
-from singleimage.commands.working import choose_engine, names_of, refuse
+from singleimage.commands.working import Place, names_of, refuse
 from singleimage.console import catch_stop, duration, progress_bars, report, say
 from singleimage.errors import ImageError, OutputError
 
@@ -37,8 +37,7 @@ def train(
     embed_image: bool = True,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     each: Annotated[bool, Parameter(negative=())] = False,
-    workers: Whole | None = None,
-    ray: str | None = None,
+    place: Place = Place(),  # noqa: B008
     as_json: Json = False,
 ) -> int:
     """Learn a photo, or each photo of a folder. The same command continues what was stopped.
@@ -54,7 +53,7 @@ def train(
     preset
         consingan, singan (the papers' recipes) or preview (small and short).
     task
-        What the model is for: harmonize, edit, animate or upscale:FACTOR; default: to sample.
+        What it is for: harmonize, edit, paint, animate or upscale:FACTOR; default: to sample.
     steps
         Steps of each level, in place of the recipe's.
     set_
@@ -69,11 +68,6 @@ def train(
         Print the recipe, the levels, their parameters and an estimate of the time; train nothing.
     each
         Learn every photo of the folder IMAGE, one model each, several at a time.
-    workers
-        How many photos to learn at a time, with --each. Default: one for each processor core, or
-        one on a GPU.
-    ray
-        Address of a Ray cluster to learn them on, with --each: HOST:PORT, or auto.
     """
     from singleimage.image import read_photo
     from singleimage.run import Run
@@ -82,10 +76,10 @@ def train(
     if each:
         odd = {"--mask": mask, "--dry-run": dry_run, "--no-embed-image": not embed_image}
         refuse([flag for flag, given in odd.items() if given], "does not go with --each")
-        engine, threads = choose_engine(workers, ray, device)
+        engine, threads = place.engine(device)
         form = _Form(recipe, seed, device, precision, threads)
         return _train_each(image, output, form, engine, as_json)
-    _require_one(image, workers, ray)
+    _require_one(image, place)
     photo = read_photo(image, masks=mask or [])
     for note in photo.notes:
         say(f"note: {note}")
@@ -106,10 +100,10 @@ def train(
     return _train_run(run, as_json)
 
 
-def _require_one(image: Path, workers: int | None, ray: str | None) -> None:
+def _require_one(image: Path, place: Place) -> None:
     """Raises a `SingleImageError` if many photos were meant."""
-    odd = {"--workers": workers is not None, "--ray": ray is not None}
-    refuse([flag for flag, given in odd.items() if given], "needs --each and a folder of photos")
+    flags = [flag for flag, given in place.given().items() if given]
+    refuse(flags, "needs --each and a folder of photos")
     if image.is_dir():
         raise ImageError(f"{image} is a folder; add --each to learn every photo in it.")
 

@@ -4,13 +4,36 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cyclopts import Parameter
+
+from singleimage.commands.arguments import Whole
 from singleimage.errors import RecipeError, SizeError
 
 if TYPE_CHECKING:
     from singleimage.engines import Engine
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where many jobs are done."""
+
+    workers: Whole | None = None
+    """How many jobs at a time. Default: one for each processor core, or one on a GPU."""
+    ray: str | None = None
+    """Address of a Ray cluster to do the jobs on: HOST:PORT, or auto."""
+
+    def engine(self, device: str) -> "tuple[Engine, int]":
+        """The engine, and the threads of each job."""
+        return choose_engine(self.workers, self.ray, device)
+
+    def given(self) -> dict[str, bool]:
+        """Which flags were given."""
+        return {"--workers": self.workers is not None, "--ray": self.ray is not None}
 
 
 def names_of(photos: Sequence[Path]) -> list[str]:

@@ -15,6 +15,7 @@ from singleimage.generators.base import Entry, Trainee, check_entry, decode_tile
 from singleimage.latent import Latent, Noise, drawn, gaussian, seed_for
 from singleimage.nn.blocks import Norm, PatchNet, Slope, Width, init_normal
 from singleimage.nn.critic import inherit
+from singleimage.palette import in_colors, main_colors
 from singleimage.pyramid import Ladder, Pyramid
 from singleimage.resample import (
     OPEN,
@@ -50,6 +51,10 @@ class CascadeSpec(
     """What noise is beyond the border of a level: zero, or drawn too (the code's `animation`)."""
     quantize: bool = True
     """Truncate images to 8 bits between levels, as the published code does."""
+    palette_level: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """A level that sees what reaches it in the photo's main colors alone, so that it takes flat
+    paint for its input (the code's quantized paint-to-image)."""
+    palette_colors: Annotated[int, msgspec.Meta(ge=2, le=64)] = 5
 
     def build(self, *, channels: int, ladder: Ladder) -> "Cascade":
         return Cascade(self, channels=channels, ladder=ladder)
@@ -66,8 +71,11 @@ class Cascade(nn.Module):
         self.levels = nn.ModuleList()
         self.register_buffer("amplitudes", torch.ones(len(ladder.sizes)))
         self.register_buffer("anchor_noise", torch.zeros(1, 1, *self._frame(ladder.sizes[0])))
+        if spec.palette_level is not None:
+            self.register_buffer("palette", torch.zeros(spec.palette_colors, channels))
         self.amplitudes: Tensor
         self.anchor_noise: Tensor
+        self.palette: Tensor
 
     # Generator
 
@@ -157,6 +165,11 @@ class Cascade(nn.Module):
         if level == 0:
             self.refresh(seed)
             return
+        if level == self.spec.palette_level:
+            colors = main_colors(
+                example.images[level], len(self.palette), seed_for(seed, "palette")
+            )
+            self.palette.copy_(colors)
         approach = self.approach(self.anchor())
         error = F.mse_loss(torch.as_tensor(approach), example.images[level]).sqrt()
         self.amplitudes[level] = self.spec.noise_amplitude * error
@@ -237,7 +250,8 @@ class Cascade(nn.Module):
         size = latent.sizes[level]
         scale = self._up(part.whole if part else size_of(image), size)
         quantize = self.spec.quantize
-        return resize(image, size, scale=scale, quantize=quantize, part=part, wrap=latent.wrap)
+        image = resize(image, size, scale=scale, quantize=quantize, part=part, wrap=latent.wrap)
+        return in_colors(image, self.palette) if level == self.spec.palette_level else image
 
     def _windows(self, window: Window, latent: Latent, first: int) -> list[Window]:
         """What of every level from `first - 1` on must be known for `window` of the finest."""
