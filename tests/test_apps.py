@@ -238,6 +238,20 @@ def test_enlarging_to_any_factor_or_a_documented_refusal(
     assert error < shifted
 
 
+def test_a_consistent_result_reduces_to_the_photo(tiny_runs: dict[str, Path]) -> None:
+    model = Model.load(tiny_runs["singan"])
+    photo = model.training_image()
+    assert photo is not None
+    errors = []
+    for consistent in (True, False):
+        image = retouch.enlarge(model, 2, consistent=consistent)
+        assert image.size == Size(photo.size.height * 2, photo.size.width * 2)
+        reduced = resize(image.pixels[None], photo.size)[0]
+        errors.append(float((reduced - photo.pixels).square().mean().sqrt()))
+    assert errors[0] < 0.02
+    assert errors[0] < errors[1] / 3
+
+
 def test_factors_out_of_range_are_refused(model: Model, photo: Photo) -> None:
     for factor in (1, 0.5, -2, 17, math.nan):
         with pytest.raises(SizeError, match="out of range"):

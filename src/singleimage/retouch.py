@@ -152,12 +152,20 @@ def extend(
     return _filled(model, canvas, part, level, seeds)
 
 
-def enlarge(model: Model, factor: float, *, picture: Photo | None = None, seed: int = 0) -> Photo:
+def enlarge(
+    model: Model,
+    factor: float,
+    *,
+    picture: Photo | None = None,
+    seed: int = 0,
+    consistent: bool = True,
+) -> Photo:
     """The photo, or one like it, enlarged with its own textures (SinGAN, section 4).
 
     Args:
         factor: over 1, up to 16; models trained with `for_upscaling` of that factor do best.
         picture: None: the training image.
+        consistent: correct the result until it reduces to the picture again; False: as published.
 
     Raises:
         SizeError: the factor is out of range.
@@ -168,7 +176,8 @@ def enlarge(model: Model, factor: float, *, picture: Photo | None = None, seed: 
     if picture is None:
         raise ImageError("the model does not hold its photo; give the picture to enlarge.")
     device = next(model.generator.parameters()).device
-    image = upscale(model.generator, _fitted(model, picture).to(device), factor, seed=seed)
+    pixels = _fitted(model, picture).to(device)
+    image = upscale(model.generator, pixels, factor, seed=seed, consistent=consistent)
     return _photo(model, image.cpu())
 
 

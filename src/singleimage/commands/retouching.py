@@ -205,6 +205,7 @@ def upscale(
     /,
     *,
     factor: float = 4.0,
+    consistent: bool = True,
     truth: Path | None = None,
     result: Result,
 ) -> int:
@@ -214,6 +215,8 @@ def upscale(
     ----------
     factor
         Over 1, up to 16; a model trained with --for upscale:FACTOR does best.
+    consistent
+        Correct the result until it reduces to the photo again; --no-consistent is as published.
     truth
         The picture as it should be: PSNR and SSIM of the result and of bicubic enlargement are
         told.
@@ -225,7 +228,7 @@ def upscale(
     photo = None if picture is None else read_photo(picture)
     known = None if truth is None else read_photo(truth)
     model = load_model(source, result.device, result.precision)
-    image = enlarge(model, factor, picture=photo, seed=result.seed)
+    image = enlarge(model, factor, picture=photo, seed=result.seed, consistent=consistent)
     files = image.save(result.output, overwrite=result.overwrite)
     facts: dict[str, Any] = {"files": list(map(str, files)), "size": list(image.size)}
     text = f"{image.size} in {result.output}"
