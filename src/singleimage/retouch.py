@@ -36,6 +36,8 @@ HARMONIZE = Task(radius=7, share=0.75)
 EDIT = Task(radius=20, share=0.6)
 PAINT = Task(share=0.15)
 RESTYLE = Task(share=0.45)
+GRAIN = 6
+"""Pixels of the level that is entered: structure of a sample up to this size fills a part."""
 FILL = Task(radius=4, share=0.3)
 
 
@@ -307,12 +309,26 @@ def _filled(
         level = suggested_level(model.generator, FILL.share)
     results = []
     for seed in seeds:
-        current = _smooth(pixels, part)
+        current = _begun(model, pixels, part, level, seed)
         for step in sorted(n for n in model.generator.entry_levels if n >= level):
             new = _rendered(model, FILL, current, step, [seed])
             current = blend(pixels, new, torch.maximum(soft, part))
         results.append(_photo(model, current))
     return results
+
+
+def _begun(model: Model, pixels: Tensor, part: Tensor, level: int, seed: int) -> Tensor:
+    """The marked part filled with the colors around it and the structure of a sample."""
+    size = size_of(pixels)
+    generator = model.generator
+    inner = working_size(generator, size)
+    sizes = generator.ladder.sizes_for(inner)
+    texture = generator.decode(generator.draw(sizes, [seed])).float().cpu()
+    entering = sizes[max(level - 1, 0)]
+    coarse = Size(max(entering.height // GRAIN, 1), max(entering.width // GRAIN, 1))
+    fine = resize((texture - resize(resize(texture, coarse), inner)) / 2, size) * 2
+    filled = _smooth(pixels, part)
+    return torch.where(part > 0, (filled + fine).clamp(-1, 1), pixels)
 
 
 def _smooth(pixels: Tensor, part: Tensor) -> Tensor:
