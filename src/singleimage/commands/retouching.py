@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from singleimage.model import Model
 
     Retouch = Callable[[Model, Photo, int | None], list[Photo]]
+    Masked = Callable[..., list[Photo]]
 
 Picture = Annotated[Path, Parameter(help="The picture that enters the model.")]
 Enlarged = Annotated[Path | None, Parameter(help="What to enlarge. Default: the training image.")]
@@ -78,15 +79,7 @@ def harmonize(
     """Give an object pasted into the photo the photo's style; the rest stays bit for bit."""
     from singleimage.retouch import harmonize as do
 
-    under, part = _read(background), _read(mask)
-    return _write(
-        source,
-        picture,
-        result,
-        lambda model, photo, level: do(
-            model, photo, background=under, mask=part, level=level, seeds=[result.seed]
-        ),
-    )
+    return _write_masked(source, picture, background, mask, result, do)
 
 
 def edit(
@@ -101,15 +94,7 @@ def edit(
     """Make a photo whole whose parts were moved or copied by hand; the rest stays bit for bit."""
     from singleimage.retouch import edit as do
 
-    under, part = _read(background), _read(mask)
-    return _write(
-        source,
-        picture,
-        result,
-        lambda model, photo, level: do(
-            model, photo, background=under, mask=part, level=level, seeds=[result.seed]
-        ),
-    )
+    return _write_masked(source, picture, background, mask, result, do)
 
 
 def paint(source: Source, picture: Picture, /, *, result: AtLevel) -> int:
@@ -237,6 +222,26 @@ def upscale(
         text += "".join(f"\n{name} {value:.3f}" for name, value in facts.items() if "_" in name)
     report(facts, text, result.as_json)
     return 0
+
+
+def _write_masked(
+    source: Path,
+    picture: Path,
+    background: Path | None,
+    mask: Path | None,
+    result: AtLevel,
+    do: "Masked",
+) -> int:
+    """The result of a tool that takes a background and a mask."""
+    under, part = _read(background), _read(mask)
+    return _write(
+        source,
+        picture,
+        result,
+        lambda model, photo, level: do(
+            model, photo, background=under, mask=part, level=level, seeds=[result.seed]
+        ),
+    )
 
 
 def _read(path: Path | None) -> "Photo | None":
