@@ -198,6 +198,17 @@ def mix(a: Latent, b: Latent, t: float) -> Latent:
     return Latent(tuple(torch.lerp(x, y, t) for x, y in pairs), a.sizes, wrap)
 
 
+def combine(first: tuple[float, Latent], *others: tuple[float, Latent]) -> Latent:
+    """Weighted sum, map by map; those of the first have the full shape, others are broadcast."""
+    maps = []
+    for level, values in enumerate(first[1].maps):
+        total = drawn(values, scale=first[0])
+        for weight, latent in others:
+            total += drawn(latent.maps[level], scale=weight)
+        maps.append(total)
+    return Latent(tuple(maps), first[1].sizes, first[1].wrap)
+
+
 def splice(below: Latent, above: Latent, level: int) -> Latent:
     """`below` under `level`, `above` from it on: the generation start scale of the papers.
 

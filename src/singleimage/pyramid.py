@@ -68,6 +68,14 @@ class Ladder:
         heights, widths = zip(*self.sizes, strict=True)
         return Size(side(list(heights), self.finest.height), side(list(widths), self.finest.width))
 
+    def require_level(self, start: int) -> None:
+        """Raises `SizeError` unless `start` is a level of this ladder."""
+        last = len(self.sizes) - 1
+        if not 0 <= start <= last:
+            raise SizeError(
+                f"start level {start} is not one of this model's levels; use 0 to {last}."
+            )
+
     def _round(self, side: float) -> int:
         return round(side) if self.rounding == "nearest" else math.floor(side)
 

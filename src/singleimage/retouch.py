@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from singleimage.apps.inject import inject, suggested_level, working_size
-from singleimage.apps.masks import binary, blend, difference, soften
+from singleimage.apps.masks import SIGMA, binary, blend, difference, soften
 from singleimage.apps.upscale import bicubic, upscale
 from singleimage.errors import ImageError, MaskError
 from singleimage.feed import ShuffledFeed
@@ -112,8 +112,8 @@ def fill(
 ) -> list[Photo]:
     """The marked part replaced by what the photo has elsewhere (inpainting; ours).
 
-    The part is first filled smoothly from its border; then it enters at `level` and at every finer
-    entry level, each time laid into the untouched rest.
+    The part first takes the colors around it and the structure of a sample; then it enters at
+    `level` and at every finer entry level, each time laid into the untouched rest.
 
     Raises:
         MaskError, ImageError, UnsupportedEntry, SizeError: as `harmonize`.
@@ -245,7 +245,7 @@ def _retouch(
     pixels = _fitted(model, flat)
     base = pixels if under is None else _fitted(model, under)
     scale = max(composite.size) / max(model.size)
-    soft = soften(part, task.radius * scale, 5.0 * scale)
+    soft = soften(part, task.radius * scale, SIGMA * scale)
     new = _rendered(model, task, pixels, level, seeds)
     return [_photo(model, blend(base, image[None], soft)) for image in new]
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from singleimage.errors import SizeError
 from singleimage.generators.base import Generator
-from singleimage.latent import Latent, drawn, mix, seed_for, splice
+from singleimage.latent import Latent, combine, mix, seed_for, splice
 from singleimage.resample import Size
 
 Draw = Callable[[int], Latent]
@@ -134,7 +134,7 @@ def loop(anchor: Latent, draw: Draw, *, frames: int, alpha: float, beta: float) 
         for state in islice(_walk(motion, anchor, now, before, repeated, scale), frames):
             now, before = state, now
         now, before = (
-            _sum((a, now), (b, before), (1 - a - b, anchor))
+            combine((a, now), (b, before), (1 - a - b, anchor))
             for a, b in motion.closing(frames).tolist()
         )
         yield from islice(_walk(motion, anchor, now, before, repeated, scale), frames)
@@ -174,11 +174,7 @@ def animate(
             there are no frames, or `alpha` or `beta` is out of range.
     """
     ladder = generator.ladder
-    levels = len(ladder.sizes)
-    if not 0 <= start_level < levels:
-        raise SizeError(
-            f"start level {start_level} is not one of this model's levels; use 0 to {levels - 1}."
-        )
+    ladder.require_level(start_level)
     if frames < 1:
         raise SizeError(f"cannot draw {frames} frames; ask for 1 or more.")
     sizes = ladder.sizes_for(size or ladder.finest)
@@ -203,16 +199,5 @@ def _walk(
     """The states after `now`, from time 2 on; the noise is multiplied by `scale`."""
     for time in count(2):
         terms = ((motion.now, now), (motion.before, before), (motion.alpha, anchor))
-        now, before = _sum((scale * motion.noise, draw(time)), *terms), now
+        now, before = combine((scale * motion.noise, draw(time)), *terms), now
         yield now
-
-
-def _sum(first: tuple[float, Latent], *others: tuple[float, Latent]) -> Latent:
-    """Weighted, map by map; those of the first have the full shape, others may be broadcast."""
-    maps = []
-    for level in range(len(first[1].maps)):
-        total = drawn(first[1].maps[level], scale=first[0])
-        for weight, latent in others:
-            total += drawn(latent.maps[level], scale=weight)
-        maps.append(total)
-    return Latent(tuple(maps), first[1].sizes)

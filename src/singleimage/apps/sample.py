@@ -36,11 +36,7 @@ def sample(
             or `tile` is no direction.
     """
     ladder = generator.ladder
-    levels = len(ladder.sizes)
-    if not 0 <= start_level < levels:
-        raise SizeError(
-            f"start level {start_level} is not one of this model's levels; use 0 to {levels - 1}."
-        )
+    ladder.require_level(start_level)
     wrap = _wrap(tile)
     if start_level and tile:
         raise SizeError(

@@ -20,16 +20,15 @@ def upscale(
     factor: float,
     *,
     seed: int = 0,
-    passes: int | None = None,
     consistent: bool = True,
 ) -> Tensor:
     """Images (B, C, int(H * factor), int(W * factor)) about [-1, 1] (SinGAN, section 4; its code).
 
+    The finest level is applied as often as its own ratio to the level below goes into the factor.
+
     Args:
         image: (1, C, H, W) in [-1, 1]: the photo, or one like it.
         factor: over 1, up to `FACTOR_LIMIT`.
-        passes: how often the finest level is applied; None: as often as its own ratio to the level
-            below goes into the factor.
         consistent: correct the result until it reduces to the photo again (iterated
             back-projection; ours). Colors drift a little in every pass; this takes it back. False:
             as published.
@@ -43,7 +42,7 @@ def upscale(
             f"a factor of {factor:g} is out of range; use one over 1, up to {FACTOR_LIMIT}."
         )
     ladder = generator.ladder
-    passes = passes or max(round(math.log(factor) / math.log(1 / ladder.ratio)), 1)
+    passes = max(round(math.log(factor) / math.log(1 / ladder.ratio)), 1)
     photo, here = image, size_of(image)
     for count in range(1, passes + 1):
         scale = factor ** (count / passes)
