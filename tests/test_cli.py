@@ -20,7 +20,7 @@ from conftest import TINY, TINY_STEPS, Command, Outcome
 from singleimage import cli, console
 from singleimage.image import read_photo
 from singleimage.model import Model
-from singleimage.trainer import Progress
+from singleimage.progress import Progress
 
 RESULT = "--output -o --seed --overwrite --device --precision --json"
 FLAGS = {

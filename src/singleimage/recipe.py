@@ -37,6 +37,10 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     decay_at: Annotated[int, msgspec.Meta(ge=1)] | Rate = 0.8
     """An integer is a step, whatever the number of steps; a fraction is that part of `steps`."""
 
+    restarts: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0
+    """How often a level that collapsed to one color is begun again, with other noise, before it is
+    an error. The published codes do not notice."""
+
     recompute: bool = False
     """Compute generated images again for the generator's turn, instead of keeping what their
     gradient needs through the critic's turn: the same numbers in less memory, a little slower."""
