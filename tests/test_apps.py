@@ -13,7 +13,7 @@ from torch import Tensor
 from conftest import Command
 from singleimage import Model, Photo, preset, read_photo, retouch, train, with_overrides
 from singleimage.apps.inject import inject, suggested_level, working_size
-from singleimage.apps.masks import binary, blend, difference, soften
+from singleimage.apps.masks import binary, blend, difference, dilated, soften
 from singleimage.apps.upscale import bicubic, upscale
 from singleimage.errors import ImageError, MaskError, SizeError, UnsupportedEntry
 from singleimage.image import Channels
@@ -49,6 +49,17 @@ def small_image(size: Size, channels: int = 3) -> Tensor:
 
 
 # Masks -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("radius", [0.0, 1.0, 2.5, 7.0, 40.0])
+def test_a_mask_is_dilated_by_a_disk(radius: float) -> None:
+    mask = torch.zeros(1, 1, 23, 31)
+    mask[..., 4, 5] = mask[..., 20, 30] = mask[..., 21, 2] = 1
+    y, x = torch.meshgrid(torch.arange(23.0), torch.arange(31.0), indexing="ij")
+    near = [
+        (y - a).square() + (x - b).square() <= radius**2 for a, b in ((4, 5), (20, 30), (21, 2))
+    ]
+    assert torch.equal(dilated(mask, radius)[0, 0] > 0, near[0] | near[1] | near[2])
 
 
 def test_a_softened_mask_is_1_inside_0_far_away_and_between_elsewhere() -> None:
