@@ -178,6 +178,20 @@ def test_outside_the_mask_the_file_is_the_background(
     assert not torch.equal(result[:, 4:30, 4:30], background.pixels[:, 4:30, 4:30])
 
 
+def test_around_the_part_fine_detail_of_a_large_picture_stays(model: Model, photo: Photo) -> None:
+    size = Size(4 * photo.size.height, 4 * photo.size.width)
+    grain = 0.2 * torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    background = replace(photo, pixels=(resize(photo.pixels[None], size) + grain)[0].clamp(-1, 1))
+    composite, mask = with_square(background, 40)
+    (image,) = retouch.harmonize(model, composite, background=background, mask=mask)
+
+    def fineness(rows: slice) -> float:
+        part = image.pixels[:, rows, 24:44]
+        return float((part[..., 1:] - part[..., :-1]).abs().mean())
+
+    assert fineness(slice(20, 40)) < 0.5 * fineness(slice(58, 66))  # below the square, but softened
+
+
 def test_alpha_is_a_mask(model: Model, photo: Photo) -> None:
     composite, mask = with_square(photo)
     pixels = torch.cat([composite.pixels, mask.pixels])

@@ -254,7 +254,10 @@ def _retouch(
     base = pixels if under is None else _fitted(model, under)
     scale = max(composite.size) / max(model.size)
     soft = soften(part, task.radius * scale, SIGMA * scale)
-    new = _rendered(model, task, pixels, level, seeds)
+    # Around the part, what the model is too small to see stays as it was.
+    around = 1 - soften(part, 0, scale) if scale > 1 else torch.zeros_like(part)
+    seen = resize(resize(pixels, working_size(model.generator, size_of(pixels))), size_of(pixels))
+    new = _rendered(model, task, pixels, level, seeds) + around * (pixels - seen)
     return [_photo(model, blend(base, image[None], soft)) for image in new]
 
 
