@@ -203,7 +203,7 @@ def _in_words(message: str, recipe: Recipe, tree: Any) -> str:
         return f"{text}; use {' or '.join(words)}."
     for part in path.split("."):
         tree = tree[int(part) if isinstance(tree, list) else part]
-    return f"{text}; {tree} was given."
+    return f"{text}." if isinstance(tree, dict) else f"{text}; {tree} was given."
 
 
 def _words(recipe: Recipe, path: str) -> list[str]:
