@@ -11,7 +11,6 @@ band again for its gradient.
 
 import math
 from collections.abc import Iterator
-from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -86,11 +85,6 @@ class _Form(NamedTuple):
         """Pixels between the first and the last tap of a row."""
         return (self.kernel - 1) * self.dilation
 
-    def framed(self, x: Tensor, margins: tuple[int, int]) -> Tensor:
-        """(B, H, W, groups, C / groups) with so many zeros around it; less where negative."""
-        tall, wide = margins
-        return F.pad(x, (0, 0, 0, 0, wide, wide, tall, tall)).contiguous()
-
     def by_pixel(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, H, W, groups, C / groups), a view of channels-last tensors."""
         pixels = x.permute(0, 2, 3, 1)
@@ -106,7 +100,7 @@ class _Bands:
         dtype = torch.promote_types(x.dtype, torch.float32)
         batch, count, height, self.width = hidden.shape
         self.form = form
-        self.frame = form.framed(form.by_pixel(x).to(dtype), form.padding)
+        self.frame = _padded(form.by_pixel(x), form.padding, dtype)
         self.codes = hidden.new_ones((batch, count + 1, height, self.width), dtype=dtype)
         self.codes[:, :count] = hidden  # and ones, which the bias is the weight of
         self.matrix = torch.cat([weight.flatten(1), bias[:, None]], 1).t().to(dtype).contiguous()
@@ -182,18 +176,41 @@ class _Involve(Function):
             taps = bands.by_tap(kernels)
             if ctx.needs_input_grad[0]:
                 met = bands.windows(of_frame[image], rows)
-                for dy, dx in product(range(form.kernel), repeat=2):
-                    met[dy, dx].addcmul_(here, taps[dy, dx])
+                for near, weights in zip(_each(met), _each(taps), strict=True):
+                    near.addcmul_(here, weights)
             # The kernels are used up: their gradient takes their place.
             _multiply(bands.windows(bands.frame[image], rows), here, taps)
             of_matrix.addmm_(bands.codes_of(image, rows), kernels)
             of_hidden[image, :, rows] = (bands.matrix[:-1] @ kernels.t()).view(-1, *here.shape[:2])
         of_x = None
         if ctx.needs_input_grad[0]:
+            del bands  # a copy of the image
             tall, wide = form.padding
-            of_x = _as_image(form.framed(of_frame, (-tall, -wide)).to(x.dtype))
+            of_x = _as_image(_padded(of_frame, (-tall, -wide), x.dtype))
         of_weight = of_matrix[:-1].t().reshape(weight.shape).to(weight.dtype)
         return of_x, of_hidden, of_weight, of_matrix[-1].to(bias.dtype), None
+
+
+def _padded(x: Tensor, margins: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """A copy of (B, H, W, ...) in `dtype`, with so many zeros around it; less where negative."""
+    (tall, wide), (batch, height, width, *rest) = margins, x.shape
+    padded = x.new_empty(batch, height + 2 * tall, width + 2 * wide, *rest, dtype=dtype)
+    inner, copied = padded, x
+    for dim, margin in ((1, tall), (2, wide)):
+        if margin > 0:
+            inner.narrow(dim, 0, margin).zero_()
+            inner.narrow(dim, inner.shape[dim] - margin, margin).zero_()
+            inner = inner.narrow(dim, margin, inner.shape[dim] - 2 * margin)
+        else:
+            copied = copied.narrow(dim, -margin, copied.shape[dim] + 2 * margin)
+    inner.copy_(copied)
+    return padded
+
+
+def _each(taps: Tensor) -> Iterator[Tensor]:
+    """(K, K, ...), one tap after the other."""
+    for row in taps.unbind():
+        yield from row.unbind()
 
 
 def _as_image(pixels: Tensor) -> Tensor:
