@@ -129,6 +129,23 @@ def test_bands_of_several_rows_meet_at_their_borders(monkeypatch: pytest.MonkeyP
     assert compare(*case(size=(17, 6))) < 1e-13
 
 
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_threads_change_nothing(batch: int, count: int, threads: int) -> None:
+    inputs, form = case(batch=batch, size=(17, 12))
+    call = lambda t: involve(*t, **form)  # noqa: E731
+    torch.set_num_threads(1)
+    expected = with_gradients(call, inputs, torch.channels_last)
+    torch.set_num_threads(count)
+    found, again = (with_gradients(call, inputs, torch.channels_last) for _ in range(2))
+    for a, b, c in zip(found, expected, again, strict=True):
+        assert apart(a, b) < 1e-13
+        assert torch.equal(a, c)  # whichever thread is first
+    with torch.inference_mode():
+        assert torch.equal(call(inputs), found[0])
+    assert torch.get_num_threads() == count
+
+
 def test_a_single_value_is_the_sum_that_the_docstring_says() -> None:
     inputs, form = case(groups=4)
     x, hidden, weight, bias = inputs

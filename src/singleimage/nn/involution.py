@@ -10,8 +10,10 @@ band again for its gradient.
 """
 
 import math
-from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import msgspec
 import torch
@@ -104,27 +106,30 @@ class _Bands:
         self.codes = hidden.new_ones((batch, count + 1, height, self.width), dtype=dtype)
         self.codes[:, :count] = hidden  # and ones, which the bias is the weight of
         self.matrix = torch.cat([weight.flatten(1), bias[:, None]], 1).t().to(dtype).contiguous()
-        per_row = self.width * len(bias)
         on_cpu = x.device.type == "cpu"
-        self._rows = min(max(_BAND // per_row, 1), height) if on_cpu else height
-        self._kernels = self.frame.new_empty(self._rows * per_row)
+        self.threads = torch.get_num_threads() if on_cpu else 1
+        self._rows = max(_BAND // (self.width * len(bias)), 1) if on_cpu else height
 
-    def __iter__(self) -> Iterator[tuple[int, slice]]:
-        """Image and rows of each band."""
-        height = self.codes.shape[2]
-        for image in range(len(self.codes)):
-            for first in range(0, height, self._rows):
-                yield image, slice(first, min(first + self._rows, height))
+    def stripes(self) -> list[tuple[int, slice]]:
+        """Image and rows of the parts that threads take: whole images, if there are enough."""
+        batch, _, height, _ = self.codes.shape
+        parts = min(math.ceil(self.threads / batch), height)
+        ends = [height * part // parts for part in range(parts + 1)]
+        return [(image, slice(*rows)) for image in range(batch) for rows in pairwise(ends)]
 
-    def codes_of(self, image: int, rows: slice) -> Tensor:
-        """(m + 1, pixels), a view."""
-        return self.codes[image, :, rows].flatten(1)
+    def of(self, image: int, stripe: slice) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows of each band, what its kernels are made of, and the kernels, until the next band.
 
-    def kernels(self, image: int, rows: slice) -> Tensor:
-        """(pixels, taps * groups), until they are asked for again."""
-        codes = self.codes_of(image, rows)
-        found = self._kernels[: codes.shape[1] * self.matrix.shape[1]].view(codes.shape[1], -1)
-        return torch.mm(codes.t(), self.matrix, out=found)
+        The second are (m + 1, pixels), the third (pixels, taps * groups).
+        """
+        rows = min(self._rows, stripe.stop - stripe.start)
+        room = self.frame.new_empty(rows * self.width * self.matrix.shape[1])
+        for first in range(stripe.start, stripe.stop, rows):
+            band = slice(first, min(first + rows, stripe.stop))
+            codes = self.codes[image, :, band].flatten(1)
+            pixels = codes.shape[1]
+            kernels = room[: pixels * self.matrix.shape[1]].view(pixels, -1)
+            yield band, codes, torch.mm(codes.t(), self.matrix, out=kernels)
 
     def by_tap(self, kernels: Tensor) -> Tensor:
         """(pixels, taps * groups) -> (K, K, rows, w, groups, 1), a view."""
@@ -151,13 +156,17 @@ class _Involve(Function):
         ctx.form = form
         bands = _Bands(x, hidden, weight, bias, form)
         y = x.new_empty(len(x), *hidden.shape[2:], *bands.frame.shape[3:])
-        weighed = bands.frame.new_empty(0)
-        for image, rows in bands:
-            windows = bands.windows(bands.frame[image], rows)
-            if weighed.shape != windows.shape:
-                weighed = windows.new_empty(windows.shape)
-            torch.mul(windows, bands.by_tap(bands.kernels(image, rows)), out=weighed)
-            y[image, rows] = weighed.sum((0, 1))
+
+        def weigh(image: int, stripe: slice) -> None:
+            weighed = bands.frame.new_empty(0)
+            for rows, _, kernels in bands.of(image, stripe):
+                windows = bands.windows(bands.frame[image], rows)
+                if weighed.shape != windows.shape:
+                    weighed = windows.new_empty(windows.shape)
+                torch.mul(windows, bands.by_tap(kernels), out=weighed)
+                y[image, rows] = weighed.sum((0, 1))
+
+        _in_threads(weigh, bands.stripes(), bands.threads)
         return _as_image(y)
 
     @staticmethod
@@ -166,29 +175,71 @@ class _Involve(Function):
         x, hidden, weight, bias = ctx.saved_tensors
         form: _Form = ctx.form
         bands = _Bands(x, hidden, weight, bias, form)
-        arriving = form.by_pixel(g)
-        of_frame = torch.zeros_like(bands.frame if ctx.needs_input_grad[0] else bands.frame[:0])
+        arriving, stripes = form.by_pixel(g), bands.stripes()
+        by_x, whole = ctx.needs_input_grad[0], len(stripes) == len(x)
+        of_frame = torch.zeros_like(bands.frame if by_x else bands.frame[:0])
         of_hidden = torch.empty_like(hidden, memory_format=torch.contiguous_format)
-        of_matrix = torch.zeros_like(bands.matrix)
-        for image, rows in bands:
-            here = arriving[image, rows].to(of_frame.dtype)
-            kernels = bands.kernels(image, rows)
-            taps = bands.by_tap(kernels)
-            if ctx.needs_input_grad[0]:
-                met = bands.windows(of_frame[image], rows)
-                for near, weights in zip(_each(met), _each(taps), strict=True):
-                    near.addcmul_(here, weights)
-            # The kernels are used up: their gradient takes their place.
-            _multiply(bands.windows(bands.frame[image], rows), here, taps)
-            of_matrix.addmm_(bands.codes_of(image, rows), kernels)
-            of_hidden[image, :, rows] = (bands.matrix[:-1] @ kernels.t()).view(-1, *here.shape[:2])
+
+        def descend(image: int, stripe: slice) -> tuple[Tensor, Tensor]:
+            """What the stripe adds to the gradients of its part of the frame and of the matrix."""
+            of_matrix = torch.zeros_like(bands.matrix)
+            seen = bands.frame[image, stripe.start : stripe.stop + form.span]
+            of_seen = (
+                of_frame[image] if whole and by_x else torch.zeros_like(seen if by_x else seen[:0])
+            )
+            for rows, codes, kernels in bands.of(image, stripe):
+                here, taps = arriving[image, rows].to(of_frame.dtype), bands.by_tap(kernels)
+                if by_x:
+                    own = slice(rows.start - stripe.start, rows.stop - stripe.start)
+                    met = bands.windows(of_seen, own)
+                    for near, weights in zip(_each(met), _each(taps), strict=True):
+                        near.addcmul_(here, weights)
+                # The kernels are used up: their gradient takes their place.
+                _multiply(bands.windows(bands.frame[image], rows), here, taps)
+                of_matrix.addmm_(codes, kernels)
+                of_codes = bands.matrix[:-1] @ kernels.t()
+                of_hidden[image, :, rows] = of_codes.view(-1, *here.shape[:2])
+            return of_seen, of_matrix
+
+        found = _in_threads(descend, stripes, bands.threads)
+        of_matrix = torch.stack([part for _, part in found]).sum(0)
+        if by_x and not whole:
+            for (image, stripe), (of_seen, _) in zip(stripes, found, strict=True):
+                of_frame[image, stripe.start : stripe.stop + form.span] += of_seen
         of_x = None
-        if ctx.needs_input_grad[0]:
-            del bands  # a copy of the image
+        if by_x:
+            del bands, found  # copies of the image
             tall, wide = form.padding
             of_x = _as_image(_padded(of_frame, (-tall, -wide), x.dtype))
         of_weight = of_matrix[:-1].t().reshape(weight.shape).to(weight.dtype)
         return of_x, of_hidden, of_weight, of_matrix[-1].to(bias.dtype), None
+
+
+Result = TypeVar("Result")
+
+
+def _in_threads(
+    work: Callable[[int, slice], Result], stripes: Sequence[tuple[int, slice]], threads: int
+) -> list[Result]:
+    """The results of all stripes, each worked on by one thread alone.
+
+    Bands are many small operations. Threads that share each of them wait for one another each time,
+    and where the processor has other work too, far longer than they compute.
+    """
+    if threads == 1 or len(stripes) == 1:
+        return [work(*stripe) for stripe in stripes]
+    inference = torch.is_inference_mode_enabled()
+
+    def alone(stripe: tuple[int, slice]) -> Result:
+        with torch.inference_mode(inference), torch.no_grad():
+            return work(*stripe)
+
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(alone, stripes))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _padded(x: Tensor, margins: tuple[int, int], dtype: torch.dtype) -> Tensor:
