@@ -651,3 +651,25 @@ def test_the_command_trains_it_and_its_ablations(
     body = '--set generator.body={"type":"convolution"}'
     assert command(f"{line} {body}").code == 0
     assert command(f"sample {tmp_path}/run -o {tmp_path}/out -n 2 --tile xy").code == 0
+
+
+def test_a_training_goes_on_where_it_stopped() -> None:
+    """Bit for bit, decoders and their squares too."""
+
+    def trainer() -> Trainer:
+        recipe = with_overrides(FAST_STABILIZED, fields_small() | {"training.steps": "2"})
+        return Trainer(recipe, photo(), seed=0, device="cpu", precision="bf16")
+
+    first, second = trainer(), trainer()
+    steps = iter(first)
+    for _ in range(3):
+        next(steps)
+    second.load_state_dict(deepcopy(first.state_dict()))
+    for _ in zip(steps, second, strict=True):
+        pass
+    assert first.finished
+    assert second.finished
+    for part in ("learner", "critic"):
+        ours, theirs = first.state_dict()[part], second.state_dict()[part]
+        assert any("decoder" in name or "crop" in name for name in ours) == (part == "critic")
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
