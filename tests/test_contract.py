@@ -22,6 +22,7 @@ TINY = {
     "pyramid.max_size": "48",
     "pyramid.levels": "4",
     "generator.width": "6",
+    "generator.body.reduction": "1",
     "generator.width.base": "6",
     "critic.width.base": "6",
 }

@@ -195,7 +195,7 @@ $ train {photo} --steps 10 -o {bad}/state
 
 unknown preset
 $ train {photo} --preset singen -o {out}
-no preset 'singen'; there are consingan, preview, singan.
+no preset 'singen'; there are consingan, fast-stabilized, preview, singan.
 
 unknown field
 $ train {photo} --set training.stps=9 -o {out}
@@ -224,8 +224,8 @@ $ train {photo} --set generator.width -o {out}
 
 group as field
 $ train {photo} --set generator=3 -o {out}
-generator is a group of fields; set one of them: width, norm, slope, edge, train_depth, lr_scale,
-noise_amplitude, anchor, anchor_noise.
+generator is a group of fields; set one of them: body, width, norm, slope, edge, train_depth,
+lr_scale, noise_amplitude, anchor, anchor_noise.
 
 list as field
 $ train {photo} --set phases=3 -o {out}

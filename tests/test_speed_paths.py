@@ -584,6 +584,7 @@ GENERATORS: dict[str, Recipe] = {
 }
 NORMED: dict[str, Recipe] = {
     "growing": with_overrides(SMALL_CONSINGAN, {"generator.norm": "image"}),
+    "involutions": with_overrides(SMALL_CONSINGAN, {"generator.body": '{"type": "involution"}'}),
     "cascade": with_overrides(SMALL_SINGAN, {"generator.norm": "image"}),
 }
 

@@ -9,8 +9,10 @@ from singleimage.errors import RecipeError
 from singleimage.feed import AugmentedFeed, ShuffledFeed
 from singleimage.generators.cascade import CascadeSpec
 from singleimage.generators.growing import GrowingSpec
-from singleimage.nn.blocks import Width
+from singleimage.nn.blocks import ConvolutionBody, Width
 from singleimage.nn.critic import CriticSpec
+from singleimage.nn.decoding import DecodersSpec
+from singleimage.nn.involution import InvolutionBody
 from singleimage.objectives.adversarial import AdversarialSpec
 from singleimage.pyramid import ConSinGANPyramid, SinGANPyramid
 from singleimage.recipe import Phase, Recipe, TrainingSpec
@@ -37,6 +39,22 @@ CONSINGAN = Recipe(
     phases=(Phase(objective=AdversarialSpec(reuse_gradient=True)),),
 )
 
+FAST_STABILIZED = Recipe(
+    name="fast-stabilized",
+    source="Fast Learning a Stabilized Generative Model from a Single Image; details of the "
+    "published code, which the paper leaves open: one kernel a channel, photos of 300 pixels.",
+    pyramid=ConSinGANPyramid(max_size=300),
+    generator=GrowingSpec(body=InvolutionBody()),
+    critic=CriticSpec(
+        width=Width(base=128),
+        norm="none",
+        slope=0.05,
+        decoders=DecodersSpec(full=True, crop=True),
+    ),
+    training=TrainingSpec(steps=500),
+    phases=(Phase(objective=AdversarialSpec(reuse_gradient=True, decoding_weight=5.0)),),
+)
+
 PREVIEW = Recipe(
     name="preview",
     source="ConSinGAN made small and short; ours. One critic step for each generator gradient, and "
@@ -51,7 +69,9 @@ PREVIEW = Recipe(
     phases=(Phase(objective=AdversarialSpec(critic_steps=1, reuse_gradient=True)),),
 )
 
-PRESETS: dict[str, Recipe] = {recipe.name: recipe for recipe in (CONSINGAN, SINGAN, PREVIEW)}
+PRESETS: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (CONSINGAN, SINGAN, FAST_STABILIZED, PREVIEW)
+}
 
 
 def preset(name: str) -> Recipe:
@@ -59,6 +79,29 @@ def preset(name: str) -> Recipe:
     if name not in PRESETS:
         raise RecipeError(f"no preset {name!r}; there are {', '.join(sorted(PRESETS))}.")
     return PRESETS[name]
+
+
+def fast_ablations() -> dict[str, Recipe]:
+    """The rows of Fast-Stabilized's tables 3 and 4, by name; the preset itself is one of each.
+
+    Table 3: dilations 1 to 5. Table 4: without decoders, with decoders but convolutions in place of
+    involutions, and with neither.
+    """
+    full, base = FAST_STABILIZED, FAST_STABILIZED.generator
+    assert isinstance(base, GrowingSpec)
+    bodies = {f"dilation-{d}": InvolutionBody(dilation=d) for d in range(1, 6)}
+    dilations = {
+        name: replace(full, generator=replace(base, body=body)) for name, body in bodies.items()
+    }
+    convolutions = replace(full, generator=replace(base, body=ConvolutionBody()))
+    bare = replace(full.critic, decoders=DecodersSpec())
+    rows = {
+        **dilations,
+        "no-decoders": replace(full, critic=bare),
+        "decoders-only": convolutions,
+        "neither": replace(convolutions, critic=bare),
+    }
+    return {name: replace(row, name=f"{full.name}-{name}") for name, row in rows.items()}
 
 
 # Tasks that want a model trained for them: functions from recipe to recipe -----------------------

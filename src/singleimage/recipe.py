@@ -98,11 +98,34 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def digest(self) -> str:
         """Hash of what matters to the result: everything but the texts for people."""
         plain = msgspec.structs.replace(self, source="", expects="")
-        return hashlib.sha256(plain.to_json().encode()).hexdigest()[:16]
+        tree = _without_additions(msgspec.to_builtins(plain))
+        return hashlib.sha256(msgspec.json.encode(tree)).hexdigest()[:16]
+
+
+_ADDITIONS: dict[str, Any] = {
+    "body": {"type": "convolution"},
+    "decoders": {"full": False, "crop": False},
+    "decoding_weight": 0.0,
+    "restarts": 0,
+}
+"""Fields younger than digests, with the value that stands for how it was without them. Digests
+leave them out there: what was computed before still counts."""
+
+
+def _without_additions(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: _without_additions(child)
+            for key, child in node.items()
+            if key not in _ADDITIONS or child != _ADDITIONS[key]
+        }
+    return [_without_additions(child) for child in node] if isinstance(node, list | tuple) else node
 
 
 def with_overrides(recipe: Recipe, overrides: Mapping[str, str]) -> Recipe:
     """The recipe with fields changed by dotted path; values are JSON, or bare words for strings.
+
+    A group of fields is replaced by a JSON object: `{"generator.body": '{"type": "convolution"}'}`.
 
     Raises:
         RecipeError: a path names no field (the nearest is suggested), or a value has a wrong type
@@ -152,13 +175,14 @@ def _assign(tree: Any, path: str, text: str) -> None:
     for part in parents:
         node = node[_key(tree, node, part, path)]
     key = _key(tree, node, last, path)
-    if isinstance(node[key], dict):
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        value = text
+    if isinstance(node[key], dict) and not isinstance(value, dict):
         fields = ", ".join(name for name in node[key] if name != "type")
         raise RecipeError(f"{path} is a group of fields; set one of them: {fields}.")
-    try:
-        node[key] = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        node[key] = text
+    node[key] = value
 
 
 def _key(tree: Any, node: Any, key: str, path: str) -> Any:
@@ -184,7 +208,7 @@ def _in_words(message: str, recipe: Recipe, tree: Any) -> str:
         return f"{text}; use {' or '.join(words)}."
     for part in path.split("."):
         tree = tree[int(part) if isinstance(tree, list) else part]
-    return f"{text}; {tree} was given."
+    return f"{text}." if isinstance(tree, dict) else f"{text}; {tree} was given."
 
 
 def _words(recipe: Recipe, path: str) -> list[str]:

@@ -35,6 +35,7 @@ from singleimage.memory import kept_heap
 from singleimage.model import Model, Provenance
 from singleimage.nn.blocks import PatchNet
 from singleimage.nn.critic import SMALLEST_IMAGE, inherit
+from singleimage.nn.decoding import DecodingCritic
 from singleimage.nn.precision import Precision, resolve_precision, use_precision
 from singleimage.objectives.base import Player, StepView, Turn
 from singleimage.progress import Pace, Progress
@@ -120,7 +121,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         """Training time so far."""
-        self._critic: PatchNet | None = None
+        self._critic: PatchNet | DecodingCritic | None = None
         self._optimizers: dict[Player, torch.optim.Optimizer] = {}
         self._anchor_approach: Tensor | None = None
         self._given = None if given is None else self._fed(given)

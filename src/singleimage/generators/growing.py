@@ -1,13 +1,14 @@
 """ConSinGAN's generator: one network that grows in feature space, its last blocks trained together.
 
 Hinz, Fisher, Wang, Wermter: Improved Techniques for Training Single-Image GANs, WACV 2021,
-section 3; details from the published code.
+section 3; details from the published code. With blocks of involutions it is that of
+"Fast Learning a Stabilized Generative Model from a Single Image".
 """
 
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, cast
 
 import msgspec
 import torch
@@ -16,14 +17,15 @@ from torch import Tensor, nn
 
 from singleimage.generators.base import Entry, Trainee, check_entry, decode_tiles
 from singleimage.latent import Latent, Map, Noise, drawn, gaussian, seed_for
-from singleimage.nn.blocks import Channels, Conv, ConvStack, Slope, init_normal
+from singleimage.nn.blocks import Channels, Conv, ConvolutionBody, ConvStack, Slope, init_normal
 from singleimage.nn.convolution import channels_last
+from singleimage.nn.involution import InvolutionBody
 from singleimage.pyramid import Ladder, Pyramid
 from singleimage.resample import OPEN, Part, Size, Window, Wrap, framed, stretch, stretch_source
 
 
 class EdgePolicy(NamedTuple):
-    """What a block of three valid convolutions sees beyond the border of its level.
+    """What a block of three layers without padding sees beyond the border of its level.
 
     Features are stretched over so many pixels more than the level has, in all; what is then
     missing to the six that a block takes away are zeros. On an axis that wraps there is no border:
@@ -39,6 +41,18 @@ class EdgePolicy(NamedTuple):
 REACH = 3
 """Pixels that a block takes away on every side."""
 
+
+class Block(Protocol):
+    """The network of one level, which takes `REACH` pixels away where no axis wraps."""
+
+    def within(self, x: Tensor, here: Window, wanted: Window, wrap: Wrap) -> Tensor:
+        """The features in the window `wanted` of an image of which `x` is the window `here`."""
+        ...
+
+
+Body = ConvolutionBody | InvolutionBody
+"""What blocks are made of."""
+
 EDGES: dict[str, EdgePolicy] = {
     # Borders vary as much as the inside.
     "stretch": EdgePolicy(first=2, border=6),
@@ -52,6 +66,7 @@ class GrowingSpec(
 ):
     """How a growing generator is built and trained."""
 
+    body: Body = ConvolutionBody()
     width: Channels = 64
     norm: Literal["none", "image"] = "none"
     """Norm of head and blocks. `image` is the published batch-norm option, which never leaves the
@@ -72,6 +87,9 @@ class GrowingSpec(
     anchor_noise: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """Fixed noise on top of the photo in that input; 0.1 in the code's mode `editing`."""
 
+    def __post_init__(self) -> None:
+        self.body.require_width(self.width)
+
     def build(self, *, channels: int, ladder: Ladder) -> "Growing":
         return Growing(self, channels=channels, ladder=ladder)
 
@@ -85,8 +103,7 @@ class Growing(nn.Module):
         self.channels = channels
         self.full_ladder = ladder
         self.edge = EDGES[spec.edge]
-        style: dict[str, Any] = {"norm": spec.norm, "slope": spec.slope}
-        self.head = ConvStack((channels, spec.width), **style)
+        self.head = ConvStack((channels, spec.width), norm=spec.norm, slope=spec.slope)
         self.blocks = nn.ModuleList()
         self.tail = Conv(spec.width, channels, padding=1)
         self.register_buffer("amplitudes", torch.ones(len(ladder.sizes)))
@@ -129,7 +146,7 @@ class Growing(nn.Module):
             features = self._features(1, len(self.blocks), features, latent, windows=windows)
             return self._image(features, latent, window, seen)
 
-        return decode_tiles(decode, latent.sizes, local=self.spec.norm == "none")
+        return decode_tiles(decode, latent.sizes, local=self._local)
 
     # Trainee
 
@@ -158,8 +175,8 @@ class Growing(nn.Module):
         if self.blocks:
             block: nn.Module = deepcopy(self.blocks[-1])
         else:
-            width = self.spec.width
-            block = ConvStack((width,) * 4, norm=self.spec.norm, slope=self.spec.slope)
+            spec = self.spec
+            block = spec.body.build(spec.width, norm=spec.norm, slope=spec.slope)
             if generator is not None:
                 for part in (self.head, block, self.tail):
                     init_normal(part, generator)
@@ -239,7 +256,7 @@ class Growing(nn.Module):
             noise = scaled[0] if len(scaled) == 1 else torch.cat(scaled)
             part = Part(inner, below, sizes[level - 1])
             x = stretch(features, frame, noise, part=part, wrap=wrap)
-            change = self.blocks[level](framed(x, inner, wanted, wrap))
+            change = self._block(level).within(x, inner, wanted, wrap)
             part = part._replace(window=window)
             features = stretch(features, size, change, part=part, wrap=wrap)
         assert features is not None
@@ -252,8 +269,15 @@ class Growing(nn.Module):
         if frame != size:
             features = stretch(features, frame, wrap=wrap)
         wanted, inner = _in_frame(whole, size, frame, wrap)
-        features = self.blocks[0](framed(features, inner, wanted, wrap))
-        return features
+        return self._block(0).within(features, inner, wanted, wrap)
+
+    def _block(self, level: int) -> Block:
+        return cast(Block, self.blocks[level])
+
+    @property
+    def _local(self) -> bool:
+        """Whether a pixel depends on those near it alone."""
+        return self.spec.body.local and self.spec.norm == "none"
 
     def _windows(self, window: Window, latent: Latent) -> list[Window]:
         """What of every level must be known for `window` of the finest; of level 0 all is."""
@@ -297,10 +321,10 @@ def _widened(size: Size, border: int, wrap: Wrap) -> Size:
 
 
 def _in_frame(window: Window, size: Size, frame: Size, wrap: Wrap) -> tuple[Window, Window]:
-    """What a block needs for `window`, and what there is of it, in pixels of the stretched frame.
+    """`window` and what there is of what a block needs for it, in pixels of the stretched frame.
 
     The frame lies around the level, which has `size`.
     """
     top, left = (frame.height - size.height) // 2, (frame.width - size.width) // 2
     moved = window._replace(top=window.top + top, left=window.left + left)
-    return moved.grown(REACH), moved.grown(REACH, frame, wrap).folded(frame, wrap)
+    return moved, moved.grown(REACH, frame, wrap).folded(frame, wrap)

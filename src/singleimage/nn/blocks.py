@@ -5,16 +5,18 @@ return n pixels less on every side.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from singleimage.nn.convolution import Link, chain, channels_last, judge, mean_scores
 from singleimage.nn.second_order import bend, convolve, normalize
+from singleimage.resample import Window, Wrap, framed
 
 Norm = Literal["none", "batch", "image"]
 """none; batch: statistics of the batch in training and running ones once frozen (SinGAN's
@@ -97,6 +99,17 @@ def restore_order(module: nn.Module) -> None:
             part.weight.data = channels_last(part.weight.data)
 
 
+class Projection(nn.Module):
+    """A 1x1 convolution without bias, for a norm behind it; it computes in its input's type."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(c_out, c_in, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight.to(x.dtype))
+
+
 class ImageNorm(nn.Module):
     """Normalize each image and channel by its own mean and variance, then scale and shift."""
 
@@ -139,11 +152,40 @@ class ConvStack(nn.Module):
         return [conv for conv in self.convs if isinstance(conv, Conv)]
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.between(x, 0, len(self.convs))
+
+    def between(self, x: Tensor, first: int, stop: int) -> Tensor:
+        """What layers `first` to `stop - 1` make of the features `x` that layer `first` takes."""
+        layers = self.layers[first:stop]
         if self.piecewise_linear:
-            return run_chain(x, self.layers, [self.slope] * len(self.convs))
-        for conv, norm in zip(self.layers, self.norms, strict=True):
+            return run_chain(x, layers, [self.slope] * len(layers))
+        for conv, norm in zip(layers, list(self.norms)[first:stop], strict=True):
             x = bend(norm(conv.twice_differentiable(x)), self.slope)
         return x
+
+    def within(self, x: Tensor, here: Window, wanted: Window, wrap: Wrap) -> Tensor:
+        """The features in the window `wanted` of an image of which `x` is the window `here`.
+
+        What the stack sees and `here` lacks comes from the opposite edge where the axis wraps, and
+        is zero where it does not (see `framed`).
+        """
+        features: Tensor = self(framed(x, here, wanted.grown(len(self.convs)), wrap))
+        return features
+
+
+class ConvolutionBody(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="convolution"
+):
+    """Blocks of three 3x3 convolutions (ConSinGAN)."""
+
+    local: ClassVar[bool] = True
+    """A pixel depends on those near it alone, as far as there is no norm."""
+
+    def require_width(self, width: int) -> None:
+        """Blocks can have any number of channels."""
+
+    def build(self, width: int, *, norm: Norm, slope: float) -> ConvStack:
+        return ConvStack((width,) * 4, norm=norm, slope=slope)
 
 
 class PatchNet(nn.Module):
@@ -192,6 +234,10 @@ class PatchNet(nn.Module):
         scores, gradient = judge(cast, between.to(cast.dtype), links, parameters)
         return scores.to(images.dtype), gradient.to(images.dtype)
 
+    def decoding_errors(self, real: Tensor, seed: int) -> Mapping[str, Tensor]:
+        """None: nothing redraws an image from the features."""
+        return {}
+
     @property
     def _convs(self) -> list[Conv]:
         return [*self.trunk.layers, self.last]
@@ -209,10 +255,12 @@ def init_normal(module: nn.Module, generator: torch.Generator) -> None:
     """
     with torch.no_grad():
         for part in module.modules():
-            if isinstance(part, Conv):
+            if isinstance(part, Projection):
+                part.weight.normal_(0.0, 0.02, generator=generator)
+            elif isinstance(part, Conv):
                 part.weight.normal_(0.0, 0.02, generator=generator)
                 bound = 1 / math.sqrt(part.weight[0].numel())
                 part.bias.uniform_(-bound, bound, generator=generator)
-            elif isinstance(part, nn.BatchNorm2d | ImageNorm):
+            elif isinstance(part, nn.BatchNorm2d | nn.GroupNorm | ImageNorm):
                 part.weight.normal_(1.0, 0.02, generator=generator)
                 part.bias.zero_()

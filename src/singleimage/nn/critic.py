@@ -1,12 +1,13 @@
 """Patch critics: networks that score every patch of an image."""
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 import torch
 from torch import nn
 
 from singleimage.nn.blocks import PatchNet, Slope, Width, init_normal
+from singleimage.nn.decoding import DecodersSpec, DecodingCritic
 
 SMALLEST_IMAGE = 2 * PatchNet.margin + 1
 """Pixels a side of the smallest image that a critic can score."""
@@ -20,16 +21,27 @@ class CriticSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """`image` is batch norm as it acts in a critic that sees one image and stays in train mode."""
     slope: Slope = 0.2
     """Negative slope of the leaky ReLU."""
+    decoders: DecodersSpec = DecodersSpec()
+    """What redraws the photo from the critic's features while it learns (Fast-Stabilized)."""
 
-    def build(self, *, level: int, channels: int, generator: torch.Generator | None) -> PatchNet:
+    def build(
+        self, *, level: int, channels: int, generator: torch.Generator | None
+    ) -> PatchNet | DecodingCritic:
         """A fresh critic for images of `channels` channels at `level`."""
-        critic = PatchNet(channels, self.width.at(level), 1, norm=self.norm, slope=self.slope)
+        width = self.width.at(level)
+        critic: PatchNet | DecodingCritic
+        critic = PatchNet(channels, width, 1, norm=self.norm, slope=self.slope)
+        if self.decoders != DecodersSpec():
+            critic = DecodingCritic(critic, self.decoders, width=width, channels=channels)
         if generator is not None:
             init_normal(critic, generator)
         return critic
 
 
-def inherit(new: PatchNet, old: nn.Module | None) -> PatchNet:
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def inherit(new: Net, old: nn.Module | None) -> Net:
     """Give `new` the weights of `old` where the two have equal shapes (a warm start).
 
     SinGAN carries networks over while the width stays; ConSinGAN carries its critic always.

@@ -1,4 +1,7 @@
-"""WGAN-GP on patches and a reconstruction of the photo: SinGAN, section 2.2; ConSinGAN, 3."""
+"""WGAN-GP on patches and a reconstruction of the photo: SinGAN, section 2.2; ConSinGAN, 3.
+
+A critic with decoders also learns to redraw the photo from its features (Fast-Stabilized).
+"""
 
 from typing import Annotated, Literal
 
@@ -22,6 +25,8 @@ class AdversarialSpec(
     """alpha in the SinGAN paper."""
     penalty_weight: Weight = 0.1
     """lambda of the gradient penalty."""
+    decoding_weight: Weight = 0.0
+    """Of each error of a critic's decoders, if it has any; 5 in Fast-Stabilized (beta)."""
     critic_steps: Repeats = 3
     generator_steps: Repeats = 3
     redraw: Literal["nothing", "coarser"] = "nothing"
@@ -44,10 +49,12 @@ class AdversarialSpec(
             # Critics judge each image by itself, norms included.
             scores, gradient = view.critic.judge(torch.cat([view.real, fake]), between)
             real_score, fake_score = scores.chunk(2)
+            errors = view.critic.decoding_errors(view.real, view.fresh_seed("decoding"))
             return {
                 "critic_real": -real_score.mean(),
                 "critic_fake": fake_score.mean(),
                 "penalty": self.penalty_weight * gradient_penalty(gradient),
+                **{name: self.decoding_weight * error for name, error in errors.items()},
             }
         error = F.mse_loss(view.reconstruction, view.real)
         return {

@@ -1,5 +1,6 @@
 """The adversarial game as data: who plays, how often, and what is fresh each time."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -38,6 +39,14 @@ class Critic(Protocol):
 
     def judge(self, images: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
         """`mean_scores(images)`, and the gradient of the summed scores at `between`."""
+        ...
+
+    def decoding_errors(self, real: Tensor, seed: int) -> Mapping[str, Tensor]:
+        """How far real images (1, C, H, W) are from what the critic redraws of them, by name.
+
+        Mean squared errors, differentiable in the critic; none if it redraws nothing. `seed`
+        decides what is random in them.
+        """
         ...
 
 
@@ -87,7 +96,7 @@ class StepView:
         self._shown: Tensor | None = None
         self._fake: Tensor | None = None
         self._reconstruction: Tensor | None = None
-        self._uniforms = 0
+        self._uses: Counter[str] = Counter()
 
     @property
     def shown(self) -> Tensor:
@@ -116,10 +125,14 @@ class StepView:
             (self._reconstruction,) = self._trainee.refine([self._anchor])
         return self._reconstruction
 
+    def fresh_seed(self, use: str) -> int:
+        """A seed for `use`, another at each call, that depends on the step's seed alone."""
+        self._uses[use] += 1
+        return seed_for(self._seed, use, self._uses[use])
+
     def uniform(self) -> float:
         """A number in [0, 1), fresh at each call, that depends on the step's seed alone."""
-        self._uniforms += 1
-        generator = torch.Generator().manual_seed(seed_for(self._seed, "uniform", self._uniforms))
+        generator = torch.Generator().manual_seed(self.fresh_seed("uniform"))
         return float(torch.rand((), generator=generator, dtype=torch.float64))
 
     def _path(self) -> tuple[Tensor | None, Latent]:

@@ -1,0 +1,109 @@
+"""A critic that must also be able to redraw the photo from its features.
+
+From "Fast Learning a Stabilized Generative Model from a Single Image"; details from its published
+code. Decoders see the real image only, and only while the critic learns.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from singleimage.nn.blocks import Conv, PatchNet
+from singleimage.resample import Part, Size, Window, size_of, stretch, stretch_source
+
+CROP_TAP, FULL_TAP = 3, 4
+"""After how many layers of the critic each decoder takes its features."""
+
+
+class DecodersSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which decoders a critic has."""
+
+    full: bool = False
+    """Redraws the image from the features behind the last hidden layer."""
+    crop: bool = False
+    """Redraws a square of it, at a random place and half as long as the short side, from the
+    features of the layer before. (The paper says half the height and half the width.)"""
+
+
+class Decoder(nn.Module):
+    """Features (B, F, h, w) to images (B, C, *size) in [-1, 1].
+
+    Stretched by four pixels more than the image has, then twice a 3x3 convolution, group norm with
+    one group and gated linear unit, which halves the channels; a 1x1 convolution and tanh.
+    """
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        half, quarter = max(width // 2, 1), max(width // 4, 1)
+        self.convs = nn.ModuleList([Conv(width, 2 * half), Conv(half, 2 * quarter)])
+        self.norms = nn.ModuleList([nn.GroupNorm(1, 2 * half), nn.GroupNorm(1, 2 * quarter)])
+        self.last = Conv(quarter, channels, kernel=1)
+
+    def forward(self, features: Tensor, size: Size) -> Tensor:
+        x = stretch(features, Size(size.height + 4, size.width + 4))
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.glu(norm(conv(x)), 1)
+        image: Tensor = self.last(x).to(self.last.weight.dtype)
+        return image.tanh()
+
+
+class DecodingCritic(nn.Module):
+    """A patch critic with decoders of its features."""
+
+    def __init__(self, net: PatchNet, decoders: DecodersSpec, *, width: int, channels: int) -> None:
+        """`width`, `channels`: of the features and of the images that `net` takes."""
+        super().__init__()
+        self.net = net
+        self.full = Decoder(width, channels) if decoders.full else None
+        self.crop = Decoder(width, channels) if decoders.crop else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.net(images)
+        return scores
+
+    def mean_scores(self, images: Tensor) -> Tensor:
+        """See `PatchNet`."""
+        return self.net.mean_scores(images)
+
+    def judge(self, images: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
+        """See `PatchNet`; decoders play no part in the penalty."""
+        return self.net.judge(images, between)
+
+    def decoding_errors(self, real: Tensor, seed: int) -> Mapping[str, Tensor]:
+        """Mean squared errors of the decoders that there are, `decoded` and `decoded_crop`.
+
+        Args:
+            real: images (B, C, H, W) in [-1, 1].
+            seed: decides which square the crop decoder redraws.
+        """
+        errors: dict[str, Tensor] = {}
+        features = self.net.trunk.between(real, 0, CROP_TAP)
+        if self.full is not None:
+            finer = self.net.trunk.between(features, CROP_TAP, FULL_TAP)
+            errors["decoded"] = F.mse_loss(self.full(finer, size_of(real)), real)
+        if self.crop is not None:
+            box = random_square(size_of(real), seed)
+            image = self.crop(in_box(features, size_of(real), box), Size(box.height, box.width))
+            errors["decoded_crop"] = F.mse_loss(image, box.cut(real))
+        return errors
+
+
+def in_box(features: Tensor, size: Size, box: Window) -> Tensor:
+    """The window `box` of features stretched to `size`, without the rest of them."""
+    here = size_of(features)
+    source = stretch_source(here, size, box)
+    return stretch(source.cut(features), size, part=Part(box, source, here))
+
+
+def random_square(size: Size, seed: int) -> Window:
+    """A square with half the short side of an image, anywhere in it but at its last row or column.
+
+    (So is the range of the published code: its upper end is left out.)
+    """
+    side = min(size) // 2
+    generator = torch.Generator().manual_seed(seed)
+    top, left = (int(torch.randint(n - side, (), generator=generator)) for n in size)
+    return Window(top, left, side, side)
