@@ -7,7 +7,7 @@ dotted paths: `with_overrides(recipe, {"training.steps": "200"})`.
 import difflib
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -15,8 +15,11 @@ from singleimage.errors import RecipeError
 from singleimage.feed import Feed, NoiseFeed
 from singleimage.generators.cascade import CascadeSpec
 from singleimage.generators.growing import GrowingSpec
+from singleimage.generators.patch_vae import PatchVAESpec
 from singleimage.nn.critic import CriticSpec
+from singleimage.nn.spectral import SpectralCriticSpec
 from singleimage.objectives.adversarial import AdversarialSpec
+from singleimage.objectives.variational import VariationalSpec
 from singleimage.pyramid import PyramidSpec
 
 Rate = Annotated[float, msgspec.Meta(gt=0, lt=1)]
@@ -37,6 +40,10 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     decay_at: Annotated[int, msgspec.Meta(ge=1)] | Rate = 0.8
     """An integer is a step, whatever the number of steps; a fraction is that part of `steps`."""
 
+    batch: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Copies of the photo in a step; each meets noise of its own."""
+    clip_generator: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Largest norm of all gradients of the generator together; longer ones are shortened to it."""
     recompute: bool = False
     """Compute generated images again for the generator's turn, instead of keeping what their
     gradient needs through the critic's turn: the same numbers in less memory, a little slower."""
@@ -47,11 +54,14 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return self.decay if step >= at else 1.0
 
 
+ObjectiveSpec = AdversarialSpec | VariationalSpec
+
+
 class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The objective of a range of levels, up to the next phase."""
 
     from_level: Annotated[int, msgspec.Meta(ge=0)] = 0
-    objective: AdversarialSpec = AdversarialSpec()
+    objective: ObjectiveSpec = AdversarialSpec()
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,13 +73,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     expects: str = ""
     """What to expect: quality and time, on which hardware, and when that was measured."""
     pyramid: PyramidSpec
-    generator: CascadeSpec | GrowingSpec
-    critic: CriticSpec
+    generator: CascadeSpec | GrowingSpec | PatchVAESpec
+    critic: CriticSpec | SpectralCriticSpec
     feed: Feed = NoiseFeed()
     training: TrainingSpec = TrainingSpec()
     phases: Annotated[tuple[Phase, ...], msgspec.Meta(min_length=1)] = (Phase(),)
 
-    def objective_at(self, level: int) -> AdversarialSpec:
+    def objective_at(self, level: int) -> ObjectiveSpec:
         """The objective that trains `level`."""
         return max(
             (phase for phase in self.phases if phase.from_level <= level),
@@ -79,6 +89,18 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if min(phase.from_level for phase in self.phases) != 0:
             raise ValueError("the first phase must start at level 0")
+        vae = isinstance(self.generator, PatchVAESpec)
+        hand_over = self.generator.vae_levels if isinstance(self.generator, PatchVAESpec) else 0
+        for level in {hand_over, *(phase.from_level for phase in self.phases)}:
+            if isinstance(self.objective_at(level), VariationalSpec) != (level < hand_over):
+                raise ValueError(
+                    f"objectives must be variational below level {hand_over}, the generator's "
+                    f"vae_levels, and nowhere else"
+                    if vae
+                    else "a variational objective needs a generator with an encoder"
+                )
+        if vae and not isinstance(self.feed, NoiseFeed):
+            raise ValueError("a generator with an encoder is fed with noise alone")
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
@@ -87,14 +109,41 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def from_json(cls, text: str | bytes) -> "Recipe":
         """Raises `RecipeError` if the text is not a recipe of this version."""
         try:
-            return msgspec.json.decode(text, type=cls)
+            return read_json(text, cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RecipeError(f"not a recipe: {error}.") from None
 
     def digest(self) -> str:
         """Hash of what matters to the result: everything but the texts for people."""
-        plain = msgspec.structs.replace(self, source="", expects="")
-        return hashlib.sha256(plain.to_json().encode()).hexdigest()[:16]
+        tree = msgspec.to_builtins(msgspec.structs.replace(self, source="", expects=""))
+        for group, field, value in YOUNGER:
+            if tree[group][field] == value:
+                del tree[group][field]
+        return hashlib.sha256(msgspec.json.encode(tree)).hexdigest()[:16]
+
+
+YOUNGER = (
+    ("training", "batch", 1),
+    ("training", "clip_generator", None),
+    ("critic", "type", "patch"),
+)
+"""Fields that earlier versions lacked, at what those versions did: with these values they are not
+part of digests, so that results of earlier versions are known again."""
+
+Value = TypeVar("Value")
+
+
+def read_json(text: str | bytes, kind: type[Value]) -> Value:
+    """JSON that is a recipe or holds one, of this version or of an earlier one.
+
+    Raises:
+        msgspec.DecodeError: it is not of that kind.
+    """
+    tree = msgspec.json.decode(text)
+    recipe = tree.get("recipe", tree) if isinstance(tree, dict) else tree
+    if isinstance(recipe, dict) and isinstance(recipe.get("critic"), dict):
+        recipe["critic"].setdefault("type", "patch")  # the only one there was
+    return msgspec.convert(tree, kind)
 
 
 def with_overrides(recipe: Recipe, overrides: Mapping[str, str]) -> Recipe:

@@ -21,7 +21,7 @@ import torch
 from singleimage.errors import RunError, SingleImageError
 from singleimage.image import Photo, make_folder, save_sheet, sheet, write_atomically
 from singleimage.nn.precision import Precision
-from singleimage.recipe import Recipe, differences
+from singleimage.recipe import Recipe, differences, read_json
 from singleimage.trainer import Progress, Trainer
 
 LOG_EVERY = 10
@@ -127,7 +127,7 @@ class Run:
 
     def _require_same(self, path: Path, identity: Identity) -> None:
         try:
-            earlier = msgspec.json.decode(path.read_bytes(), type=Identity)
+            earlier = read_json(path.read_bytes(), Identity)
         except (OSError, msgspec.DecodeError) as error:
             raise RunError(f"{path} is damaged: {error}; use another folder.") from None
         changed = differences(earlier.recipe, identity.recipe)

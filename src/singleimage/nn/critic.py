@@ -1,6 +1,6 @@
 """Patch critics: networks that score every patch of an image."""
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 import torch
@@ -8,11 +8,12 @@ from torch import nn
 
 from singleimage.nn.blocks import PatchNet, Slope, Width, init_normal
 
-SMALLEST_IMAGE = 2 * PatchNet.margin + 1
-"""Pixels a side of the smallest image that a critic can score."""
+Net = TypeVar("Net", bound=nn.Module)
 
 
-class CriticSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CriticSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="patch"
+):
     """A critic of receptive field 11: (B, C, H, W) -> (B, 1, H - 10, W - 10), unbounded."""
 
     width: Width = Width()
@@ -20,6 +21,11 @@ class CriticSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """`image` is batch norm as it acts in a critic that sees one image and stays in train mode."""
     slope: Slope = 0.2
     """Negative slope of the leaky ReLU."""
+
+    @property
+    def smallest_image(self) -> int:
+        """Pixels a side of the smallest image that the critic can score."""
+        return 2 * PatchNet.margin + 1
 
     def build(self, *, level: int, channels: int, generator: torch.Generator | None) -> PatchNet:
         """A fresh critic for images of `channels` channels at `level`."""
@@ -29,7 +35,7 @@ class CriticSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return critic
 
 
-def inherit(new: PatchNet, old: nn.Module | None) -> PatchNet:
+def inherit(new: Net, old: nn.Module | None) -> Net:
     """Give `new` the weights of `old` where the two have equal shapes (a warm start).
 
     SinGAN carries networks over while the width stays; ConSinGAN carries its critic always.
