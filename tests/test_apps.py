@@ -175,6 +175,15 @@ def test_alpha_is_a_mask(model: Model, photo: Photo) -> None:
     torch.testing.assert_close(by_alpha.pixels, by_mask.pixels, atol=1e-5, rtol=0)
 
 
+def test_alpha_beside_a_mask_shows_the_background(model: Model, photo: Photo) -> None:
+    composite, mask = with_square(photo)
+    clear = torch.where(mask.pixels > 0, 1.0, -1.0)
+    cut_out = Photo(torch.cat([composite.pixels, clear]), Channels(mode="RGBA"))
+    (with_alpha,) = retouch.harmonize(model, cut_out, mask=mask)
+    (without,) = retouch.harmonize(model, composite, background=photo, mask=mask)
+    torch.testing.assert_close(with_alpha.pixels, without.pixels, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("task", [retouch.paint, retouch.restyle])
 @pytest.mark.parametrize("size", [Size(90, 120), Size(40, 30), Size(30, 80)])
 def test_pictures_of_any_size_are_rendered_at_the_models_size(

@@ -26,6 +26,7 @@ RESULT = "--output -o --seed --overwrite --device --precision --json"
 FLAGS = {
     "train": "IMAGE --output -o --preset --for --steps --set --mask --seed --device --precision "
     "--embed-image --no-embed-image --dry-run --each --workers --ray --json",
+    "tune": "SOURCE PHOTO PICTURE --output -o --steps --device --json",
     "sample": "SOURCE --output -o --count -n --seed --size --scale --start-level --tile --sheet "
     "--no-sheet --overwrite --device --precision --json",
     "reconstruct": "SOURCE --output -o --overwrite --device --precision --json",

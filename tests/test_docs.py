@@ -50,7 +50,7 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_table_of_methods_is_true() -> None:
-    from singleimage.trainer import count_parameters
+    from singleimage.planning import count_parameters
 
     rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \| ([\d,]+) \|$", README, flags=re.M)
     assert {row[0] for row in rows} == set(PRESETS)

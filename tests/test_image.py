@@ -195,6 +195,18 @@ def test_gray_and_alpha_stay_what_they_are(mode: Any, suffix: str, tmp_path: Pat
     np.testing.assert_array_equal(integers(photo), values)
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_alpha_that_is_opaque_everywhere_is_left_out(mode: Any, bits: int, tmp_path: Path) -> None:
+    values = noise(9, 7, MODE_CHANNELS[mode], bits=bits)
+    values[..., -1] = 2**bits - 1
+    photo = read_photo(save_png(tmp_path / "x.png", values))
+    assert photo.channels.mode == mode[:-1]
+    assert "opaque" in photo.notes[0]
+    values[0, 0, -1] = 2**bits - 2
+    assert read_photo(save_png(tmp_path / "y.png", values)).channels.mode == mode
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_zero_is_minus_one_and_the_maximum_is_one(bits: int, tmp_path: Path) -> None:
     values = noise(4, 5, 1, bits=bits)

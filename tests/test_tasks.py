@@ -1,19 +1,25 @@
 """Recipes for tasks: what they change, that they train, and fine-tuning."""
 
+import json
+import shutil
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from conftest import Command
-from singleimage import PRESETS, Photo, Recipe, Trainer, read_photo, with_overrides
-from singleimage.errors import RecipeError, RunError
+from singleimage import PRESETS, Model, Photo, Recipe, Trainer, read_photo, with_overrides
+from singleimage.errors import ImageError, RecipeError, RunError, UnsupportedEntry
 from singleimage.feed import AugmentedFeed, Given, NoiseFeed, ShuffledFeed
 from singleimage.generators.cascade import Cascade
+from singleimage.image import Channels
 from singleimage.methods import for_task, preset, upscaling_passes, upscaling_ratio
 from singleimage.palette import in_colors, main_colors
 from singleimage.recipe import fields_of
-from singleimage.resample import Size
+from singleimage.resample import Size, resize, size_of
+from singleimage.run import Run, Tuning
 
 TINY = {
     "training.steps": "2",
@@ -191,24 +197,53 @@ def test_paint_enters_in_the_main_colors_of_the_photo(photo: Photo) -> None:
 # Fine-tuning -------------------------------------------------------------------------------------
 
 
-def test_tuning_moves_the_model_towards_the_given_picture(photo: Photo) -> None:
-    recipe = tiny(for_task(preset("consingan"), "harmonize"))
-    recipe = with_overrides(recipe, {"training.steps": "20", "pyramid.min_size": "25"})
-    trainer = Trainer(recipe, photo, seed=0, device="cpu", precision="fp32")
-    with pytest.raises(RunError, match="not finished"):
-        trainer.tune(photo.pixels[None])
+def trained(recipe: Recipe, photo: Photo, given: Photo | None) -> Trainer:
+    trainer = Trainer(recipe, photo, seed=0, device="cpu", precision="fp32", given=given)
     for _ in trainer:
         pass
-    before = {name: t.clone() for name, t in trainer.learner.state_dict().items()}
-    given = photo.pixels[None].clone()
-    given[..., 10:20, 10:20] = 1
-    trainer.tune(given)
-    steps = [progress.step for progress in trainer]
-    assert steps == list(range(1, 21))
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def harmonizing() -> Recipe:
+    recipe = tiny(for_task(preset("consingan"), "harmonize"))
+    return with_overrides(recipe, {"training.steps": "20", "pyramid.min_size": "25"})
+
+
+def pasted_in(photo: Photo) -> Photo:
+    pixels = photo.pixels.clone()
+    pixels[:, 10:20, 10:20] = 1
+    return replace(photo, pixels=pixels, sha256="pasted")
+
+
+def test_tuning_feeds_the_given_picture_to_the_finest_level_alone(
+    photo: Photo, harmonizing: Recipe
+) -> None:
+    trainer = trained(harmonizing, photo, pasted_in(photo))
+    untuned = trained(harmonizing, photo, None)
+    for name, tensor in untuned.learner.state_dict().items():  # what is given waits for `tune`
+        assert torch.equal(trainer.learner.state_dict()[name], tensor)
+    coarsest = trainer.example.images[0]
+    expected = resize(pasted_in(photo).pixels[None], size_of(coarsest))
+    trainer.tune()
+    assert torch.equal(torch.as_tensor(trainer._base(7)), expected)
+    assert [(p.level, p.step) for p in trainer] == [(2, step) for step in range(1, 21)]
     assert trainer.finished
     after = trainer.learner.state_dict()
-    assert any(not torch.equal(before[name], after[name]) for name in before)
-    trainer.model()
+    assert any(not torch.equal(after[name], t) for name, t in untuned.learner.state_dict().items())
+
+
+def test_what_cannot_be_tuned_is_said(photo: Photo, harmonizing: Recipe) -> None:
+    given = pasted_in(photo)
+    with pytest.raises(RunError, match="not finished"):
+        Trainer(harmonizing, photo, seed=0, device="cpu", given=given).tune()
+    with pytest.raises(RunError, match="no picture to tune on"):
+        trained(harmonizing, photo, None).tune()
+    with pytest.raises(UnsupportedEntry, match="no picture at level 0"):
+        Trainer(tiny(preset("singan")), photo, seed=0, device="cpu", given=given)
+    gray = Photo(photo.pixels[:1], Channels(mode="L"))
+    with pytest.raises(ImageError, match="other channels"):
+        Trainer(harmonizing, photo, seed=0, device="cpu", given=gray)
 
 
 def test_a_given_picture_comes_with_noise_if_the_recipe_trained_with_it() -> None:
@@ -236,6 +271,79 @@ def test_a_model_is_trained_for_a_task_and_enlarges(
     assert done.code == 0, done.err
     assert "psnr_ours 126" in done.out  # it is the truth itself, as far as is counted
     assert "ssim_bicubic" in done.out
+
+
+TUNABLE = (
+    "--preset consingan --for harmonize --steps 3 --set pyramid.min_size=25 "
+    "--set pyramid.max_size=48 --set generator.width=4 --set critic.width.base=4"
+)
+
+
+def test_a_finished_run_is_tuned_on_a_picture_and_the_tuning_continues(
+    command: Command, photo_file: Path, tmp_path: Path
+) -> None:
+    photo = read_photo(photo_file)
+    alpha = torch.full_like(photo.pixels[:1], -1)
+    alpha[:, 10:20, 10:20] = 1
+    red = torch.cat([torch.ones_like(alpha), -torch.ones_like(alpha).repeat(2, 1, 1), alpha])
+    Photo(red, Channels(mode="RGBA")).save(tmp_path / "pasted.png")
+    assert command(f"train {photo_file} -o {tmp_path}/run {TUNABLE}").code == 0
+    line = f"tune {tmp_path}/run {photo_file} {tmp_path}/pasted.png --steps 4 -o"
+    done = command(f"{line} {tmp_path}/tuned")
+    assert done.code == 0, done.err
+    start, tuned = (Model.load(tmp_path / name) for name in ("run", "tuned"))
+    weights, moved = start.generator.state_dict(), tuned.generator.state_dict()
+    assert tuned.recipe.training.steps == 4
+    assert any(not torch.equal(moved[name], weights[name]) for name in weights)
+    again = command(f"{line} {tmp_path}/tuned")
+    assert "is complete" in again.err
+    lines = (tmp_path / "tuned" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["level"] for line in lines] == [2]
+    other = command(f"tune {tmp_path}/run {photo_file} {photo_file} --steps 4 -o {tmp_path}/tuned")
+    assert other.code == 2
+    assert "another picture to tune on" in other.err
+
+
+def test_a_stopped_tuning_ends_as_one_that_was_not(
+    photo: Photo, harmonizing: Recipe, tmp_path: Path
+) -> None:
+    def train(name: str, tuning: Tuning | None = None, stop: int = 0) -> list[int]:
+        run = Run(tmp_path / name, harmonizing, photo, seed=0, device="cpu", tuning=tuning)
+        steps = []
+        with closing(run):
+            for progress in run:
+                steps.append(progress.step)
+                if progress.step == stop:
+                    run.save()
+                    break
+        return steps
+
+    train("start")
+    tuning = Tuning(tmp_path / "start", pasted_in(photo))
+    assert train("whole", tuning) == list(range(1, 21))
+    assert train("parts", tuning, stop=7) + train("parts", tuning) == list(range(1, 21))
+    whole, parts = (Model.load(tmp_path / name).generator for name in ("whole", "parts"))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name])
+
+
+def test_what_a_tuning_cannot_start_from_is_said_in_one_line(
+    command: Command, photo_file: Path, tiny_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    run = tiny_runs["consingan"]
+    pasted_in(read_photo(photo_file)).save(tmp_path / "other.png")
+    shutil.copytree(run, tmp_path / "unfinished")
+    (tmp_path / "unfinished" / "state.pt").unlink()
+    for line, words in (
+        (f"tune {tmp_path}/none {photo_file} {photo_file} -o {tmp_path}/t", "holds no run"),
+        (f"tune {run} {tmp_path}/other.png {photo_file} -o {tmp_path}/t", "another photo"),
+        (f"tune {tmp_path}/unfinished {photo_file} {photo_file} -o {tmp_path}/t", "not finished"),
+        (f"tune {tiny_runs['singan']} {photo_file} {photo_file} -o {tmp_path}/t", "at level 0"),
+    ):
+        done = command(line)
+        assert done.code == 2, line
+        assert len(done.err.strip().splitlines()) == 1
+        assert words in done.err
 
 
 def test_what_cannot_be_trained_or_enlarged_is_said_in_one_line(

@@ -10,7 +10,7 @@ from singleimage.commands.comparing import bench
 from singleimage.commands.drawing import info, reconstruct, sample
 from singleimage.commands.measuring import evaluate
 from singleimage.commands.retouching import edit, extend, fill, harmonize, paint, restyle, upscale
-from singleimage.commands.training import train
+from singleimage.commands.training import train, tune
 from singleimage.console import fail
 from singleimage.errors import SingleImageError
 
@@ -22,6 +22,7 @@ app = App(
 )
 for command in (
     train,
+    tune,
     sample,
     reconstruct,
     info,

@@ -146,7 +146,7 @@ def read_photo(path: str | Path, *, masks: Sequence[str | Path] = ()) -> Photo:
     """Read an image file, and masks of the same size as further channels.
 
     JPEG, PNG, WebP, TIFF, GIF, BMP and PPM; grayscale, RGB, alpha, palette and CMYK, 8 or 16 bits;
-    EXIF orientation is applied. Palette and CMYK become RGB.
+    EXIF orientation is applied. Palette and CMYK become RGB. Wholly opaque alpha is left out.
 
     A mask is gray, or has a palette, whose indices then are the labels. One with at most
     `LABEL_LIMIT` distinct values is a label map; any other is continuous and written with 8 bits.
@@ -158,6 +158,9 @@ def read_photo(path: str | Path, *, masks: Sequence[str | Path] = ()) -> Photo:
     path = Path(path)
     data = read_bytes(path)
     values, notes = decode(path, data)
+    if values.shape[2] in (2, 4) and (values[..., -1] == np.iinfo(values.dtype).max).all():
+        values = values[..., :-1]
+        notes += (f"the alpha of {path.name} is opaque everywhere; it is left out.",)
     digests = [hashlib.sha256(data)]
     planes = [_from_integers(values)]
     labels: list[tuple[int, ...]] = []

@@ -86,6 +86,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             key=lambda phase: phase.from_level,
         ).objective
 
+    def has_critic(self, level: int) -> bool:
+        """Whether a critic plays at `level`."""
+        return any(turn.player == "critic" for turn in self.objective_at(level).turns)
+
     def __post_init__(self) -> None:
         if min(phase.from_level for phase in self.phases) != 0:
             raise ValueError("the first phase must start at level 0")

@@ -255,24 +255,53 @@ def _mask_and_colors(
 ) -> tuple[Tensor, Photo]:
     """The mask of what was pasted, and the composite without alpha."""
     mode = composite.channels.mode
+    pasted = mode in ("LA", "RGBA") and (under is None or under.channels.mode != mode)
+    flat = _flat(composite, under) if pasted else composite
     if mask is not None:
-        return binary(mask.pixels, composite.size), composite
-    if mode in ("LA", "RGBA") and (under is None or under.channels.mode != mode):
-        alpha = composite.pixels[MODE_CHANNELS[mode] - 1 :][:1]
-        part = binary(alpha, composite.size, "the alpha of the composite")
-        colors = composite.pixels[: MODE_CHANNELS[mode] - 1]
-        flat = Photo(colors, Channels(mode="RGB" if len(colors) == 3 else "L"))
-        if under is not None:
-            base = _as_channels(under.pixels, len(colors), under)
-            flat = Photo(torch.lerp(base, colors, (alpha + 1) / 2), flat.channels)
-        return part, flat
+        return binary(mask.pixels, composite.size), flat
+    if pasted:
+        return binary(_split(composite)[1], composite.size, "the alpha of the composite"), flat
     if under is None:
         raise MaskError(
             "no mask, and none can be found: the training image has another size than the "
             "composite; give --mask, or the --background that something was pasted on."
         )
     base = _as_channels(under.pixels, len(composite.pixels), under)
-    return difference(composite.pixels[None], base[None]), composite
+    return difference(composite.pixels[None], base[None]), flat
+
+
+def _split(picture: Photo) -> tuple[Tensor, Tensor]:
+    """Colors and alpha of a picture that has alpha."""
+    count = MODE_CHANNELS[picture.channels.mode]
+    return picture.pixels[: count - 1], picture.pixels[count - 1 : count]
+
+
+def _flat(picture: Photo, under: Photo | None) -> Photo:
+    """The colors of a picture with alpha, laid over `under` of the same size if there is one."""
+    colors, alpha = _split(picture)
+    if under is not None:
+        base = _as_channels(under.pixels, len(colors), under)
+        colors = torch.lerp(base, colors, (alpha + 1) / 2)
+    return Photo(colors, Channels(mode="RGB" if len(colors) == 3 else "L"), picture.sha256)
+
+
+def laid_over(picture: Photo, under: Photo) -> Photo:
+    """The picture in the channels of `under`; where it is transparent, `under` shows.
+
+    Raises:
+        ImageError: the channels do not fit, or the picture has alpha and another size.
+    """
+    mode = picture.channels.mode
+    if mode in ("LA", "RGBA") and under.channels.mode != mode:
+        if picture.size != under.size:
+            raise ImageError(
+                f"the picture has alpha, but is {picture.size} and the photo {under.size}; "
+                f"give it the photo's size, or flatten it."
+            )
+        picture = _flat(picture, under)
+    count = MODE_CHANNELS[under.channels.mode]
+    pixels = _as_channels(picture.pixels, count, picture)
+    return Photo(pixels, Channels(mode=under.channels.mode), picture.sha256)
 
 
 def _render(

@@ -10,10 +10,12 @@ tensorboard/        the same for TensorBoard, where it is installed
 
 import io
 import json
+import operator
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 import torch
@@ -38,7 +40,30 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     image_sha256: str
     seed: int
     embed_image: bool
-    precision: str
+    precision: Literal["fp32", "bf16"]
+    given_sha256: str = ""
+    """The picture that a finished run was tuned on; see `Tuning`."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "Identity":
+        """Of the run in `folder`. Raises `RunError` if there is none, or its file is damaged."""
+        path = folder / "run.json"
+        try:
+            return read_json(path.read_bytes(), cls)
+        except FileNotFoundError:
+            raise RunError(f"{folder} holds no run; train one first.") from None
+        except (OSError, msgspec.DecodeError) as error:
+            raise RunError(f"{path} is damaged: {error}; use another folder.") from None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A run that goes on where another one ended: with its finest level, on one picture."""
+
+    start: Path
+    """Folder of a finished run of the same photo, seed and precision."""
+    picture: Photo
+    """The photo changed: with something pasted in, or parts moved."""
 
 
 class Run:
@@ -60,19 +85,25 @@ class Run:
         precision: Precision = "auto",
         embed_image: bool = True,
         save_seconds: float = 60.0,
+        tuning: Tuning | None = None,
     ) -> None:
         """Args:
             folder: made if missing; must be empty or hold this very run.
             name: of the photo, for people.
             save_seconds: at most this much work is lost in a crash.
+            tuning: start from the end of another run; see `Trainer.tune`.
 
         Raises:
-            RunError: the folder holds something else, or another run.
-            SizeError, ImageError, DeviceError: as `Trainer`.
+            RunError: the folder holds something else, or another run; or the run to start from is
+                not finished, or another photo's.
+            SizeError, ImageError, DeviceError, UnsupportedEntry: as `Trainer`.
             OutputError: the folder cannot be written.
         """
         self.folder = Path(folder)
-        self.trainer = Trainer(recipe, photo, seed=seed, device=device, precision=precision)
+        given = None if tuning is None else tuning.picture
+        self.trainer = Trainer(
+            recipe, photo, seed=seed, device=device, precision=precision, given=given
+        )
         self._embed_image = embed_image
         self._save_seconds = save_seconds
         identity = Identity(
@@ -82,8 +113,15 @@ class Run:
             seed=seed,
             embed_image=embed_image,
             precision=self.trainer.precision,
+            given_sha256="" if given is None else given.sha256,
         )
+        if tuning is not None:
+            _require_start(Identity.read(tuning.start), identity, tuning.start)
         self.resumed = self._claim(identity)
+        if tuning is not None and not self.resumed:
+            if not self._restore(tuning.start):
+                raise RunError(f"{tuning.start} is not finished; continue it first.")
+            self.trainer.tune()
         self._log = _Log(self.folder, self.trainer)
 
     @property
@@ -122,17 +160,16 @@ class Run:
             text = msgspec.json.format(msgspec.json.encode(identity), indent=2)
             write_atomically(path, lambda file: file.write(text))
             return False
-        self._require_same(path, identity)
-        return self._restore()
+        self._require_same(identity)
+        return self._restore(self.folder)
 
-    def _require_same(self, path: Path, identity: Identity) -> None:
-        try:
-            earlier = read_json(path.read_bytes(), Identity)
-        except (OSError, msgspec.DecodeError) as error:
-            raise RunError(f"{path} is damaged: {error}; use another folder.") from None
+    def _require_same(self, identity: Identity) -> None:
+        earlier = Identity.read(self.folder)
         changed = differences(earlier.recipe, identity.recipe)
         if earlier.image_sha256 != identity.image_sha256:
             changed.append("another photo or other masks")
+        if earlier.given_sha256 != identity.given_sha256:
+            changed.append("another picture to tune on")
         for field in ("seed", "embed_image", "precision"):
             before, now = getattr(earlier, field), getattr(identity, field)
             if before != now:
@@ -143,8 +180,9 @@ class Run:
                 f"use another folder."
             )
 
-    def _restore(self) -> bool:
-        path = self.folder / "state.pt"
+    def _restore(self, folder: Path) -> bool:
+        """Continue from the state in `folder`; False if there is none."""
+        path = folder / "state.pt"
         if not path.exists():
             return False
         try:
@@ -173,6 +211,16 @@ class Run:
     def close(self) -> None:
         """Close the log."""
         self._log.close()
+
+
+def _require_start(start: Identity, identity: Identity, folder: Path) -> None:
+    """Raises `RunError` unless a tuning with `identity` can go on where `start` ended."""
+    parts = ("recipe.pyramid", "recipe.generator", "recipe.critic", "image_sha256", "precision")
+    for part in parts:
+        get = operator.attrgetter(part)
+        if get(start) != get(identity):
+            what = "photo" if part == "image_sha256" else part
+            raise RunError(f"{folder} was trained with another {what}; tune it with its own.")
 
 
 class _Writer(Protocol):

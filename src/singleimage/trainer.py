@@ -14,12 +14,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from singleimage.errors import DeviceError, Diverged, RunError, SizeError
+from singleimage.errors import (
+    DeviceError,
+    Diverged,
+    ImageError,
+    RunError,
+    SizeError,
+    UnsupportedEntry,
+)
 from singleimage.feed import Given, ShuffledFeed
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
@@ -33,9 +39,9 @@ from singleimage.nn.critic import inherit
 from singleimage.nn.precision import Precision, resolve_precision, use_precision
 from singleimage.nn.spectral import SpectralCritic
 from singleimage.objectives.base import Player, StepView, Turn
-from singleimage.pyramid import Ladder, Pyramid
+from singleimage.pyramid import Pyramid
 from singleimage.recipe import Recipe
-from singleimage.resample import Size, resize, size_of
+from singleimage.resample import resize, size_of
 
 EXPLODED = 1e6
 """A loss term beyond this is taken as divergence; healthy ones stay under a few hundred."""
@@ -100,13 +106,16 @@ class Trainer:
         device: str = "auto",
         precision: Precision = "auto",
         dtype: torch.dtype = torch.float32,
+        given: Photo | None = None,
     ) -> None:
         """Args: photo, recipe; `seed` decides everything random; `device` as in `find_device`.
+            given: a changed picture of the photo, of any size, to fine-tune on; see `tune`.
 
         Raises:
             SizeError: the photo does not fit the recipe's pyramid.
-            ImageError: all pixels of the photo are equal.
+            ImageError: all pixels of the photo are equal, or what is given has other channels.
             DeviceError: the device is not available.
+            UnsupportedEntry: what is given cannot enter the coarsest level.
         """
         self.recipe = recipe
         self.photo = require_texture(photo)
@@ -132,7 +141,8 @@ class Trainer:
         self._critic: PatchNet | SpectralCritic | None = None
         self._optimizers: dict[Player, torch.optim.Optimizer] = {}
         self._anchor_approach: Tensor | None = None
-        self._given: Given | None = None
+        self._given = None if given is None else self._fed(given)
+        self._tuned = False
         self._pace = _Pace(self.example, recipe.training.steps)
 
     @property
@@ -200,26 +210,35 @@ class Trainer:
             self.learner, self.recipe, self.photo.channels, provenance, finest.float().cpu()
         )
 
-    def tune(self, given: Tensor) -> None:
-        """Go on with the finest level of a finished training, for one changed picture of the photo.
+    def tune(self) -> None:
+        """Go on with the finest level of a finished training, for the picture that was `given`.
 
-        From here on the base input is that picture, in place of what the recipe feeds; the critic
-        and the reconstruction keep to the photo (ConSinGAN, section 3; the code's `--fine_tune`).
-
-        Args:
-            given: images (1, C, H, W) in [-1, 1], of any size.
+        The base input is that picture, in place of what the recipe feeds; the critic and the
+        reconstruction keep to the photo (ConSinGAN, section 3; the code's `--fine_tune`).
 
         Raises:
-            RunError: the training is not finished.
+            RunError: the training is not finished, or nothing was given.
         """
         if not self.finished:
             raise RunError("the training is not finished; continue it first, then tune it.")
-        coarsest = self.example.images[0]
-        base = resize(given.to(coarsest), size_of(coarsest))
-        feed = self.recipe.feed
-        self._given = Given(base, feed.noise if isinstance(feed, ShuffledFeed) else 0.0)
+        if self._given is None:
+            raise RunError("no picture to tune on; make the trainer with `given`.")
         self.level -= 1
+        self._tuned = True
         self._make_players()
+
+    def _fed(self, given: Photo) -> Given:
+        """What level 0 is fed when it is tuned on a picture."""
+        if 0 not in self.learner.entry_levels:
+            raise UnsupportedEntry(
+                f"{self.recipe.name} takes no picture at level 0; use consingan."
+            )
+        if given.channels.count != self.photo.channels.count:
+            raise ImageError("the picture has other channels than the photo; convert it.")
+        coarsest = self.example.images[0]
+        feed = self.recipe.feed
+        base = resize(given.pixels[None].to(coarsest), size_of(coarsest))
+        return Given(base, feed.noise if isinstance(feed, ShuffledFeed) else 0.0)
 
     def _begin_level(self) -> None:
         self.learner.grow(self._batch, seed_for(self.seed, self.level, "level"))
@@ -232,7 +251,7 @@ class Trainer:
         self.learner.train()
         groups = self.learner.param_groups(training.lr_generator)
         self._optimizers = {"generator": self._adam(groups, training.lr_generator)}
-        if has_critic(self.recipe, self.level):
+        if self.recipe.has_critic(self.level):
             weights = torch.Generator().manual_seed(seed_for(self.seed, self.level, "critic"))
             fresh = self._fresh_critic(self.level, weights)
             self._critic = inherit(fresh, self._critic)
@@ -252,7 +271,8 @@ class Trainer:
         return critic.to(self.device, self.example.images[0].dtype)
 
     def _base(self, seed: int) -> Tensor | None:
-        return (self._given or self.recipe.feed).base(self.example.images[0], seed)
+        feed = self._given if self._tuned and self._given else self.recipe.feed
+        return feed.base(self.example.images[0], seed)
 
     def _adam(self, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
         optimizer = torch.optim.Adam(groups, lr=lr, betas=self.recipe.training.betas, fused=True)
@@ -335,6 +355,7 @@ class Trainer:
             "level": self.level,
             "step": self.step,
             "seconds": self.seconds,
+            "tuned": self._tuned,
             "learner": self.learner.state_dict(),
             "critic": self._critic.state_dict() if self._critic is not None else {},
             "optimizers": {name: o.state_dict() for name, o in self._optimizers.items()},
@@ -351,6 +372,7 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`; the trainer must be fresh and of the same recipe and photo."""
         self.level, self.step, self.seconds = state["level"], state["step"], state["seconds"]
+        self._tuned = state.get("tuned", False)
         mid_level = bool(state["optimizers"])
         for _ in range(self.level + (1 if mid_level else 0)):
             self.learner.extend(None)
@@ -399,52 +421,3 @@ def train(
     for _ in trainer:
         pass
     return trainer.model()
-
-
-@dataclass(frozen=True)
-class LevelPlan:
-    """What one level of a training would be."""
-
-    size: Size
-    generator_parameters: int
-    """Of all levels up to this one."""
-    critic_parameters: int
-    """0 where the objective needs no critic."""
-    seconds_per_step: float
-    """The faster of two steps on this machine."""
-
-
-def plan(
-    recipe: Recipe, photo: Photo, *, seed: int, device: str, precision: Precision = "auto"
-) -> list[LevelPlan]:
-    """The levels of a training, each tried for three steps; the first, a warm-up, is not timed."""
-    short = msgspec.structs.replace(
-        recipe, training=msgspec.structs.replace(recipe.training, steps=3)
-    )
-    trainer = Trainer(short, photo, seed=seed, device=device, precision=precision)
-    plans: list[LevelPlan] = []
-    seconds: list[float] = []
-    for progress in trainer:
-        seconds.append(progress.seconds)
-        if progress.level_done:
-            ladder = trainer.example.ladder.truncated(progress.level + 1)
-            counts = count_parameters(recipe, ladder, channels=photo.channels.count)
-            plans.append(LevelPlan(ladder.finest, *counts, min(seconds[-2:])))
-    return plans
-
-
-def count_parameters(recipe: Recipe, ladder: Ladder, *, channels: int = 3) -> tuple[int, int]:
-    """Parameters of the generator grown to the top of `ladder`, and of the critic there."""
-    with torch.device("meta"):
-        generator = recipe.generator.build(channels=channels, ladder=ladder)
-        for _ in ladder.sizes:
-            generator.extend(None)
-        top = len(ladder.sizes) - 1
-        critic = recipe.critic.build(level=top, channels=channels, generator=None)
-    count, critic_count = (sum(p.numel() for p in n.parameters()) for n in (generator, critic))
-    return count, critic_count if has_critic(recipe, top) else 0
-
-
-def has_critic(recipe: Recipe, level: int) -> bool:
-    """Whether a critic plays at `level`."""
-    return any(turn.player == "critic" for turn in recipe.objective_at(level).turns)

@@ -100,6 +100,57 @@ def train(
     return _train_run(run, as_json)
 
 
+def tune(
+    source: Path,
+    photo: Path,
+    picture: Path,
+    /,
+    *,
+    output: Output,
+    steps: Whole = 500,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Train the finest level of a finished run on, for one changed picture of its photo.
+
+    ConSinGAN's fine-tuning: the harmonized or edited picture comes out better, and it is for that
+    picture alone. The same command continues what was stopped.
+
+    Parameters
+    ----------
+    source
+        Folder of the run, trained with --for harmonize or --for edit.
+    photo
+        The photo it was trained on.
+    picture
+        The photo with something pasted in, or with parts moved.
+    output
+        Folder of the new run.
+    steps
+        How long.
+    """
+    from msgspec.structs import replace
+
+    from singleimage.image import read_photo
+    from singleimage.retouch import laid_over
+    from singleimage.run import Identity, Run, Tuning
+
+    start = Identity.read(source)
+    learned = read_photo(photo)
+    run = Run(
+        output,
+        replace(start.recipe, training=replace(start.recipe.training, steps=steps)),
+        learned,
+        seed=start.seed,
+        name=start.image,
+        device=device,
+        precision=start.precision,
+        embed_image=start.embed_image,
+        tuning=Tuning(source, laid_over(read_photo(picture), learned)),
+    )
+    return _train_run(run, as_json)
+
+
 def _require_one(image: Path, place: Place) -> None:
     """Raises a `SingleImageError` if many photos were meant."""
     flags = [flag for flag, given in place.given().items() if given]
@@ -193,8 +244,8 @@ def _show_plan(
     """What a training would be; every level is tried for a few steps to know its time."""
     import msgspec
 
+    from singleimage.planning import plan
     from singleimage.recipe import fields_of
-    from singleimage.trainer import plan
 
     levels = plan(recipe, photo, seed=seed, device=device, precision=precision)
     seconds = sum(level.seconds_per_step for level in levels) * recipe.training.steps

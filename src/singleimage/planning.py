@@ -1,0 +1,57 @@
+"""What a training would be, before it is begun: its levels, parameters and time."""
+
+from dataclasses import dataclass
+
+import msgspec
+import torch
+
+from singleimage.image import Photo
+from singleimage.nn.precision import Precision
+from singleimage.pyramid import Ladder
+from singleimage.recipe import Recipe
+from singleimage.resample import Size
+from singleimage.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class LevelPlan:
+    """What one level of a training would be."""
+
+    size: Size
+    generator_parameters: int
+    """Of all levels up to this one."""
+    critic_parameters: int
+    """0 where the objective has no turn for a critic."""
+    seconds_per_step: float
+    """The faster of two steps on this machine."""
+
+
+def plan(
+    recipe: Recipe, photo: Photo, *, seed: int, device: str, precision: Precision = "auto"
+) -> list[LevelPlan]:
+    """The levels of a training, each tried for three steps; the first, a warm-up, is not timed."""
+    short = msgspec.structs.replace(
+        recipe, training=msgspec.structs.replace(recipe.training, steps=3)
+    )
+    trainer = Trainer(short, photo, seed=seed, device=device, precision=precision)
+    plans: list[LevelPlan] = []
+    seconds: list[float] = []
+    for progress in trainer:
+        seconds.append(progress.seconds)
+        if progress.level_done:
+            ladder = trainer.example.ladder.truncated(progress.level + 1)
+            counts = count_parameters(recipe, ladder, channels=photo.channels.count)
+            plans.append(LevelPlan(ladder.finest, *counts, min(seconds[-2:])))
+    return plans
+
+
+def count_parameters(recipe: Recipe, ladder: Ladder, *, channels: int = 3) -> tuple[int, int]:
+    """Parameters of the generator grown to the top of `ladder`, and of the critic there."""
+    with torch.device("meta"):
+        generator = recipe.generator.build(channels=channels, ladder=ladder)
+        for _ in ladder.sizes:
+            generator.extend(None)
+        top = len(ladder.sizes) - 1
+        critic = recipe.critic.build(level=top, channels=channels, generator=None)
+    count, critic_count = (sum(p.numel() for p in n.parameters()) for n in (generator, critic))
+    return count, critic_count if recipe.has_critic(top) else 0
