@@ -52,7 +52,7 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_table_of_methods_is_true() -> None:
     from singleimage.planning import count_parameters
 
-    rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \| ([\d,]+) \|$", README, flags=re.M)
+    rows = re.findall(r"^\| `([\w-]+)` \|.*\| (\d+) \| ([\d,]+) \|$", README, flags=re.M)
     assert {row[0] for row in rows} == set(PRESETS)
     for name, levels, parameters in rows:
         ladder = PRESETS[name].pyramid.plan(Size(188, 250))
@@ -66,7 +66,7 @@ def test_links_and_pictures_exist(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("name", ["consingan", "singan"])
+@pytest.mark.parametrize("name", ["consingan", "hp-vae-gan", "singan"])
 def test_the_fields_in_a_method_page_are_those_of_its_recipe(name: str) -> None:
     text = (ROOT / "docs" / f"{name}.md").read_text()
     known = fields_of(PRESETS[name])
