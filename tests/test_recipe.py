@@ -62,7 +62,9 @@ def test_a_wrong_override_says_what_is_wrong(path: str, value: str, message: str
 
 
 def test_an_unknown_preset_names_the_known() -> None:
-    with pytest.raises(RecipeError, match="no preset 'gan'; there are consingan, hp-vae-gan, preview, singan"):
+    with pytest.raises(
+        RecipeError, match="no preset 'gan'; there are consingan, hp-vae-gan, preview, singan"
+    ):
         preset("gan")
 
 

@@ -213,11 +213,16 @@ class PatchVAE(nn.Module):
     def refine(
         self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
     ) -> list[Tensor]:
-        for part in self.levels.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                part.momentum = MOMENTUM if observe else 0.0
         first = self._first_moving()
-        return [self._run(first, len(self.levels), approach, latent) for approach, latent in paths]
+        norms = [part for part in self.levels.modules() if isinstance(part, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = MOMENTUM if observe else 0.0
+        images = [
+            self._run(first, len(self.levels), approach, latent) for approach, latent in paths
+        ]
+        for norm in norms:  # those of the approach see each pass
+            norm.momentum = MOMENTUM
+        return images
 
     # Learner
 
