@@ -8,6 +8,7 @@ with a small error, which it must see.
 import json
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -19,8 +20,11 @@ from torch import Tensor, nn
 
 from singleimage import PRESETS, Channels, Photo, Trainer, with_overrides
 from singleimage.apps.sample import reconstruct, sample
+from singleimage.apps.upscale import upscale
 from singleimage.errors import RecipeError, SizeError
 from singleimage.feed import AugmentedFeed
+from singleimage.generators import base
+from singleimage.generators.base import Entry
 from singleimage.generators.patch_vae import PatchVAE
 from singleimage.latent import Noise, seed_for
 from singleimage.methods import CONSINGAN, HP_VAE_GAN, SINGAN
@@ -669,6 +673,55 @@ def test_pictures_are_those_of_the_transcription(norm: str, size: Size | None) -
         assert difference(found[i : i + 1], wrong) > TOLERANCE
     assert reconstruct(g).shape[-2:] == g.ladder.finest
     assert sample(g, [1], tile="xy").isfinite().all()
+
+
+@pytest.mark.parametrize("norm", ["image", "running"])
+def test_large_pictures_are_decoded_in_tiles_if_the_norm_allows(
+    norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(with_overrides(SMALL, {"generator.decode_norm": norm}))
+    for _ in trainer:
+        pass
+    g = trainer.learner
+    sizes = g.ladder.sizes_for(Size(41, 50))
+    latent = g.draw(sizes, [5, 6])
+    entry = Entry(2, noise(2, 3, *sizes[1]).clamp(-1, 1))
+    whole = [g.decode(latent), g.decode(latent, entry)]
+    monkeypatch.setattr(base, "TILE", 16)
+    monkeypatch.setattr(base, "WHOLE", 100)
+    shapes = []
+    g.levels[-1].register_forward_hook(lambda _, __, y: shapes.append(y.shape[-1]))
+    assert difference(g.decode(latent), whole[0]) < 1e-12
+    assert difference(g.decode(latent, entry), whole[1]) < 1e-12
+    assert (len(shapes) > 2) == (norm == "running")
+
+
+@pytest.mark.parametrize("stop", [1, 5, 6, 7, 9])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_stopped_training_ends_with_the_same_weights(stop: int, precision: str) -> None:
+    """Stopped in a level and between two, with a critic and without: two steps a level."""
+    settings: Any = {"precision": precision, "dtype": torch.float32}
+    whole, first, second = (trainer_of(**settings) for _ in range(3))
+    for _ in whole:
+        pass
+    for _, _ in zip(range(stop), first, strict=False):
+        pass
+    second.load_state_dict(deepcopy(first.state_dict()))
+    for _ in second:
+        pass
+    ours, theirs = whole.state_dict(), second.state_dict()
+    for part in ("learner", "critic"):
+        assert ours[part].keys() == theirs[part].keys()
+        assert all(torch.equal(value, theirs[part][name]) for name, value in ours[part].items())
+
+
+def test_an_enlarged_photo_has_the_size_that_was_asked_for() -> None:
+    trainer = trainer_of()
+    for _ in trainer:
+        pass
+    image = upscale(trainer.learner, photo().pixels[None], 2)
+    assert image.shape == (1, 3, 52, 60)
+    assert image.isfinite().all()
 
 
 def test_running_statistics_see_each_picture_of_a_step_once() -> None:

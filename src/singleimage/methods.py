@@ -163,8 +163,7 @@ def for_upscaling(recipe: Recipe, factor: float) -> Recipe:
     """To enlarge the photo: levels related by a root of the factor (SinGAN, section 4; its code).
 
     Raises:
-        RecipeError: the factor is not over 1 and up to 16, or the method takes no images at its
-            finest level.
+        RecipeError: the factor is not over 1 and up to 16, or the method has no such recipe.
     """
     if not 1 < factor <= 16:
         raise RecipeError(f"a factor of {factor:g} is out of range; use one over 1, up to 16.")
