@@ -744,8 +744,8 @@ def test_running_statistics_see_each_picture_of_a_step_once() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"generator.vae_levels": "2"}, "variational below level 2"),
-        ({"phases.1.from_level": "4"}, "variational below level 3"),
+        ({"generator.vae_levels": "2"}, "here these are the first 2"),
+        ({"phases.1.from_level": "4"}, "here these are the first 3"),
         ({"training.batch": "0"}, "training.batch: expected `int` >= 1"),
         ({"generator.decode_norm": "batch"}, "use image or running"),
     ],
@@ -765,7 +765,7 @@ def test_the_hand_over_moves_in_one_piece() -> None:
 
 
 def test_other_generators_take_no_variational_objective() -> None:
-    with pytest.raises(ValueError, match="needs a generator with an encoder"):
+    with pytest.raises(ValueError, match="here these are the first 0"):
         msgspec.structs.replace(SINGAN, phases=HP_VAE_GAN.phases)
     with pytest.raises(ValueError, match="fed with noise"):
         msgspec.structs.replace(HP_VAE_GAN, feed=AugmentedFeed())

@@ -93,17 +93,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if min(phase.from_level for phase in self.phases) != 0:
             raise ValueError("the first phase must start at level 0")
-        vae = isinstance(self.generator, PatchVAESpec)
-        hand_over = self.generator.vae_levels if isinstance(self.generator, PatchVAESpec) else 0
-        for level in {hand_over, *(phase.from_level for phase in self.phases)}:
-            if isinstance(self.objective_at(level), VariationalSpec) != (level < hand_over):
+        encoder = isinstance(self.generator, PatchVAESpec)
+        learning = self.generator.vae_levels if isinstance(self.generator, PatchVAESpec) else 0
+        for level in {learning, *(phase.from_level for phase in self.phases)}:
+            if isinstance(self.objective_at(level), VariationalSpec) != (level < learning):
                 raise ValueError(
-                    f"objectives must be variational below level {hand_over}, the generator's "
-                    f"vae_levels, and nowhere else"
-                    if vae
-                    else "a variational objective needs a generator with an encoder"
+                    f"variational objectives train the levels in which an encoder learns and no "
+                    f"others; here these are the first {learning}"
                 )
-        if vae and not isinstance(self.feed, NoiseFeed):
+        if encoder and not isinstance(self.feed, NoiseFeed):
             raise ValueError("a generator with an encoder is fed with noise alone")
 
     def to_json(self) -> str:
