@@ -117,20 +117,29 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def digest(self) -> str:
         """Hash of what matters to the result: everything but the texts for people."""
-        tree = msgspec.to_builtins(msgspec.structs.replace(self, source="", expects=""))
-        for group, field, value in YOUNGER:
-            if tree[group][field] == value:
-                del tree[group][field]
+        plain = msgspec.structs.replace(self, source="", expects="")
+        tree = _without_additions(msgspec.to_builtins(plain))
         return hashlib.sha256(msgspec.json.encode(tree)).hexdigest()[:16]
 
 
-YOUNGER = (
-    ("training", "batch", 1),
-    ("training", "clip_generator", None),
-    ("critic", "type", "patch"),
-)
-"""Fields that earlier versions lacked, at what those versions did: with these values they are not
-part of digests, so that results of earlier versions are known again."""
+_ADDITIONS: dict[str, Any] = {
+    "batch": 1,
+    "clip_generator": None,
+    "type": "patch",
+}
+"""Fields younger than digests, with the value that stands for how it was without them. Digests
+leave them out there: what was computed before still counts."""
+
+
+def _without_additions(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: _without_additions(child)
+            for key, child in node.items()
+            if key not in _ADDITIONS or child != _ADDITIONS[key]
+        }
+    return [_without_additions(child) for child in node] if isinstance(node, list | tuple) else node
+
 
 Value = TypeVar("Value")
 
