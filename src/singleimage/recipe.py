@@ -150,7 +150,10 @@ def read_json(text: str | bytes, kind: type[Value]) -> Value:
     Raises:
         msgspec.DecodeError: it is not of that kind.
     """
-    tree = msgspec.json.decode(text)
+    try:
+        tree = msgspec.json.decode(text)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
     recipe = tree.get("recipe", tree) if isinstance(tree, dict) else tree
     if isinstance(recipe, dict) and isinstance(recipe.get("critic"), dict):
         recipe["critic"].setdefault("type", "patch")  # the only one there was
