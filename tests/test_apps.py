@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from conftest import Command
-from singleimage import Model, Photo, read_photo, retouch
+from singleimage import Model, Photo, preset, read_photo, retouch, train, with_overrides
 from singleimage.apps.inject import inject, suggested_level, working_size
 from singleimage.apps.masks import binary, blend, difference, soften
 from singleimage.apps.upscale import bicubic, upscale
 from singleimage.errors import ImageError, MaskError, SizeError, UnsupportedEntry
 from singleimage.image import Channels
+from singleimage.methods import for_task
 from singleimage.resample import Size, resize, size_of
 
 
@@ -245,6 +246,33 @@ def test_enlarging_to_any_factor_or_a_documented_refusal(
     error = float((image.pixels - plain[0]).square().mean())
     shifted = float((image.pixels - plain[0].roll((3, 3), (1, 2))).square().mean())
     assert error < shifted
+
+
+def test_strength_is_the_part_of_a_pass_that_is_kept(tiny_runs: dict[str, Path]) -> None:
+    model = Model.load(tiny_runs["singan"])
+    photo = model.training_image()
+    assert photo is not None
+    plain = bicubic(photo.pixels[None], 2)[0].clamp(-1, 1)
+    distances = []
+    for strength in (0.0, 0.5, 1.0):
+        image = retouch.enlarge(model, 2, strength=strength, consistent=False)
+        distances.append(float((image.pixels - plain).square().mean().sqrt()))
+    assert distances[0] < 0.05  # several bicubic passes in place of one
+    assert distances[0] < distances[1] < distances[2]
+    with pytest.raises(SizeError, match=r"a strength of 1\.1 is out of range"):
+        retouch.enlarge(model, 2, strength=1.1)
+
+
+@pytest.mark.parametrize("channels", [Channels(mode="L"), Channels(mode="RGB", masks=((0, 255),))])
+def test_gray_pictures_and_masks_are_enlarged_too(channels: Channels) -> None:
+    waves = torch.sin(torch.arange(40 * 44.0).view(1, 40, 44) / 7)
+    photo = Photo(waves.repeat(channels.count, 1, 1), channels)
+    small = {"training.steps": "1", "generator.width.base": "4", "critic.width.base": "4"}
+    recipe = with_overrides(for_task(preset("singan"), "upscale:2"), small)
+    model = train(photo, recipe, seed=0, device="cpu")
+    image = retouch.enlarge(model, 2)
+    assert (image.channels, image.size) == (channels, Size(80, 88))
+    assert retouch.compare_enlarged(model, 2, image, image)["psnr_ours"] > 100
 
 
 def test_a_consistent_result_reduces_to_the_photo(tiny_runs: dict[str, Path]) -> None:

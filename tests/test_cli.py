@@ -20,7 +20,7 @@ from conftest import TINY, TINY_STEPS, Command, Outcome
 from singleimage import cli, console
 from singleimage.image import read_photo
 from singleimage.model import Model
-from singleimage.trainer import Progress
+from singleimage.progress import Progress
 
 RESULT = "--output -o --seed --overwrite --device --precision --json"
 FLAGS = {
@@ -37,7 +37,7 @@ FLAGS = {
     "restyle": f"SOURCE PICTURE {RESULT} --level --sweep",
     "fill": f"SOURCE PICTURE --mask {RESULT} --level --sweep",
     "extend": f"SOURCE PICTURE --top --bottom --left --right {RESULT} --level --sweep",
-    "upscale": f"SOURCE PICTURE --factor --consistent --no-consistent --truth {RESULT}",
+    "upscale": f"SOURCE PICTURE --factor --strength --consistent --no-consistent --truth {RESULT}",
     "animate": "SOURCE --output -o --frames -n --fps --seed --alpha --beta --start-level --loop "
     "--size --scale --quality --overwrite --device --precision --json",
     "evaluate": "SOURCES --real --count -n --seed --features --weights --jpeg --report "

@@ -18,17 +18,18 @@ README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)
 
 
 def commands() -> list[str]:
-    lines = [line.split("#")[0].strip() for block in blocks("") for line in block.splitlines()]
+    code = [block for page in PAGES for block in blocks("", page.read_text())]
+    lines = [line.split("#")[0].strip() for block in code for line in block.splitlines()]
     return [line for line in lines if line.startswith("singleimage ")]
 
 
 @pytest.mark.parametrize("line", commands())
-def test_every_command_of_the_readme_parses(line: str) -> None:
+def test_every_command_of_the_pages_parses(line: str) -> None:
     app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
 
 

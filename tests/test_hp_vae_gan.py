@@ -716,10 +716,10 @@ def test_a_stopped_training_ends_with_the_same_weights(stop: int, precision: str
 
 
 def test_an_enlarged_photo_has_the_size_that_was_asked_for() -> None:
-    trainer = trainer_of()
+    trainer = trainer_of(dtype=torch.float32)
     for _ in trainer:
         pass
-    image = upscale(trainer.learner, photo().pixels[None], 2)
+    image = upscale(trainer.learner, photo().pixels[None].float(), 2)
     assert image.shape == (1, 3, 52, 60)
     assert image.isfinite().all()
 
@@ -777,6 +777,7 @@ def test_recipes_of_earlier_versions_are_read_and_keep_their_digests() -> None:
         tree = json.loads(recipe.to_json())
         assert tree["critic"].pop("type") == "patch"
         del tree["training"]["batch"], tree["training"]["clip_generator"]
+        del tree["training"]["restarts"]
         assert Recipe.from_json(json.dumps(tree)) == recipe
     assert SINGAN.digest() == "15b62017d240a4ae"
     assert CONSINGAN.digest() == "d3304974383d46ad"

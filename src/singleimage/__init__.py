@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from singleimage.image import Channels, Photo, read_photo
     from singleimage.methods import PRESETS, preset
     from singleimage.model import Model
+    from singleimage.progress import Progress
     from singleimage.recipe import Recipe, with_overrides
     from singleimage.run import Run
-    from singleimage.trainer import Progress, Trainer, train
+    from singleimage.trainer import Trainer, train
 
 __version__ = "0.1.0"
 
@@ -35,7 +36,7 @@ _HOMES = {
     "Channels": "image",
     "Model": "model",
     "Photo": "image",
-    "Progress": "trainer",
+    "Progress": "progress",
     "Recipe": "recipe",
     "Run": "run",
     "SingleImageError": "errors",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from singleimage.trainer import Progress
+    from singleimage.progress import Progress
 
 
 @dataclass
@@ -54,6 +54,8 @@ class Show:
     def __call__(self, progress: "Progress") -> None:
         losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
         level = f"level {progress.level + 1}/{progress.levels}"
+        if progress.attempt:
+            level += f", attempt {progress.attempt + 1}"
         left = f"{duration(progress.remaining)} left"
         if self._bar is not None and self._task is not None:
             self._bar.update(

@@ -64,7 +64,7 @@ PREVIEW = Recipe(
     pyramid=ConSinGANPyramid(levels=5, max_size=112, quantize=False),
     generator=GrowingSpec(width=32, train_depth=5, lr_scale=0.5),
     critic=CriticSpec(width=Width(base=32), norm="none", slope=0.05),
-    training=TrainingSpec(steps=220),
+    training=TrainingSpec(steps=220, restarts=3),
     phases=(Phase(objective=AdversarialSpec(critic_steps=1, reuse_gradient=True)),),
 )
 

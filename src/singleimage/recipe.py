@@ -44,6 +44,10 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Copies of the photo in a step; each meets noise of its own."""
     clip_generator: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Largest norm of all gradients of the generator together; longer ones are shortened to it."""
+    restarts: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0
+    """How often a level that collapsed to one color is begun again, with other noise, before it is
+    an error. The published codes do not notice."""
+
     recompute: bool = False
     """Compute generated images again for the generator's turn, instead of keeping what their
     gradient needs through the critic's turn: the same numbers in less memory, a little slower."""
@@ -125,6 +129,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 _ADDITIONS: dict[str, Any] = {
     "batch": 1,
     "clip_generator": None,
+    "restarts": 0,
     "type": "patch",
 }
 """Fields younger than digests, with the value that stands for how it was without them. Digests

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from singleimage.apps.inject import inject, suggested_level, working_size
 from singleimage.apps.masks import SIGMA, binary, blend, difference, soften
-from singleimage.apps.upscale import bicubic, upscale
+from singleimage.apps.upscale import STRENGTH, bicubic, upscale
 from singleimage.errors import ImageError, MaskError
 from singleimage.feed import ShuffledFeed
 from singleimage.image import MODE_CHANNELS, Channels, Photo
@@ -160,6 +160,7 @@ def enlarge(
     *,
     picture: Photo | None = None,
     seed: int = 0,
+    strength: float = STRENGTH,
     consistent: bool = True,
 ) -> Photo:
     """The photo, or one like it, enlarged with its own textures (SinGAN, section 4).
@@ -167,19 +168,19 @@ def enlarge(
     Args:
         factor: over 1, up to 16; models trained with `for_upscaling` of that factor do best.
         picture: None: the training image.
+        strength: the part of the model's change that is kept, in [0, 1]; 1: as published.
         consistent: correct the result until it reduces to the picture again; False: as published.
 
     Raises:
-        SizeError: the factor is out of range.
+        SizeError: the factor or the strength is out of range.
         UnsupportedEntry: the model takes no images at its finest level.
         ImageError: there is no picture, or its channels do not fit the model.
     """
-    picture = picture or model.training_image()
-    if picture is None:
-        raise ImageError("the model does not hold its photo; give the picture to enlarge.")
     device = next(model.generator.parameters()).device
-    pixels = _fitted(model, picture).to(device)
-    image = upscale(model.generator, pixels, factor, seed=seed, consistent=consistent)
+    pixels = _to_enlarge(model, picture).to(device)
+    image = upscale(
+        model.generator, pixels, factor, seed=seed, strength=strength, consistent=consistent
+    )
     return _photo(model, image.cpu())
 
 
@@ -195,19 +196,26 @@ def compare_enlarged(
         ImageError: the truth is smaller than the result or much larger, or SSIM's library is not
             installed.
     """
-    picture = picture or model.training_image()
-    assert picture is not None
     height, width = image.size
     known = truth.colors()[:, :height, :width]
     if size_of(known) != image.size or max(truth.size) > max(image.size) * 1.05:
         raise ImageError(f"the truth is {truth.size}, the result {image.size}; crop it to that.")
-    plain = Photo(bicubic(_fitted(model, picture), factor)[0], model.channels)
+    plain = Photo(bicubic(_to_enlarge(model, picture), factor)[0], model.channels)
     found: dict[str, float] = {}
     for name, other in (("ours", image), ("bicubic", plain)):
         error = float((other.colors() - known).square().mean())
         found[f"psnr_{name}"] = 10 * math.log10(4 / max(error, 1e-12))
         found[f"ssim_{name}"] = _ssim(other.colors(), known)
     return found
+
+
+def _to_enlarge(model: Model, picture: Photo | None) -> Tensor:
+    """(1, C, H, W): the picture, or the training image with its masks."""
+    if picture is not None:
+        return _fitted(model, picture)
+    if model.image is None:
+        raise ImageError("the model does not hold its photo; give the picture to enlarge.")
+    return model.image[None]
 
 
 def _ssim(a: Tensor, b: Tensor) -> float:

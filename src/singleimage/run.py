@@ -23,8 +23,9 @@ import torch
 from singleimage.errors import RunError, SingleImageError
 from singleimage.image import Photo, make_folder, save_sheet, sheet, write_atomically
 from singleimage.nn.precision import Precision
+from singleimage.progress import Progress
 from singleimage.recipe import Recipe, differences, read_json
-from singleimage.trainer import Progress, Trainer
+from singleimage.trainer import Trainer
 
 LOG_EVERY = 10
 """Steps between two lines of the log."""
@@ -240,7 +241,7 @@ class _Log:
         self._steps = trainer.recipe.training.steps
         path = folder / "log.jsonl"
         done = trainer.level * self._steps + trainer.step
-        kept = _lines_until(path, done, self._steps) if path.exists() else b""
+        kept = _lines_until(path, trainer.position) if path.exists() else b""
         write_atomically(path, lambda file: file.write(kept))
         self._file = path.open("a", encoding="utf-8")
         self._board = _open_board(folder / "tensorboard", done)
@@ -250,6 +251,7 @@ class _Log:
             return
         record = {
             "level": progress.level,
+            **({"attempt": progress.attempt} if progress.attempt else {}),
             "step": progress.step,
             **{name: float(f"{value:.6g}") for name, value in progress.losses.items()},
             "seconds": round(progress.seconds, 4),
@@ -273,7 +275,7 @@ class _Log:
             self._board.close()
 
 
-def _lines_until(path: Path, done: int, steps: int) -> bytes:
+def _lines_until(path: Path, position: tuple[int, int, int]) -> bytes:
     """The lines of a log up to the state that training continues from."""
     kept = []
     for line in path.read_bytes().splitlines(keepends=True):
@@ -281,7 +283,7 @@ def _lines_until(path: Path, done: int, steps: int) -> bytes:
             record = json.loads(line)
         except ValueError:  # the line that a crash cut short
             break
-        if record["level"] * steps + record["step"] > done:
+        if (record["level"], record.get("attempt", 0), record["step"]) > position:
             break
         kept.append(line)
     return b"".join(kept)

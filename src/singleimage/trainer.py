@@ -11,7 +11,7 @@ import math
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -39,33 +39,20 @@ from singleimage.nn.critic import inherit
 from singleimage.nn.precision import Precision, resolve_precision, use_precision
 from singleimage.nn.spectral import SpectralCritic
 from singleimage.objectives.base import Player, StepView, Turn
+from singleimage.progress import Pace, Progress
 from singleimage.pyramid import Pyramid
 from singleimage.recipe import Recipe
 from singleimage.resample import resize, size_of
 
 EXPLODED = 1e6
 """A loss term beyond this is taken as divergence; healthy ones stay under a few hundred."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One finished step."""
-
-    level: int
-    levels: int
-    step: int
-    """Steps of this level that are done, from 1."""
-    steps: int
-    losses: Mapping[str, float]
-    """Weighted terms of the last critic and the last generator loss of the step."""
-    seconds: float
-    """Duration of the step."""
-    remaining: float
-    """Estimated seconds to the end of the training."""
-
-    @property
-    def level_done(self) -> bool:
-        return self.step == self.steps
+LOOKS = 8
+"""How often in a level the trainer looks whether it has collapsed."""
+LEAST_APART = 40
+"""Steps between two looks, at least."""
+FLAT = 0.01
+"""A reconstruction of less than this part of the photo's variance is one color. Healthy trainings
+pass a tenth within twenty steps."""
 
 
 def find_device(name: str) -> torch.device:
@@ -125,14 +112,12 @@ class Trainer:
         pixels = photo.pixels[None].to(self.device, dtype)
         self.example = Pyramid.build(pixels, recipe.pyramid)
         coarsest = self.example.ladder.sizes[0]
-        smallest = recipe.critic.smallest_image
-        if min(coarsest) < smallest:
+        if min(coarsest) < (smallest := recipe.critic.smallest_image):
             raise SizeError(
                 f"the coarsest level is {coarsest}, but critics need {smallest} pixels a "
                 f"side; set pyramid.min_size={smallest} or more."
             )
-        learner = recipe.generator.build(channels=photo.channels.count, ladder=self.example.ladder)
-        self.learner: Cascade | Growing | PatchVAE = learner.to(self.device, dtype)
+        self.learner = self._new_learner()
         self.level = 0
         self.step = 0
         self.seconds = 0.0
@@ -143,7 +128,11 @@ class Trainer:
         self._anchor_approach: Tensor | None = None
         self._given = None if given is None else self._fed(given)
         self._tuned = False
-        self._pace = _Pace(self.example, recipe.training.steps)
+        self._attempt = 0
+        self._beginning: dict[str, Any] | None = None
+        """The state in which this level began, where the recipe allows restarts."""
+        self._flat = False
+        self._pace = Pace(self.example, recipe.training.steps)
 
     @property
     def levels(self) -> int:
@@ -152,6 +141,11 @@ class Trainer:
     @property
     def finished(self) -> bool:
         return self.level == self.levels
+
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """Level, attempt at it, and steps of it that are done."""
+        return self.level, self._attempt, self.step
 
     def __iter__(self) -> Iterator[Progress]:
         lean = self.recipe.training.recompute  # memory matters more than time
@@ -162,6 +156,9 @@ class Trainer:
     def _advance(self) -> Progress:
         """One step, and the change to the next level after the last step of one."""
         if not self._optimizers:
+            self._beginning = None
+            if self.recipe.training.restarts:
+                self._beginning = deepcopy(self._state())
             self._begin_level()
         started = time.perf_counter()
         losses = self._train_step()
@@ -176,11 +173,43 @@ class Trainer:
             losses=losses,
             seconds=seconds,
             remaining=self._pace.after(seconds, self.level, self.step),
+            attempt=self._attempt,
         )
-        if progress.level_done:
-            self.level, self.step = self.level + 1, 0
+        if self._collapsed():
+            self._begin_again()
+        elif progress.level_done:
+            self.level, self.step, self._attempt = self.level + 1, 0, 0
             self._optimizers = {}
         return progress
+
+    def _collapsed(self) -> bool:
+        """Whether the reconstruction has one color alone, at two looks running or at the end.
+
+        The critic's swings can push all pixels, of a mostly black photo for one, into the flat end
+        of tanh, where no gradient leads back.
+        """
+        steps = self.recipe.training.steps
+        ends = self.step == steps
+        if self.step < LEAST_APART or not (
+            ends or self.step % max(steps // LOOKS, LEAST_APART) == 0
+        ):
+            return False
+        made, real = self.learner.decode(self.learner.anchor()), self.example.images[self.level]
+        spread, wanted = (x.var((2, 3), correction=0).mean() for x in (made, real))
+        before, self._flat = self._flat, bool(spread < FLAT * wanted)
+        return self._flat and (before or ends)
+
+    def _begin_again(self) -> None:
+        """Go back to the beginning of a level that collapsed, and on with other noise."""
+        level, attempt, seconds = self.level, self._attempt + 1, self.seconds
+        if self._beginning is None or attempt > self.recipe.training.restarts:
+            raise Diverged(
+                f"level {level} has collapsed to one color, step {self.step}; try another seed, or "
+                f"training.restarts={attempt + 2}, which begins such levels again."
+            )
+        self.learner, self._critic, self._optimizers = self._new_learner(), None, {}
+        self.load_state_dict(self._beginning)
+        self._attempt, self.seconds = attempt, seconds
 
     def model(self) -> Model:
         """The model of the levels finished so far. It shares its weights with this trainer.
@@ -224,7 +253,7 @@ class Trainer:
         if self._given is None:
             raise RunError("no picture to tune on; make the trainer with `given`.")
         self.level -= 1
-        self._tuned = True
+        self._tuned, self._beginning = True, None
         self._make_players()
 
     def _fed(self, given: Photo) -> Given:
@@ -240,8 +269,20 @@ class Trainer:
         base = resize(given.pixels[None].to(coarsest), size_of(coarsest))
         return Given(base, feed.noise if isinstance(feed, ShuffledFeed) else 0.0)
 
+    def _new_learner(self) -> Cascade | Growing | PatchVAE:
+        spec, channels = self.recipe.generator, self.photo.channels.count
+        learner: Cascade | Growing | PatchVAE = spec.build(
+            channels=channels, ladder=self.example.ladder
+        )
+        return learner.to(self.device, self.example.images[0].dtype)
+
+    def _seed(self, *parts: int | str) -> int:
+        """The seed for a part of this attempt at the level."""
+        again = ("attempt", self._attempt) if self._attempt else ()
+        return seed_for(self.seed, *again, self.level, *parts)
+
     def _begin_level(self) -> None:
-        self.learner.grow(self._batch, seed_for(self.seed, self.level, "level"))
+        self.learner.grow(self._batch, self._seed("level"))
         self._make_players()
 
     def _make_players(self) -> None:
@@ -252,7 +293,7 @@ class Trainer:
         groups = self.learner.param_groups(training.lr_generator)
         self._optimizers = {"generator": self._adam(groups, training.lr_generator)}
         if self.recipe.has_critic(self.level):
-            weights = torch.Generator().manual_seed(seed_for(self.seed, self.level, "critic"))
+            weights = torch.Generator().manual_seed(self._seed("critic"))
             fresh = self._fresh_critic(self.level, weights)
             self._critic = inherit(fresh, self._critic)
             self._critic.train()
@@ -281,7 +322,7 @@ class Trainer:
         return optimizer
 
     def _train_step(self) -> dict[str, float]:
-        seed = seed_for(self.seed, self.level, self.step)
+        seed = self._seed(self.step)
         self.learner.refresh(seed)
         turns = self.recipe.objective_at(self.level).turns
         trainee = self.learner.bind(self._batch)
@@ -351,15 +392,7 @@ class Trainer:
         Raises:
             Diverged: a weight is not finite.
         """
-        state: dict[str, Any] = {
-            "level": self.level,
-            "step": self.step,
-            "seconds": self.seconds,
-            "tuned": self._tuned,
-            "learner": self.learner.state_dict(),
-            "critic": self._critic.state_dict() if self._critic is not None else {},
-            "optimizers": {name: o.state_dict() for name, o in self._optimizers.items()},
-        }
+        state = self._state()
         for part in ("learner", "critic"):
             for name, tensor in state[part].items():
                 if not bool(torch.isfinite(tensor).all()):
@@ -369,10 +402,25 @@ class Trainer:
                     )
         return state
 
+    def _state(self) -> dict[str, Any]:
+        return {
+            "level": self.level,
+            "step": self.step,
+            "seconds": self.seconds,
+            "tuned": self._tuned,
+            "attempt": self._attempt,
+            "flat": self._flat,
+            "beginning": self._beginning,
+            "learner": self.learner.state_dict(),
+            "critic": self._critic.state_dict() if self._critic is not None else {},
+            "optimizers": {name: o.state_dict() for name, o in self._optimizers.items()},
+        }
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`; the trainer must be fresh and of the same recipe and photo."""
         self.level, self.step, self.seconds = state["level"], state["step"], state["seconds"]
-        self._tuned = state.get("tuned", False)
+        self._tuned, self._flat = state["tuned"], state["flat"]
+        self._attempt, self._beginning = state["attempt"], state["beginning"]
         mid_level = bool(state["optimizers"])
         for _ in range(self.level + (1 if mid_level else 0)):
             self.learner.extend(None)
@@ -385,27 +433,6 @@ class Trainer:
             self._make_players()
             for name, optimizer in self._optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
-
-
-class _Pace:
-    """Guesses the time that is left from the steps seen so far and the pixels of each level."""
-
-    OVERHEAD_PIXELS = 4000
-    """A step costs as if it had so many pixels more than it has."""
-
-    def __init__(self, example: Pyramid, steps: int) -> None:
-        self._work = [s.height * s.width + self.OVERHEAD_PIXELS for s in example.ladder.sizes]
-        self._steps = steps
-        self._level = -1
-        self._seconds = 0.0
-
-    def after(self, seconds: float, level: int, step: int) -> float:
-        if level != self._level:
-            self._level, self._seconds = level, seconds
-        self._seconds += 0.1 * (seconds - self._seconds)
-        per_work = self._seconds / self._work[level]
-        later = sum(self._work[level + 1 :]) * self._steps
-        return per_work * (later + self._work[level] * (self._steps - step))
 
 
 def train(

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from singleimage.errors import SizeError
@@ -12,6 +13,8 @@ from singleimage.resample import Size, resize, size_of
 FACTOR_LIMIT = 16
 ROUNDS = 8
 """Of back-projection."""
+STRENGTH = 0.7
+"""Of each pass, by default: what a pass adds, the next one amplifies."""
 
 
 def upscale(
@@ -20,6 +23,7 @@ def upscale(
     factor: float,
     *,
     seed: int = 0,
+    strength: float = STRENGTH,
     consistent: bool = True,
 ) -> Tensor:
     """Images (B, C, int(H * factor), int(W * factor)) about [-1, 1] (SinGAN, section 4; its code).
@@ -29,18 +33,22 @@ def upscale(
     Args:
         image: (1, C, H, W) in [-1, 1]: the photo, or one like it.
         factor: over 1, up to `FACTOR_LIMIT`.
+        strength: the part of a pass's change that is kept, in [0, 1]; 1: as published. What is left
+            out is plain enlargement.
         consistent: correct the result until it reduces to the photo again (iterated
             back-projection; ours). Colors drift a little in every pass; this takes it back. False:
             as published.
 
     Raises:
-        SizeError: the factor is out of range.
+        SizeError: the factor or the strength is out of range.
         UnsupportedEntry: the generator takes no images at its finest level.
     """
     if not 1 < factor <= FACTOR_LIMIT:
         raise SizeError(
             f"a factor of {factor:g} is out of range; use one over 1, up to {FACTOR_LIMIT}."
         )
+    if not 0 <= strength <= 1:
+        raise SizeError(f"a strength of {strength:g} is out of range; use one from 0 to 1.")
     ladder = generator.ladder
     passes = max(round(math.log(factor) / math.log(1 / ladder.ratio)), 1)
     photo, here = image, size_of(image)
@@ -49,8 +57,8 @@ def upscale(
         size = Size(math.ceil(here.height * scale), math.ceil(here.width * scale))
         below = size_of(image)
         latent = generator.draw((*ladder.sizes[:-2], below, size), [seed_for(seed, "pass", count)])
-        image = generator.decode(latent, Entry(len(ladder.sizes) - 1, image))
-        image = image.float().clamp(-1, 1)
+        finer = generator.decode(latent, Entry(len(ladder.sizes) - 1, image)).float()
+        image = torch.lerp(resize(image, size), finer, strength).clamp(-1, 1)
     for _ in range(ROUNDS if consistent else 0):
         missing = photo - resize(image, here)
         image = (image + _spread(missing, size_of(image))).clamp(-1, 1)

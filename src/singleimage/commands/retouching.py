@@ -190,6 +190,7 @@ def upscale(
     /,
     *,
     factor: float = 4.0,
+    strength: float = 0.7,
     consistent: bool = True,
     truth: Path | None = None,
     result: Result,
@@ -200,6 +201,8 @@ def upscale(
     ----------
     factor
         Over 1, up to 16; a model trained with --for upscale:FACTOR does best.
+    strength
+        The part of the model's change that is kept, 0 to 1; 1 is as published, and harsher.
     consistent
         Correct the result until it reduces to the photo again; --no-consistent is as published.
     truth
@@ -213,7 +216,14 @@ def upscale(
     photo = None if picture is None else read_photo(picture)
     known = None if truth is None else read_photo(truth)
     model = load_model(source, result.device, result.precision)
-    image = enlarge(model, factor, picture=photo, seed=result.seed, consistent=consistent)
+    image = enlarge(
+        model,
+        factor,
+        picture=photo,
+        seed=result.seed,
+        strength=strength,
+        consistent=consistent,
+    )
     files = image.save(result.output, overwrite=result.overwrite)
     facts: dict[str, Any] = {"files": list(map(str, files)), "size": list(image.size)}
     text = f"{image.size} in {result.output}"
