@@ -21,11 +21,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one threa
 TINY = {
     "consingan": "--preset consingan --set pyramid.max_size=40 --set pyramid.levels=3 "
     "--set generator.width=4 --set critic.width.base=4 --set training.lr_generator=0.01",
+    "hp-vae-gan": "--preset hp-vae-gan --set pyramid.width=48 --set pyramid.min_width=37 "
+    "--set generator.vae_levels=2 --set phases.1.from_level=2 --set generator.width=4 "
+    "--set generator.latent=4 --set critic.width=4 --set training.lr_generator=0.01",
     "singan": "--preset singan --set pyramid.max_size=48 "
     "--set generator.width.base=4 --set critic.width.base=4 --set training.lr_generator=0.01",
 }
 """Flags of `train` for models of three levels, small enough for tests; without the steps."""
-TINY_STEPS = {"consingan": 10, "singan": 10}
+TINY_STEPS = {"consingan": 10, "hp-vae-gan": 10, "singan": 10}
 """Steps after which pictures of two seeds differ."""
 
 

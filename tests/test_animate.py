@@ -164,9 +164,11 @@ def test_a_loop_needs_a_pull() -> None:
 
 TINY = {
     "pyramid.max_size": "48",
+    "pyramid.width": "46",
     "pyramid.levels": "4",
     "generator.width": "6",
     "generator.width.base": "6",
+    "generator.latent": "6",
 }
 PHOTO = Size(38, 46)
 RECIPES = {r.name: r for p in PRESETS.values() for r in (p, for_animating(p))}
@@ -185,7 +187,8 @@ def built(recipe: Recipe) -> Any:
         generator.extend(source)
     for name, parameter in generator.named_parameters():
         if parameter.ndim == 4:
-            nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5, generator=source)
+            gain = 8 if name == "encoder.mean.weight" else 1  # an anchor as large as noise
+            nn.init.normal_(parameter, std=gain * parameter[0].numel() ** -0.5, generator=source)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
     for name, values in generator.named_buffers():

@@ -341,10 +341,13 @@ def test_channels_are_brought_to_the_models_or_refused(model: Model, photo: Phot
 def test_the_table_of_what_methods_take_is_true(tiny_runs: dict[str, Path]) -> None:
     page = (Path(__file__).parents[1] / "docs" / "tools.md").read_text()
     said = dict(
-        re.findall(r"^\| `(singan|consingan)`.*? \| ([^|]+) \| [^|]+ \|$", page, flags=re.M)
+        re.findall(
+            r"^\| `(singan|consingan|hp-vae-gan)`.*? \| ([^|]+) \| [^|]+ \|$", page, flags=re.M
+        )
     )
     words = {
         "singan": "all but the coarsest",
+        "hp-vae-gan": "all but the coarsest",
         "consingan": "the coarsest",
     }
     assert said == words

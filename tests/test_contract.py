@@ -20,11 +20,14 @@ from singleimage.resample import Size
 TINY = {
     "training.steps": "2",
     "pyramid.max_size": "48",
+    "pyramid.width": "46",
     "pyramid.levels": "4",
     "generator.width": "6",
     "generator.body.reduction": "1",
     "generator.width.base": "6",
+    "generator.latent": "6",
     "critic.width.base": "6",
+    "critic.width": "6",
 }
 
 

@@ -195,7 +195,7 @@ $ train {photo} --steps 10 -o {bad}/state
 
 unknown preset
 $ train {photo} --preset singen -o {out}
-no preset 'singen'; there are consingan, fast-stabilized, preview, singan.
+no preset 'singen'; there are consingan, fast-stabilized, hp-vae-gan, preview, singan.
 
 unknown field
 $ train {photo} --set training.stps=9 -o {out}

@@ -20,10 +20,13 @@ GOLDEN = Path(__file__).parent / "golden"
 SMALL = {
     "training.steps": "2",
     "pyramid.max_size": "40",
+    "pyramid.width": "46",
     "pyramid.levels": "4",
     "generator.width": "4",
     "generator.width.base": "4",
+    "generator.latent": "4",
     "critic.width.base": "4",
+    "critic.width": "4",
     "pyramid.quantize": "false",
     "generator.quantize": "false",
 }

@@ -29,6 +29,12 @@ SMALL = {
         "generator.width": "6",
         "critic.width.base": "6",
     },
+    "hp-vae-gan": {
+        "pyramid.width": "46",
+        "generator.width": "6",
+        "generator.latent": "6",
+        "critic.width": "6",
+    },
     "singan": {
         "pyramid.max_size": "44",
         "generator.width.base": "6",
@@ -63,7 +69,7 @@ def weights(folder: Path) -> bytes:
     return b"".join(name.encode() + t.numpy().tobytes() for name, t in sorted(state.items()))
 
 
-@pytest.mark.parametrize("name", ["consingan", "singan"])
+@pytest.mark.parametrize("name", sorted(SMALL))
 @pytest.mark.parametrize("stop_after", [1, 4, 6])
 def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(
     name: str, stop_after: int, tmp_path: Path, photo_path: Path
@@ -82,7 +88,7 @@ def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(
     assert untimed[0] == untimed[1]
 
 
-@pytest.mark.parametrize("name", ["consingan", "singan"])
+@pytest.mark.parametrize("name", sorted(SMALL))
 def test_bfloat16_runs_resume_to_the_same_weights(
     name: str, tmp_path: Path, photo_path: Path
 ) -> None:

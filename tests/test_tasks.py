@@ -24,9 +24,12 @@ from singleimage.run import Run, Tuning
 TINY = {
     "training.steps": "2",
     "pyramid.max_size": "48",
+    "pyramid.width": "46",
     "generator.width": "4",
     "generator.width.base": "4",
+    "generator.latent": "4",
     "critic.width.base": "4",
+    "critic.width": "4",
 }
 TASKS = ["harmonize", "edit", "paint", "animate", "upscale:2"]
 

@@ -5,6 +5,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,7 @@ from singleimage.generators import base
 from singleimage.generators.base import Entry
 from singleimage.generators.cascade import Cascade, CascadeSpec
 from singleimage.generators.growing import Growing, GrowingSpec
+from singleimage.generators.patch_vae import PatchVAE, PatchVAESpec
 from singleimage.latent import BLOCK, Latent, Noise, drawn, mix, splice
 from singleimage.nn.blocks import Width
 from singleimage.pyramid import Ladder
@@ -77,21 +79,24 @@ EVEN = (Size(8, 10), Size(16, 20), Size(32, 40))
 """Every pixel of a level is two of the next."""
 ODD = (Size(9, 11), Size(14, 15), Size(25, 22))
 THIN = Width(base=4)
-SPECS: dict[str, CascadeSpec | GrowingSpec] = {
+SMALL_VAE = PatchVAESpec(width=4, latent=5, depth=2, encoder_depth=1)
+SPECS: dict[str, CascadeSpec | GrowingSpec | PatchVAESpec] = {
     "cascade": CascadeSpec(width=THIN, quantize=False),
     "cascade, drawn border": CascadeSpec(width=THIN, quantize=False, noise_border="drawn"),
     "cascade, no norm": CascadeSpec(width=THIN, quantize=False, norm="none"),
     "growing, stretch": GrowingSpec(width=4, edge="stretch"),
     "growing, zero": GrowingSpec(width=4, edge="zero"),
+    "patch vae, running norm": msgspec.structs.replace(SMALL_VAE, decode_norm="running"),
 }
-NORMED: dict[str, CascadeSpec | GrowingSpec] = {
+NORMED: dict[str, CascadeSpec | GrowingSpec | PatchVAESpec] = {
     "cascade, image norm": CascadeSpec(width=THIN, quantize=False, norm="image"),
     "growing, image norm": GrowingSpec(width=4, norm="image"),
+    "patch vae": SMALL_VAE,
 }
 
 
 @cache
-def made(name: str, sizes: tuple[Size, ...] = ODD) -> Cascade | Growing:
+def made(name: str, sizes: tuple[Size, ...] = ODD) -> Cascade | Growing | PatchVAE:
     """Random weights and statistics; each level adds less, so that pictures are smooth."""
     scales = tuple(size.height / sizes[-1].height for size in sizes)
     ladder = Ladder(sizes, scales, 1.0, sizes[-2].height / sizes[-1].height, "nearest")

@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -178,10 +178,12 @@ class Latent:
 
     def item(self, index: int) -> "Latent":
         """One sample of the batch."""
+        return self.items(index, index + 1)
+
+    def items(self, start: int, stop: int) -> "Latent":
+        """The samples of the batch from `start` to before `stop`."""
         maps = (
-            Noise((x.seeds[index],), x.channels, x.size, x.like)
-            if isinstance(x, Noise)
-            else x[index : index + 1]
+            replace(x, seeds=x.seeds[start:stop]) if isinstance(x, Noise) else x[start:stop]
             for x in self.maps
         )
         return Latent(tuple(maps), self.sizes, self.wrap)

@@ -9,12 +9,15 @@ from singleimage.errors import RecipeError
 from singleimage.feed import AugmentedFeed, ShuffledFeed
 from singleimage.generators.cascade import CascadeSpec
 from singleimage.generators.growing import GrowingSpec
+from singleimage.generators.patch_vae import PatchVAESpec
 from singleimage.nn.blocks import ConvolutionBody, Width
 from singleimage.nn.critic import CriticSpec
 from singleimage.nn.decoding import DecodersSpec
 from singleimage.nn.involution import InvolutionBody
+from singleimage.nn.spectral import SpectralCriticSpec
 from singleimage.objectives.adversarial import AdversarialSpec
-from singleimage.pyramid import ConSinGANPyramid, SinGANPyramid
+from singleimage.objectives.variational import VariationalSpec
+from singleimage.pyramid import ConSinGANPyramid, SinGANPyramid, WidthPyramid
 from singleimage.recipe import Phase, Recipe, TrainingSpec
 
 SINGAN = Recipe(
@@ -55,6 +58,20 @@ FAST_STABILIZED = Recipe(
     phases=(Phase(objective=AdversarialSpec(reuse_gradient=True, decoding_weight=5.0)),),
 )
 
+HP_VAE_GAN = Recipe(
+    name="hp-vae-gan",
+    source="Gur, Benaim, Wolf: Hierarchical Patch VAE-GAN: Generating Diverse Videos from a Single "
+    "Sample, NeurIPS 2020; details of the published code, for images.",
+    pyramid=WidthPyramid(),
+    generator=PatchVAESpec(),
+    critic=SpectralCriticSpec(),
+    training=TrainingSpec(steps=5000, decay=1.0, batch=2, clip_generator=5.0),
+    phases=(
+        Phase(objective=VariationalSpec()),
+        Phase(from_level=3, objective=AdversarialSpec(critic_steps=1, generator_steps=1)),
+    ),
+)
+
 PREVIEW = Recipe(
     name="preview",
     source="ConSinGAN made small and short; ours. One critic step for each generator gradient, and "
@@ -70,7 +87,7 @@ PREVIEW = Recipe(
 )
 
 PRESETS: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (CONSINGAN, SINGAN, FAST_STABILIZED, PREVIEW)
+    recipe.name: recipe for recipe in (CONSINGAN, SINGAN, FAST_STABILIZED, HP_VAE_GAN, PREVIEW)
 }
 
 
@@ -173,6 +190,8 @@ def for_animating(recipe: Recipe) -> Recipe:
     if isinstance(recipe.generator, GrowingSpec):
         generator = replace(recipe.generator, anchor="noise")
         return replace(recipe, name=f"{recipe.name}-animate", generator=generator)
+    if not isinstance(recipe.generator, CascadeSpec):
+        return recipe
     return replace(
         recipe,
         name=f"{recipe.name}-animate",
@@ -185,15 +204,13 @@ def for_upscaling(recipe: Recipe, factor: float) -> Recipe:
     """To enlarge the photo: levels related by a root of the factor (SinGAN, section 4; its code).
 
     Raises:
-        RecipeError: the factor is not over 1 and up to 16, or the method takes no images at its
-            finest level.
+        RecipeError: the factor is not over 1 and up to 16, or the method has no such recipe.
     """
     if not 1 < factor <= 16:
         raise RecipeError(f"a factor of {factor:g} is out of range; use one over 1, up to 16.")
     if not isinstance(recipe.pyramid, SinGANPyramid):
         raise RecipeError(
-            f"{recipe.name} takes images at its coarsest level only, so it cannot enlarge one; "
-            f"use --preset singan."
+            f"{recipe.name} has no published way to enlarge images; use --preset singan."
         )
     phases = tuple(
         replace(phase, objective=replace(phase.objective, reconstruction_weight=100.0))

@@ -21,6 +21,7 @@ from singleimage.apps.sample import Tile, reconstruct, sample
 from singleimage.errors import ModelFileError, RecipeError, SizeError
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
+from singleimage.generators.patch_vae import PatchVAE
 from singleimage.image import Channels, Photo, png_of, refuse_existing, sheet, write_atomically
 from singleimage.memory import kept_heap
 from singleimage.nn.blocks import restore_order
@@ -58,7 +59,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Model:
     """A generator of one photo. `Model.load(path)`, then `model.sample(seeds)`."""
 
-    generator: Cascade | Growing
+    generator: Cascade | Growing | PatchVAE
     recipe: Recipe
     channels: Channels
     provenance: Provenance

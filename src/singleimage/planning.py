@@ -21,6 +21,7 @@ class LevelPlan:
     generator_parameters: int
     """Of all levels up to this one."""
     critic_parameters: int
+    """0 where the objective has no turn for a critic."""
     seconds_per_step: float
     """The faster of two steps on this machine."""
 
@@ -53,4 +54,4 @@ def count_parameters(recipe: Recipe, ladder: Ladder, *, channels: int = 3) -> tu
         top = len(ladder.sizes) - 1
         critic = recipe.critic.build(level=top, channels=channels, generator=None)
     count, critic_count = (sum(p.numel() for p in n.parameters()) for n in (generator, critic))
-    return count, critic_count
+    return count, critic_count if recipe.has_critic(top) else 0

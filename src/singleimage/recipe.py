@@ -7,7 +7,7 @@ dotted paths: `with_overrides(recipe, {"training.steps": "200"})`.
 import difflib
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -15,8 +15,11 @@ from singleimage.errors import RecipeError
 from singleimage.feed import Feed, NoiseFeed
 from singleimage.generators.cascade import CascadeSpec
 from singleimage.generators.growing import GrowingSpec
+from singleimage.generators.patch_vae import PatchVAESpec
 from singleimage.nn.critic import CriticSpec
+from singleimage.nn.spectral import SpectralCriticSpec
 from singleimage.objectives.adversarial import AdversarialSpec
+from singleimage.objectives.variational import VariationalSpec
 from singleimage.pyramid import PyramidSpec
 
 Rate = Annotated[float, msgspec.Meta(gt=0, lt=1)]
@@ -37,6 +40,10 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     decay_at: Annotated[int, msgspec.Meta(ge=1)] | Rate = 0.8
     """An integer is a step, whatever the number of steps; a fraction is that part of `steps`."""
 
+    batch: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Copies of the photo in a step; each meets noise of its own."""
+    clip_generator: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Largest norm of all gradients of the generator together; longer ones are shortened to it."""
     restarts: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0
     """How often a level that collapsed to one color is begun again, with other noise, before it is
     an error. The published codes do not notice."""
@@ -51,11 +58,14 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return self.decay if step >= at else 1.0
 
 
+ObjectiveSpec = AdversarialSpec | VariationalSpec
+
+
 class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The objective of a range of levels, up to the next phase."""
 
     from_level: Annotated[int, msgspec.Meta(ge=0)] = 0
-    objective: AdversarialSpec = AdversarialSpec()
+    objective: ObjectiveSpec = AdversarialSpec()
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,22 +77,36 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     expects: str = ""
     """What to expect: quality and time, on which hardware, and when that was measured."""
     pyramid: PyramidSpec
-    generator: CascadeSpec | GrowingSpec
-    critic: CriticSpec
+    generator: CascadeSpec | GrowingSpec | PatchVAESpec
+    critic: CriticSpec | SpectralCriticSpec
     feed: Feed = NoiseFeed()
     training: TrainingSpec = TrainingSpec()
     phases: Annotated[tuple[Phase, ...], msgspec.Meta(min_length=1)] = (Phase(),)
 
-    def objective_at(self, level: int) -> AdversarialSpec:
+    def objective_at(self, level: int) -> ObjectiveSpec:
         """The objective that trains `level`."""
         return max(
             (phase for phase in self.phases if phase.from_level <= level),
             key=lambda phase: phase.from_level,
         ).objective
 
+    def has_critic(self, level: int) -> bool:
+        """Whether a critic plays at `level`."""
+        return any(turn.player == "critic" for turn in self.objective_at(level).turns)
+
     def __post_init__(self) -> None:
         if min(phase.from_level for phase in self.phases) != 0:
             raise ValueError("the first phase must start at level 0")
+        encoder = isinstance(self.generator, PatchVAESpec)
+        learning = self.generator.vae_levels if isinstance(self.generator, PatchVAESpec) else 0
+        for level in {learning, *(phase.from_level for phase in self.phases)}:
+            if isinstance(self.objective_at(level), VariationalSpec) != (level < learning):
+                raise ValueError(
+                    f"variational objectives train the levels in which an encoder learns and no "
+                    f"others; here these are the first {learning}"
+                )
+        if encoder and not isinstance(self.feed, NoiseFeed):
+            raise ValueError("a generator with an encoder is fed with noise alone")
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
@@ -91,7 +115,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def from_json(cls, text: str | bytes) -> "Recipe":
         """Raises `RecipeError` if the text is not a recipe of this version."""
         try:
-            return msgspec.json.decode(text, type=cls)
+            return read_json(text, cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RecipeError(f"not a recipe: {error}.") from None
 
@@ -107,6 +131,9 @@ _ADDITIONS: dict[str, Any] = {
     "decoders": {"full": False, "crop": False},
     "decoding_weight": 0.0,
     "restarts": 0,
+    "batch": 1,
+    "clip_generator": None,
+    "type": "patch",
 }
 """Fields younger than digests, with the value that stands for how it was without them. Digests
 leave them out there: what was computed before still counts."""
@@ -120,6 +147,25 @@ def _without_additions(node: Any) -> Any:
             if key not in _ADDITIONS or child != _ADDITIONS[key]
         }
     return [_without_additions(child) for child in node] if isinstance(node, list | tuple) else node
+
+
+Value = TypeVar("Value")
+
+
+def read_json(text: str | bytes, kind: type[Value]) -> Value:
+    """JSON that is a recipe or holds one, of this version or of an earlier one.
+
+    Raises:
+        msgspec.DecodeError: it is not of that kind.
+    """
+    try:
+        tree = msgspec.json.decode(text)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
+    recipe = tree.get("recipe", tree) if isinstance(tree, dict) else tree
+    if isinstance(recipe, dict) and isinstance(recipe.get("critic"), dict):
+        recipe["critic"].setdefault("type", "patch")  # the only one there was
+    return msgspec.convert(tree, kind)
 
 
 def with_overrides(recipe: Recipe, overrides: Mapping[str, str]) -> Recipe:

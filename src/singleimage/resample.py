@@ -1,23 +1,25 @@
 """Resizing, as two small matrices: one for the rows, one for the columns.
 
-Two laws live here and nowhere else:
+These laws live here and nowhere else:
 
 * `resize` is the antialiased bicubic of the SinGAN family (Keys, a = -0.5) with its exact border
   rule. Output size and scale are separate arguments, because many scales round to one size.
 * `stretch` is the plain bicubic (a = -0.75, corners aligned) that ConSinGAN applies to features.
+* `enlarge` is the bilinear one with aligned corners by which HP-VAE-GAN goes from level to level.
+* `bilinear` is that of OpenCV on bytes, by which HP-VAE-GAN reduces the photo.
 
-Both are linear, so each is `rows @ x @ columns.T` with constant matrices, built once in float64
-and cached per device and type. That is exact, differentiable, and runs where the tensor is.
+The first three are linear, so each is `rows @ x @ columns.T` with constant matrices, built once in
+float64 and cached per device and type. That is exact, differentiable, and runs where the tensor is.
 
-Both also have a form without borders, for axes that wrap: what lies beyond one edge is the opposite
-one. A period of n_in pixels must become one of n_out, so the scale is n_out / n_in for both, pixels
+They also have a form without borders, for axes that wrap: what lies beyond one edge is the opposite
+one. A period of n_in pixels must become one of n_out, so the scale is n_out / n_in, pixels
 are areas (output i is centered at (i + 0.5) n_in / n_out - 0.5), and taps count modulo n_in. The
 published scale and the aligned corners have no such form: they would leave a seam.
 """
 
 import math
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +27,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
+
+from singleimage.kernels import Kind, aligned_weights, keys_weights, wrapped_taps, wrapped_weights
 
 
 class Size(NamedTuple):
@@ -233,11 +237,31 @@ def stretch_source(here: Size, size: Size, window: Window, *, wrap: Wrap = OPEN)
     return _source(_laws("aligned", here, size, wrap), window)
 
 
-# The two laws as matrices ------------------------------------------------------------------------
+def enlarge(image: Tensor, size: Size, *, part: Part | None = None, wrap: Wrap = OPEN) -> Tensor:
+    """Images (B, C, H, W) at `size`: bilinear, corners aligned; never clamped.
+
+    Args:
+        part, wrap: as for `stretch`.
+    """
+    here = part.whole if part else size_of(image)
+    return _apply(_laws("linear", here, size, wrap), part, image)
 
 
-Kind = Literal["keys", "aligned"]
-"""`resize` or `stretch`."""
+def enlarge_source(here: Size, size: Size, window: Window, *, wrap: Wrap = OPEN) -> Window:
+    """What of an image of size `here` must be known for `window` of the enlarged one."""
+    return _source(_laws("linear", here, size, wrap), window)
+
+
+def bilinear(image: Tensor, size: Size, *, quantize: bool = False) -> Tensor:
+    """Images (B, C, H, W) in [-1, 1] at `size`: bilinear between pixel centers, not antialiased.
+
+    `quantize`: round the result to 8 bits, as OpenCV does with bytes.
+    """
+    image = F.interpolate(image.clamp(-1, 1), size, mode="bilinear", align_corners=False)
+    return image.add(1).mul(127.5).round().div(127.5).sub(1) if quantize else image
+
+
+# The laws as matrices ----------------------------------------------------------------------------
 
 
 class _Law(NamedTuple):
@@ -254,7 +278,7 @@ class _Law(NamedTuple):
             return wrapped_weights(self.n_in, self.n_out, self.kind, outputs)
         if self.kind == "keys":
             return keys_weights(self.n_in, self.n_out, self.scale, outputs)
-        return aligned_weights(self.n_in, self.n_out, outputs)
+        return aligned_weights(self.n_in, self.n_out, outputs, self.kind)
 
     def inputs(self, outputs: range) -> range:
         """The input pixels that these output pixels are made of."""
@@ -262,7 +286,7 @@ class _Law(NamedTuple):
             return range(self.n_in)
         if self.wrap:
             ends = np.array([outputs[0], outputs[-1]])
-            taps, _ = _wrapped_taps(self.n_in, self.n_out, self.kind, ends)
+            taps, _ = wrapped_taps(self.n_in, self.n_out, self.kind, ends)
             side = range(int(taps.min()), int(taps.max()) + 1)
             return side if len(side) < self.n_in else range(self.n_in)
         touched = np.flatnonzero(self.weights(outputs).any(axis=0))
@@ -350,85 +374,6 @@ def _apply(laws: list[_Law], part: Part | None, x: Tensor, plus: Tensor | None =
         )
     y: Tensor = _Separable.apply(x, plus, rows, columns)
     return y
-
-
-def keys_weights(
-    n_in: int, n_out: int, scale: float, outputs: range | None = None
-) -> NDArray[np.float64]:
-    """The (n_out, n_in) float64 matrix of `resize` along one axis, antialiased where it shrinks.
-
-    `outputs`: these rows of it only.
-
-    (The published code lets the height decide for both axes; the two differ only where one axis
-    shrinks and the other grows, which no pyramid does.)
-
-    Output i is centered at (i + 0.5) / scale - 0.5. Taps before the first sample are dropped and
-    the row renormalized; taps after the last are mirrored with the edge repeated.
-    """
-    squeeze = min(scale, 1.0)
-    support = 4.0 / squeeze
-    centers = (np.array(outputs or range(n_out)) + 0.5) / scale - 0.5
-    first = np.floor(centers - support / 2).astype(np.int64)
-    taps = first[:, None] + np.arange(math.ceil(support) + 2)[None, :]
-    weights = squeeze * _cubic((centers[:, None] - taps) * squeeze, -0.5)
-    weights[taps < 0] = 0.0
-    weights /= weights.sum(axis=1, keepdims=True)
-    period = taps % (2 * n_in)
-    mirrored = np.where(period < n_in, period, 2 * n_in - 1 - period)
-    matrix = np.zeros((len(centers), n_in))
-    np.add.at(matrix, (np.arange(len(centers))[:, None], mirrored), weights)
-    return matrix
-
-
-def aligned_weights(n_in: int, n_out: int, outputs: range | None = None) -> NDArray[np.float64]:
-    """The (n_out, n_in) float64 matrix of `stretch` along one axis; outside, the edge repeats.
-
-    `outputs`: these rows of it only.
-    """
-    step = (n_in - 1) / (n_out - 1) if n_out > 1 else 0.0
-    centers = np.array(outputs or range(n_out)) * step
-    taps = np.floor(centers).astype(np.int64)[:, None] + np.arange(-1, 3)[None, :]
-    weights = _cubic(centers[:, None] - taps, -0.75)
-    matrix = np.zeros((len(centers), n_in))
-    np.add.at(matrix, (np.arange(len(centers))[:, None], taps.clip(0, n_in - 1)), weights)
-    return matrix
-
-
-def wrapped_weights(
-    n_in: int, n_out: int, kind: Kind, outputs: range | None = None
-) -> NDArray[np.float64]:
-    """The (n_out, n_in) float64 matrix of `resize` or `stretch` along an axis that wraps.
-
-    `outputs`: these rows of it only; they may lie beyond the n_out there are.
-
-    Row i + n_out / g is row i moved by n_in / g columns, g the greatest common divisor of both: the
-    positions are fractions of integers, so this holds to the last bit.
-    """
-    places = np.array(outputs or range(n_out))
-    taps, weights = _wrapped_taps(n_in, n_out, kind, places)
-    matrix = np.zeros((len(places), n_in))
-    np.add.at(matrix, (np.arange(len(places))[:, None], taps % n_in), weights)
-    return matrix
-
-
-def _wrapped_taps(
-    n_in: int, n_out: int, kind: Kind, places: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The inputs of every output and their weights, (n, taps) both; not yet modulo n_in."""
-    squeeze, a = (min(n_out / n_in, 1.0), -0.5) if kind == "keys" else (1.0, -0.75)
-    whole, rest = np.divmod((2 * places + 1) * n_in - n_out, 2 * n_out)
-    reach = math.ceil(2 / squeeze)
-    steps = np.arange(-reach, reach + 1)
-    weights = _cubic(((rest / (2 * n_out))[:, None] - steps) * squeeze, a)
-    return whole[:, None] + steps, weights / weights.sum(axis=1, keepdims=True)
-
-
-def _cubic(x: NDArray[np.float64], a: float) -> NDArray[np.float64]:
-    """Keys' cubic convolution kernel with parameter `a`."""
-    d = np.abs(x)
-    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
-    far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
-    return np.where(d <= 1, near, np.where(d <= 2, far, 0.0))
 
 
 @lru_cache(maxsize=512)

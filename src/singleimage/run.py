@@ -24,7 +24,7 @@ from singleimage.errors import RunError, SingleImageError
 from singleimage.image import Photo, make_folder, save_sheet, sheet, write_atomically
 from singleimage.nn.precision import Precision
 from singleimage.progress import Progress
-from singleimage.recipe import Recipe, differences
+from singleimage.recipe import Recipe, differences, read_json
 from singleimage.trainer import Trainer
 
 LOG_EVERY = 10
@@ -50,7 +50,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Of the run in `folder`. Raises `RunError` if there is none, or its file is damaged."""
         path = folder / "run.json"
         try:
-            return msgspec.json.decode(path.read_bytes(), type=cls)
+            return read_json(path.read_bytes(), cls)
         except FileNotFoundError:
             raise RunError(f"{folder} holds no run; train one first.") from None
         except (OSError, msgspec.DecodeError) as error:

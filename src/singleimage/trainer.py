@@ -29,20 +29,23 @@ from singleimage.errors import (
 from singleimage.feed import Given, ShuffledFeed
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
+from singleimage.generators.patch_vae import PatchVAE
 from singleimage.image import Photo, require_texture
 from singleimage.latent import seed_for
 from singleimage.memory import kept_heap
 from singleimage.model import Model, Provenance
 from singleimage.nn.blocks import PatchNet
-from singleimage.nn.critic import SMALLEST_IMAGE, inherit
+from singleimage.nn.critic import inherit
 from singleimage.nn.decoding import DecodingCritic
 from singleimage.nn.precision import Precision, resolve_precision, use_precision
+from singleimage.nn.spectral import SpectralCritic
 from singleimage.objectives.base import Player, StepView, Turn
 from singleimage.progress import Pace, Progress
 from singleimage.pyramid import Pyramid
 from singleimage.recipe import Recipe
 from singleimage.resample import resize, size_of
 
+AnyCritic = PatchNet | DecodingCritic | SpectralCritic
 EXPLODED = 1e6
 """A loss term beyond this is taken as divergence; healthy ones stay under a few hundred."""
 LOOKS = 8
@@ -111,17 +114,18 @@ class Trainer:
         pixels = photo.pixels[None].to(self.device, dtype)
         self.example = Pyramid.build(pixels, recipe.pyramid)
         coarsest = self.example.ladder.sizes[0]
-        if min(coarsest) < SMALLEST_IMAGE:
+        if min(coarsest) < (smallest := recipe.critic.smallest_image):
             raise SizeError(
-                f"the coarsest level is {coarsest}, but critics need {SMALLEST_IMAGE} pixels a "
-                f"side; set pyramid.min_size={SMALLEST_IMAGE} or more."
+                f"the coarsest level is {coarsest}, but critics need {smallest} pixels a "
+                f"side; set pyramid.min_size={smallest} or more."
             )
         self.learner = self._new_learner()
         self.level = 0
         self.step = 0
         self.seconds = 0.0
         """Training time so far."""
-        self._critic: PatchNet | DecodingCritic | None = None
+        self._batch = self.example.repeated(recipe.training.batch)
+        self._critic: AnyCritic | None = None
         self._optimizers: dict[Player, torch.optim.Optimizer] = {}
         self._anchor_approach: Tensor | None = None
         self._given = None if given is None else self._fed(given)
@@ -267,9 +271,11 @@ class Trainer:
         base = resize(given.pixels[None].to(coarsest), size_of(coarsest))
         return Given(base, feed.noise if isinstance(feed, ShuffledFeed) else 0.0)
 
-    def _new_learner(self) -> Cascade | Growing:
+    def _new_learner(self) -> Cascade | Growing | PatchVAE:
         spec, channels = self.recipe.generator, self.photo.channels.count
-        learner: Cascade | Growing = spec.build(channels=channels, ladder=self.example.ladder)
+        learner: Cascade | Growing | PatchVAE = spec.build(
+            channels=channels, ladder=self.example.ladder
+        )
         return learner.to(self.device, self.example.images[0].dtype)
 
     def _seed(self, *parts: int | str) -> int:
@@ -278,30 +284,32 @@ class Trainer:
         return seed_for(self.seed, *again, self.level, *parts)
 
     def _begin_level(self) -> None:
-        self.learner.grow(self.example, self._seed("level"))
+        self.learner.grow(self._batch, self._seed("level"))
         self._make_players()
 
     def _make_players(self) -> None:
         """Critic and optimizers of the current level, and what stays constant during it."""
         use_precision(self.learner, self.precision)
         training = self.recipe.training
-        weights = torch.Generator().manual_seed(self._seed("critic"))
-        fresh = self.recipe.critic.build(
-            level=self.level, channels=self.photo.channels.count, generator=weights
-        )
-        real = self.example.images[self.level]
-        self._critic = inherit(fresh.to(self.device, real.dtype), self._critic)
-        self._critic.train()
-        use_precision(self._critic, self.precision)
         self.learner.train()
-        self._optimizers = {
-            "critic": self._adam([{"params": list(self._critic.parameters())}], training.lr_critic),
-            "generator": self._adam(
-                self.learner.param_groups(training.lr_generator), training.lr_generator
-            ),
-        }
-        trainee = self.learner.bind(self.example)
-        self._anchor_approach = trainee.approach(trainee.anchor())
+        groups = self.learner.param_groups(training.lr_generator)
+        self._optimizers = {"generator": self._adam(groups, training.lr_generator)}
+        if self.recipe.has_critic(self.level):
+            weights = torch.Generator().manual_seed(self._seed("critic"))
+            fresh = self._fresh_critic(self.level, weights)
+            self._critic = inherit(fresh, self._critic)
+            self._critic.train()
+            use_precision(self._critic, self.precision)
+            groups = [{"params": list(self._critic.parameters())}]
+            self._optimizers["critic"] = self._adam(groups, training.lr_critic)
+        trainee = self.learner.bind(self._batch)
+        self._anchor_approach = trainee.approach(trainee.anchor()) if trainee.steady else None
+
+    def _fresh_critic(self, level: int, generator: torch.Generator | None) -> AnyCritic:
+        critic = self.recipe.critic.build(
+            level=level, channels=self.photo.channels.count, generator=generator
+        )
+        return critic.to(self.device, self.example.images[0].dtype)
 
     def _base(self, seed: int) -> Tensor | None:
         feed = self._given if self._tuned and self._given else self.recipe.feed
@@ -316,15 +324,16 @@ class Trainer:
     def _train_step(self) -> dict[str, float]:
         seed = self._seed(self.step)
         self.learner.refresh(seed)
-        assert self._critic is not None
         turns = self.recipe.objective_at(self.level).turns
+        trainee = self.learner.bind(self._batch)
+        approach = self._anchor_approach if trainee.steady else trainee.approach(trainee.anchor())
         view = StepView(
-            trainee=self.learner.bind(self.example),
+            trainee=trainee,
             critic=self._critic,
-            real=self.example.images[self.level],
+            real=self._batch.images[self.level],
             sizes=self.example.ladder.sizes[: self.level + 1],
             seed=seed,
-            anchor_approach=self._anchor_approach,
+            anchor_approach=approach,
             feed=self._base,
             redraws=max((t.repeats - 1 for t in turns if t.redraw == "coarser"), default=0),
             recompute=self.recipe.training.recompute,
@@ -344,8 +353,9 @@ class Trainer:
         for group in optimizer.param_groups:
             group["lr"] = group["full_lr"] * factor
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        assert self._critic is not None
-        self._critic.requires_grad_(turn.player == "critic")
+        if self._critic is not None:
+            self._critic.requires_grad_(turn.player == "critic")
+        clip = self.recipe.training.clip_generator if turn.player == "generator" else None
         terms: Mapping[str, Tensor] = {}
         for repeat in range(turn.repeats):
             if repeat and turn.redraw == "coarser":
@@ -358,6 +368,8 @@ class Trainer:
                     if gradient.stride() != parameter.stride():  # the optimizer wants them equal
                         gradient = torch.empty_like(parameter).copy_(gradient)
                     parameter.grad = gradient
+                if clip is not None:
+                    torch.nn.utils.clip_grad_norm_(parameters, clip)
             optimizer.step()
             increment_version(parameters)  # fused Adam forgets to: casts of weights must notice
             if turn.player == "generator":
@@ -415,12 +427,8 @@ class Trainer:
         self.learner.load_state_dict(state["learner"])
         use_precision(self.learner, self.precision)
         if state["critic"]:
-            level = self.level if mid_level else self.level - 1
-            critic = self.recipe.critic.build(
-                level=level, channels=self.photo.channels.count, generator=None
-            )
-            critic.load_state_dict(state["critic"])
-            self._critic = critic.to(self.device, self.example.images[0].dtype)
+            self._critic = self._fresh_critic(self.level if mid_level else self.level - 1, None)
+            self._critic.load_state_dict(state["critic"])
         if mid_level:
             self._make_players()
             for name, optimizer in self._optimizers.items():

@@ -51,7 +51,8 @@ def train(
         Folder of the run: model, state, log, previews. With --each the folder of all runs, each
         named after its photo.
     preset
-        consingan, fast-stabilized, singan (the papers' recipes) or preview (small and short).
+        consingan, fast-stabilized, hp-vae-gan, singan (the papers' recipes) or preview (small and
+        short).
     task
         What it is for: harmonize, edit, paint, animate or upscale:FACTOR; default: to sample.
     steps

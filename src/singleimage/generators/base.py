@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -68,8 +68,14 @@ class Trainee(Protocol):
     """A generator in training, as the objective sees it: the frozen part and the moving part."""
 
     def approach(self, latent: Latent) -> Tensor | None:
-        """What the frozen levels make of `latent`, without a graph; None if nothing is frozen."""
+        """What the frozen levels make of `latent`, without a graph; None if nothing is frozen.
+
+        Of an `Encoding` whose decoder learns, it is what that decoder makes, with its graph.
+        """
         ...
+
+    steady: bool
+    """Whether the anchor's approach stays the same during a level."""
 
     together: bool
     """Whether images refined in one call share a batch: no layer mixes or remembers images."""
@@ -85,7 +91,32 @@ class Trainee(Protocol):
 
     def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent: ...
 
-    def anchor(self) -> Latent: ...
+    def anchor(self) -> Latent:
+        """The noise whose image is to be the photo, batch 1 or that of the example."""
+        ...
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An image as an encoder sees it: normal distributions of the values of a map of level 0."""
+
+    image: Tensor
+    """(B, C, *sizes[0]) in [-1, 1]."""
+    mean: Tensor
+    """(B, channels of the map, *sizes[0])."""
+    log_variance: Tensor
+
+    def sampled(self, noise: Tensor) -> Tensor:
+        """Values of these distributions, for standard normal noise of their shape."""
+        return self.mean + self.log_variance.mul(0.5).exp() * noise
+
+
+@runtime_checkable
+class Encoding(Protocol):
+    """A trainee that finds the noise of the photo by an encoder, anew in every step."""
+
+    encoded: Encoded
+    """The photo; the anchor is a sample of it."""
 
 
 class Learner(Protocol):
@@ -110,7 +141,10 @@ class Learner(Protocol):
         ...
 
     def bind(self, example: Pyramid) -> Trainee:
-        """The generator of this example: itself, or one whose weights are predicted from it."""
+        """The generator of this example: itself, or one whose weights or anchor depend on it.
+
+        `example`: the photo at every level, (B, C, H, W) for training in batches of B.
+        """
         ...
 
     def state_dict(self) -> dict[str, Tensor]: ...

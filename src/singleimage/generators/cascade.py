@@ -133,6 +133,7 @@ class Cascade(nn.Module):
             return self._enlarge(self._run(0, top, None, latent), latent, top)
 
     together = False
+    steady = True
 
     def refine(
         self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
@@ -171,7 +172,7 @@ class Cascade(nn.Module):
             )
             self.palette.copy_(colors)
         approach = self.approach(self.anchor())
-        error = F.mse_loss(torch.as_tensor(approach), example.images[level]).sqrt()
+        error = F.mse_loss(torch.as_tensor(approach), example.images[level][:1]).sqrt()
         self.amplitudes[level] = self.spec.noise_amplitude * error
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:

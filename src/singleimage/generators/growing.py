@@ -158,6 +158,7 @@ class Growing(nn.Module):
             return self._features(0, frozen, None, latent)
 
     together = True
+    steady = True
 
     def refine(
         self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
@@ -196,11 +197,12 @@ class Growing(nn.Module):
         anchor = self.get_buffer(f"anchor_{level}")
         noise = gaussian(anchor.shape[1:], seed_for(seed, "anchor", level), like=anchor)
         if level == 0 and self.spec.anchor == "image":
-            noise = example.images[0] + self.spec.anchor_noise * noise
+            noise = example.images[0][:1] + self.spec.anchor_noise * noise
         anchor.copy_(noise)
         if level > 0:
             self.amplitudes[level] = 0.0
-            error = F.mse_loss(self.decode(self.anchor()), example.images[level]).sqrt()
+            photo = example.images[level][:1]
+            error = F.mse_loss(self.decode(self.anchor()), photo).sqrt()
             self.amplitudes[level] = self.spec.noise_amplitude * error
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:

@@ -291,10 +291,10 @@ def input_gradient(g: Tensor, weight: Tensor, padding: int = 0) -> Tensor:
     return channels_last(F.conv_transpose2d(channels_last(g), weight, padding=padding))
 
 
-def weight_gradient(x: Tensor, g: Tensor, shape: torch.Size) -> Tensor:
+def weight_gradient(x: Tensor, g: Tensor, shape: torch.Size, padding: int = 0) -> Tensor:
     """The gradient by the weights, of `shape`, from input `x` and `g` at the output."""
     weight = g.new_empty(1).expand(shape)
-    found = gradients(g, x, weight, (False, True, False))[1]
+    found = gradients(g, x, weight, (False, True, False), padding=padding)[1]
     assert found is not None
     return found
 

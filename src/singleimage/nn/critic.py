@@ -9,11 +9,12 @@ from torch import nn
 from singleimage.nn.blocks import PatchNet, Slope, Width, init_normal
 from singleimage.nn.decoding import DecodersSpec, DecodingCritic
 
-SMALLEST_IMAGE = 2 * PatchNet.margin + 1
-"""Pixels a side of the smallest image that a critic can score."""
+Net = TypeVar("Net", bound=nn.Module)
 
 
-class CriticSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CriticSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="patch"
+):
     """A critic of receptive field 11: (B, C, H, W) -> (B, 1, H - 10, W - 10), unbounded."""
 
     width: Width = Width()
@@ -23,6 +24,11 @@ class CriticSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Negative slope of the leaky ReLU."""
     decoders: DecodersSpec = DecodersSpec()
     """What redraws the photo from the critic's features while it learns (Fast-Stabilized)."""
+
+    @property
+    def smallest_image(self) -> int:
+        """Pixels a side of the smallest image that the critic can score."""
+        return 2 * PatchNet.margin + 1
 
     def build(
         self, *, level: int, channels: int, generator: torch.Generator | None
@@ -36,9 +42,6 @@ class CriticSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if generator is not None:
             init_normal(critic, generator)
         return critic
-
-
-Net = TypeVar("Net", bound=nn.Module)
 
 
 def inherit(new: Net, old: nn.Module | None) -> Net:

@@ -18,58 +18,69 @@ from singleimage.nn.convolution import channels_last, gradients, input_gradient,
 aten = torch.ops.aten
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(B, in, H, W) -> (B, out, H - k + 1, W - k + 1); all of one type."""
-    result: Tensor = _Convolve.apply(channels_last(x), weight, bias)
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, *, padding: int = 0) -> Tensor:
+    """(B, in, H, W) -> (B, out, H - k + 1, W - k + 1); all of one type.
+
+    `padding`: zeros around the input, pixels a side.
+    """
+    result: Tensor = _Convolve.apply(channels_last(x), weight, bias, padding)
     return result
 
 
 class _Convolve(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return channels_last(F.conv2d(x, weight, bias))
+        ctx.padding = padding
+        return channels_last(F.conv2d(x, weight, bias, padding=padding))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         if not torch.is_grad_enabled():
-            return gradients(g, x, weight, ctx.needs_input_grad)
-        by_input, by_weight, by_bias = ctx.needs_input_grad
+            return *gradients(g, x, weight, ctx.needs_input_grad[:3], padding=ctx.padding), None
+        by_input, by_weight, by_bias, _ = ctx.needs_input_grad
         return (
-            _InputGradient.apply(g, weight) if by_input else None,
-            _WeightGradient.apply(x, g, weight.shape) if by_weight else None,
+            _InputGradient.apply(g, weight, ctx.padding) if by_input else None,
+            _WeightGradient.apply(x, g, weight.shape, ctx.padding) if by_weight else None,
             g.sum((2, 3)).sum(0) if by_bias else None,
+            None,
         )
 
 
 class _InputGradient(Function):
     @staticmethod
-    def forward(ctx: Any, g: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, g: Tensor, weight: Tensor, padding: int) -> Tensor:
         ctx.save_for_backward(g, weight)
-        return input_gradient(g, weight)
+        ctx.padding = padding
+        return input_gradient(g, weight, padding)
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         g, weight = ctx.saved_tensors
+        by_g, by_weight, _ = ctx.needs_input_grad
+        padding = ctx.padding
         return (
-            _Convolve.apply(channels_last(d), weight, None) if ctx.needs_input_grad[0] else None,
-            _WeightGradient.apply(d, g, weight.shape) if ctx.needs_input_grad[1] else None,
+            _Convolve.apply(channels_last(d), weight, None, padding) if by_g else None,
+            _WeightGradient.apply(d, g, weight.shape, padding) if by_weight else None,
+            None,
         )
 
 
 class _WeightGradient(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, g: Tensor, shape: torch.Size) -> Tensor:
+    def forward(ctx: Any, x: Tensor, g: Tensor, shape: torch.Size, padding: int) -> Tensor:
         ctx.save_for_backward(x, g)
-        return weight_gradient(x, g, shape)
+        ctx.padding = padding
+        return weight_gradient(x, g, shape, padding)
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         x, g = ctx.saved_tensors
         return (
-            _InputGradient.apply(g, d) if ctx.needs_input_grad[0] else None,
-            _Convolve.apply(x, d, None) if ctx.needs_input_grad[1] else None,
+            _InputGradient.apply(g, d, ctx.padding) if ctx.needs_input_grad[0] else None,
+            _Convolve.apply(x, d, None, ctx.padding) if ctx.needs_input_grad[1] else None,
+            None,
             None,
         )
 

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from singleimage.generators.base import Trainee
+from singleimage.generators.base import Encoded, Encoding, Trainee
 from singleimage.latent import Latent, seed_for, splice
 from singleimage.resample import Size
 
@@ -61,7 +61,7 @@ class StepView:
         self,
         *,
         trainee: Trainee,
-        critic: Critic,
+        critic: Critic | None,
         real: Tensor,
         sizes: Sequence[Size],
         seed: int,
@@ -71,19 +71,23 @@ class StepView:
         recompute: bool = False,
     ) -> None:
         """Args:
-        anchor_approach: what the frozen levels make of the anchor.
+        critic: None where the objective has no turn for one.
+        real: the photo at the newest level, once for every image of a batch.
+        anchor_approach: what `trainee.approach` makes of the anchor.
         feed: the base input that a seed gives in place of noise, or None.
         redraws: how often `redraw_coarser` will be called.
         recompute: see `TrainingSpec`.
         """
-        self.critic = critic
+        self._critic = critic
         self.real = real
         """The photo at this level, (B, C, H, W) in [-1, 1]."""
         self._trainee = trainee
         self._seed = seed
         self._anchor = anchor_approach, trainee.anchor()
-        seeds = [seed_for(seed, "latent")]
-        seeds += [seed_for(seed, "coarser", repeat) for repeat in range(1, redraws + 1)]
+        self._batch = len(real)
+        draws: list[tuple[int | str, ...]] = [("latent",)]
+        draws += [("coarser", repeat) for repeat in range(1, redraws + 1)]
+        seeds = [seed_for(seed, *draw, *i) for draw in draws for i in _numbers(self._batch)]
         # The noise of all redraws is one batch: the frozen levels see it in one pass.
         self._drawn = trainee.draw(sizes, seeds)
         bases = [base for seed in seeds if (base := feed(seed)) is not None]
@@ -97,6 +101,25 @@ class StepView:
         self._fake: Tensor | None = None
         self._reconstruction: Tensor | None = None
         self._uses: Counter[str] = Counter()
+
+    @property
+    def critic(self) -> Critic:
+        """The critic; only where the objective has a turn for it."""
+        assert self._critic is not None, "an objective without a critic's turn asks for the critic"
+        return self._critic
+
+    @property
+    def encoded(self) -> Encoded:
+        """The photo as an encoder sees it; only of generators that have one."""
+        assert isinstance(self._trainee, Encoding), "a variational objective needs an encoder"
+        return self._trainee.encoded
+
+    @property
+    def draft(self) -> Tensor:
+        """What the anchor has become where the moving levels begin, see `Trainee.approach`."""
+        approach, _ = self._anchor
+        assert approach is not None, "a variational objective needs a decoder"
+        return approach
 
     @property
     def shown(self) -> Tensor:
@@ -120,10 +143,10 @@ class StepView:
 
     @property
     def reconstruction(self) -> Tensor:
-        """The image made of the anchor noise, with its graph."""
+        """The image made of the anchor noise, with its graph, once for every image of a batch."""
         if self._reconstruction is None:
             (self._reconstruction,) = self._trainee.refine([self._anchor])
-        return self._reconstruction
+        return self._reconstruction.expand_as(self.real)
 
     def fresh_seed(self, use: str) -> int:
         """A seed for `use`, another at each call, that depends on the step's seed alone."""
@@ -139,11 +162,14 @@ class StepView:
         """What the frozen levels make of the current draw, and its noise."""
         if not self._approaches:
             approach = self._trainee.approach(self._drawn)
-            count = self._drawn.batch
-            self._approaches = [None] * count if approach is None else torch.split(approach, 1)
+            count = self._drawn.batch // self._batch
+            parts = None if approach is None else torch.split(approach, self._batch)
+            self._approaches = [None] * count if parts is None else parts
         # The newest level keeps its noise.
         newest = len(self._drawn.sizes) - 1
-        latent = splice(self._drawn.item(self._draw), self._drawn.item(0), newest)
+        first = self._draw * self._batch
+        drawn = self._drawn.items(first, first + self._batch)
+        latent = splice(drawn, self._drawn.items(0, self._batch), newest)
         return self._approaches[self._draw], latent
 
     def _refine(self, paths: list[tuple[Tensor | None, Latent]]) -> list[Tensor]:
@@ -162,6 +188,11 @@ class StepView:
         """Forget the images of the generator as it was."""
         self._fake = self._shown = None
         self._reconstruction = None
+
+
+def _numbers(batch: int) -> list[tuple[int, ...]]:
+    """What sets the seeds of the images of a batch apart: nothing, and 1, 2, ..."""
+    return [(), *((i,) for i in range(1, batch))]
 
 
 class Objective(Protocol):

@@ -1,0 +1,418 @@
+"""HP-VAE-GAN's generator: a variational autoencoder of patches, refined level by level.
+
+Gur, Benaim, Wolf: Hierarchical Patch VAE-GAN, NeurIPS 2020, section 3; details from the published
+code, for images.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from singleimage.generators.base import Encoded, Entry, Trainee, check_entry, decode_tiles
+from singleimage.latent import Latent, Noise, drawn, seed_for
+from singleimage.nn.blocks import Channels, Conv, Slope
+from singleimage.nn.spectral import SpectralStack, init_uniform
+from singleimage.pyramid import Ladder, Pyramid
+from singleimage.resample import (
+    OPEN,
+    Part,
+    Size,
+    Window,
+    Wrap,
+    enlarge,
+    enlarge_source,
+    framed,
+    size_of,
+)
+
+MOMENTUM = 0.1
+"""Weight of a pass in the running statistics of batch norm, PyTorch's default."""
+Rounds = Annotated[int, msgspec.Meta(ge=1, le=32)]
+
+
+class PatchVAESpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="patch-vae"
+):
+    """How a patch VAE is built and trained."""
+
+    width: Channels = 64
+    """Features of encoder, decoder and blocks."""
+    latent: Channels = 128
+    """Channels of the map of level 0."""
+    encoder_depth: Rounds = 3
+    """Convolutions of the encoder before those of mean and variance."""
+    depth: Rounds = 6
+    """Convolutions with norm of the decoder and of every block; a plain one follows."""
+    slope: Slope = 0.2
+    """Negative slope of the leaky ReLU."""
+    vae_levels: Annotated[int, msgspec.Meta(ge=1)] = 3
+    """How many levels, from the coarsest on, the autoencoder learns with the newest block; above,
+    what these levels make is frozen. The objectives change there too, see `Recipe.phases`."""
+    lr_scale: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.2
+    """Learning rate of encoder and decoder at a level over that at the level below."""
+    noise_amplitude: Annotated[float, msgspec.Meta(ge=0)] = 0.1
+    """Noise of a level over the error of its reconstruction before training."""
+    amplitude_over_batch: bool = True
+    """Divide the noise by the number of images in a batch, as the published code does: it takes
+    the mean error of a batch for a sum."""
+    decode_norm: Literal["image", "running"] = "image"
+    """Statistics of batch norm outside of training. image: those of each image alone, as the
+    published evaluation, which leaves the networks in training mode; large images are then decoded
+    in one piece. running: averages over the training, so that they are decoded in tiles."""
+    detach_finished: bool = False
+    """Whether blocks that no longer learn get no gradients. The published code computes them, so
+    that they count when gradients are clipped; without them, steps are faster."""
+
+    def build(self, *, channels: int, ladder: Ladder) -> "PatchVAE":
+        return PatchVAE(self, channels=channels, ladder=ladder)
+
+
+class ExampleNorm(nn.Module):
+    """Batch norm without memory: statistics of the batch in training, else of each image alone."""
+
+    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = [x] if self.training else torch.split(x, 1)
+        found = [
+            F.batch_norm(part, None, None, self.weight, self.bias, True, 0.0, self.eps)
+            for part in groups
+        ]
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+
+class PaddedNet(nn.Module):
+    """Convolutions with norm and leaky ReLU, then a plain one; sizes stay.
+
+    Every layer sees zeros around its input, or where an axis wraps, the opposite edge.
+    """
+
+    def __init__(self, c_in: int, c_out: int, spec: PatchVAESpec) -> None:
+        super().__init__()
+        pairs = pairwise((c_in, *[spec.width] * spec.depth))
+        norm = nn.BatchNorm2d if spec.decode_norm == "running" else ExampleNorm
+        self.convs = nn.ModuleList(Conv(a, b, padding=1) for a, b in pairs)
+        self.norms = nn.ModuleList(norm(spec.width) for _ in self.convs)
+        self.last = Conv(spec.width, c_out, padding=1)
+        self.slope = spec.slope
+
+    def forward(self, x: Tensor, wrap: Wrap = OPEN) -> Tensor:
+        """(B, C, H, W) -> (B, C', H, W), in the type the convolutions compute in."""
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.leaky_relu_(norm(_around(conv, x, wrap)), self.slope)
+        return _around(self.last, x, wrap)
+
+
+class Encoder(nn.Module):
+    """From an image to mean and logarithm of the variance of every value of a map of its size."""
+
+    def __init__(self, channels: int, spec: PatchVAESpec) -> None:
+        super().__init__()
+        widths = (channels, *[spec.width] * spec.encoder_depth)
+        self.trunk = SpectralStack(widths, slope=spec.slope)
+        self.mean = Conv(spec.width, spec.latent, padding=1)
+        self.log_variance = Conv(spec.width, spec.latent, padding=1)
+
+    def forward(self, image: Tensor) -> Encoded:
+        features = self.trunk(image)
+        mean, log_variance = self.mean(features), self.log_variance(features)
+        return Encoded(image, mean.to(image.dtype), log_variance.to(image.dtype))
+
+
+class PatchVAE(nn.Module):
+    """A decoder makes the coarsest image of a map of noise; each block adds detail, in images.
+
+    Level k > 0 makes `tanh(block(u + noise) + u)` of the enlarged image u of the level below.
+    """
+
+    def __init__(self, spec: PatchVAESpec, *, channels: int, ladder: Ladder) -> None:
+        super().__init__()
+        self.spec = spec
+        self.channels = channels
+        self.full_ladder = ladder
+        self.encoder = Encoder(channels, spec)
+        self.levels = nn.ModuleList()  # the decoder, then the blocks
+        self.register_buffer("amplitudes", torch.ones(len(ladder.sizes)))
+        self.register_buffer("anchor_image", torch.zeros(1, channels, *ladder.sizes[0]))
+        self.amplitudes: Tensor
+        self.anchor_image: Tensor
+        """The photo at level 0."""
+        self._seed = 0
+
+    # Generator
+
+    @property
+    def ladder(self) -> Ladder:
+        return self.full_ladder.truncated(len(self.levels))
+
+    @property
+    def entry_levels(self) -> frozenset[int]:
+        return frozenset(range(1, len(self.levels)))
+
+    def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
+        maps = []
+        for level, size in enumerate(sizes):
+            channels = self.spec.latent if level == 0 else self.channels
+            level_seeds = tuple(seed_for(seed, "noise", level) for seed in seeds)
+            maps.append(Noise(level_seeds, channels, size, self.amplitudes))
+        return Latent(tuple(maps), tuple(sizes), wrap)
+
+    @torch.no_grad()
+    def anchor(self) -> Latent:
+        """The mean of what the encoder makes of the photo, and no noise above."""
+        training = self.training
+        self.eval()
+        try:
+            return self.silent(self.encoder(self.anchor_image).mean)
+        finally:
+            self.train(training)
+
+    @torch.inference_mode()
+    def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
+        first = 0
+        if entry is not None:
+            check_entry(entry, self.entry_levels, latent.sizes)
+            first = entry.level
+
+        def decode(window: Window) -> Tensor:
+            windows = self._windows(window, latent, first)
+            image = None
+            if entry is not None:
+                whole = Window.whole(latent.sizes[first - 1])
+                image = framed(entry.image, whole, windows[first - 1], latent.wrap)
+            return self._run(first, len(self.levels), image, latent, windows=windows)
+
+        training = self.training
+        self.eval()
+        try:
+            return decode_tiles(decode, latent.sizes, local=self.spec.decode_norm == "running")
+        finally:
+            self.train(training)
+
+    # Trainee
+
+    def approach(self, latent: Latent) -> Tensor | None:
+        moving = self._first_moving()
+        with self.encoding():
+            return self._run(0, moving, None, latent)
+
+    together = False
+    steady = False
+
+    def refine(
+        self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
+    ) -> list[Tensor]:
+        first = self._first_moving()
+        norms = [part for part in self.levels.modules() if isinstance(part, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = MOMENTUM if observe else 0.0
+        images = [
+            self._run(first, len(self.levels), approach, latent) for approach, latent in paths
+        ]
+        for norm in norms:  # those of the approach see each pass
+            norm.momentum = MOMENTUM
+        return images
+
+    # Learner
+
+    def extend(self, generator: torch.Generator | None) -> None:
+        level = len(self.levels)
+        if level > 1:
+            net: nn.Module = deepcopy(self.levels[-1])
+        else:
+            c_in = self.spec.latent if level == 0 else self.channels
+            net = PaddedNet(c_in, self.channels, self.spec)
+            if generator is not None:
+                init_uniform(net, generator)
+                if level == 0:
+                    init_uniform(self.encoder, generator)
+        self.levels.append(net.to(self.amplitudes.device, self.amplitudes.dtype))
+        self.train(self.training)
+        self.requires_grad_(False)
+        for part, _ in self._learners():
+            part.requires_grad_(True)
+
+    def grow(self, example: Pyramid, seed: int) -> None:
+        level = len(self.levels)
+        self.extend(torch.Generator().manual_seed(seed_for(seed, "weights", level)))
+        if level == 0:
+            self.anchor_image.copy_(example.images[0][:1])
+            return
+        training = self.training
+        self.refresh(seed)
+        with torch.no_grad():
+            trainee = self.train().bind(example)
+            latent = trainee.anchor()
+            (image,) = trainee.refine([(trainee.approach(latent), latent)])
+        self.train(training)
+        photo = example.images[level]
+        share = len(photo) if self.spec.amplitude_over_batch else 1
+        error = F.mse_loss(image, photo).sqrt()
+        self.amplitudes[level] = self.spec.noise_amplitude * error / share
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Groups of rate 0 stand still; their gradients count when gradients are clipped."""
+        return [
+            {"params": list(part.parameters()), "lr": lr * share}
+            for part, share in self._learners()
+        ]
+
+    def refresh(self, seed: int) -> None:
+        """What `bind` gives next draws its sample of the photo's map from this seed."""
+        self._seed = seed_for(seed, "posterior")
+
+    def bind(self, example: Pyramid) -> Trainee:
+        return Rehearsal(self, example.images[0], self._seed)
+
+    def _learners(self) -> list[tuple[nn.Module, float]]:
+        """What gets gradients at the newest level, and its share of the learning rate."""
+        top, spec = len(self.levels) - 1, self.spec
+        found: list[tuple[nn.Module, float]] = []
+        if self._learns_to_encode:
+            found = [(part, spec.lr_scale**top) for part in (self.encoder, self.levels[0])]
+        first = top if spec.detach_finished else self._first_moving()
+        blocks = enumerate(self.levels)
+        return found + [(x, float(i == top)) for i, x in blocks if i >= max(first, 1)]
+
+    def encoding(self) -> torch.set_grad_enabled:
+        """The context of encoder and decoder: without a graph once they are frozen."""
+        return torch.set_grad_enabled(torch.is_grad_enabled() and self._learns_to_encode)
+
+    @property
+    def _learns_to_encode(self) -> bool:
+        return len(self.levels) <= self.spec.vae_levels
+
+    def _first_moving(self) -> int:
+        """The first level above what `approach` computes."""
+        if self._learns_to_encode:
+            return 1
+        return len(self.levels) - 1 if self.spec.detach_finished else self.spec.vae_levels
+
+    # One coarse-to-fine loop
+
+    def silent(self, coarsest: Tensor) -> Latent:
+        """This map at level 0 and no noise above."""
+        sizes = self.ladder.sizes
+        shape = len(coarsest), self.channels
+        silence = (coarsest.new_zeros(1).expand(*shape, *size) for size in sizes[1:])
+        return Latent((coarsest, *silence), sizes)
+
+    def _run(
+        self,
+        first: int,
+        stop: int,
+        image: Tensor | None,
+        latent: Latent,
+        *,
+        windows: Sequence[Window] = (),
+    ) -> Tensor:
+        """Levels `first` to `stop - 1`, from the image of the level below.
+
+        `windows`: the part of every level to compute; none: all of it.
+        """
+        windows = windows or [Window.whole(size) for size in latent.sizes]
+        for level in range(first, stop):
+            below = None if level == 0 else windows[level - 1]
+            image = self._level(level, image, below, latent, windows[level])
+        assert image is not None
+        return image
+
+    def _level(
+        self, level: int, image: Tensor | None, below: Window | None, latent: Latent, window: Window
+    ) -> Tensor:
+        """`window` of a level, from the window `below` of the image of the level below."""
+        net, sizes, wrap = self.levels[level], latent.sizes, latent.wrap
+        size, noise = sizes[level], latent.maps[level]
+        seen = self._seen(window, latent, level)
+        if image is None or below is None:
+            x, base = drawn(noise, seen), None
+        else:
+            base = enlarge(image, size, part=Part(seen, below, sizes[level - 1]), wrap=wrap)
+            x = base + drawn(noise, seen, scale=self.amplitudes[level])
+        # Where not all of an axis is seen, the zeros around reach `window` nowhere.
+        rows, columns = (
+            around and len(side) == length
+            for side, length, around in zip((seen.rows, seen.columns), size, wrap, strict=True)
+        )
+        y = net(x, (rows, columns)).to(x.dtype)
+        y = torch.tanh(y if base is None else y + base)
+        return framed(y, seen, window, wrap)
+
+    def _seen(self, window: Window, latent: Latent, level: int) -> Window:
+        """What a level sees of its input to make `window`."""
+        size, wrap = latent.sizes[level], latent.wrap
+        return window.grown(self.spec.depth + 1, size, wrap).folded(size, wrap)
+
+    def _windows(self, window: Window, latent: Latent, first: int) -> list[Window]:
+        """What of every level from `first - 1` on must be known for `window` of the finest."""
+        windows, sizes = [window], latent.sizes
+        for level in range(len(sizes) - 1, 0, -1):
+            if level < first:
+                windows.insert(0, Window.whole(sizes[level - 1]))
+                continue
+            seen = self._seen(windows[0], latent, level)
+            below = sizes[level - 1]
+            windows.insert(0, enlarge_source(below, sizes[level], seen, wrap=latent.wrap))
+        return windows
+
+
+class Rehearsal:
+    """A patch VAE in one step of training: its anchor is a sample of what the encoder finds."""
+
+    together = False
+    steady = False
+
+    def __init__(self, vae: PatchVAE, photo: Tensor, seed: int) -> None:
+        """`photo`: at level 0, (B, C, H, W): each of the batch gets a sample of its own."""
+        self.vae = vae
+        self._photo = photo
+        self._seed = seed
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        with self.vae.encoding():
+            found: Encoded = self.vae.encoder(self._photo)
+        return found
+
+    @cached_property
+    def _anchor(self) -> Latent:
+        like = self.encoded.mean
+        seeds = tuple(seed_for(self._seed, i) for i in range(len(like)))
+        noise = Noise(seeds, like.shape[1], size_of(like), like).drawn()
+        return self.vae.silent(self.encoded.sampled(noise))
+
+    def anchor(self) -> Latent:
+        return self._anchor
+
+    def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent:
+        return self.vae.draw(sizes, seeds)
+
+    def approach(self, latent: Latent) -> Tensor | None:
+        return self.vae.approach(latent)
+
+    def refine(
+        self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
+    ) -> list[Tensor]:
+        return self.vae.refine(paths, observe=observe)
+
+
+def _around(conv: nn.Module, x: Tensor, wrap: Wrap) -> Tensor:
+    """A padded convolution of x (B, C, H, W), whose axes may wrap."""
+    if wrap == OPEN:
+        result: Tensor = conv(x)
+        return result
+    whole = Window.whole(size_of(x))
+    rows, columns = wrap
+    wide = Window(-rows, -columns, whole.height + 2 * rows, whole.width + 2 * columns)
+    return framed(conv(framed(x, whole, wide, wrap)), wide, whole)
