@@ -3,8 +3,10 @@
 import errno
 import io
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 from singleimage import PRESETS, Channels, Photo, Recipe, with_overrides
 from singleimage.apps.animate import Motion, animate, loop, walk
 from singleimage.apps.sample import reconstruct, sample
+from singleimage.commands import animating
 from singleimage.commands.animating import animate as animate_command
 from singleimage.errors import OutputError, SingleImageError, SizeError
 from singleimage.generators.base import Generator
@@ -596,3 +599,27 @@ def test_a_long_animation_says_how_far_it_is(
     assert [line.split("  ")[0] for line in lines] == ["frame 1/3", "frame 2/3"]
     run(model_file, "-o", tmp_path / "b.gif", "-n", 3, "--json")
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_animation_is_a_shorter_movie(
+    number: signal.Signals,
+    model_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(animating, "_counted", partial(interrupted, number=number, after=3))
+    assert run(model_file, "-o", tmp_path / "a.gif", "-n", 9, "--json") == 128 + number
+    assert json.loads(capsys.readouterr().out)["frames"] == 3
+    assert len(opened(tmp_path / "a.gif")) == 3
+    assert [file.name for file in tmp_path.iterdir()] == ["a.gif"]
+
+
+def interrupted(
+    photos: Iterator[Photo], total: int, *, quiet: bool, number: signal.Signals, after: int
+) -> Iterator[Photo]:
+    for done, photo in enumerate(photos, 1):
+        if done == after:
+            signal.raise_signal(number)
+        yield photo

@@ -254,10 +254,8 @@ def _retouch(
     base = pixels if under is None else _fitted(model, under)
     scale = max(composite.size) / max(model.size)
     soft = soften(part, task.radius * scale, SIGMA * scale)
-    # Around the part, what the model is too small to see stays as it was.
-    around = 1 - soften(part, 0, scale) if scale > 1 else torch.zeros_like(part)
-    seen = resize(resize(pixels, working_size(model.generator, size_of(pixels))), size_of(pixels))
-    new = _rendered(model, task, pixels, level, seeds) + around * (pixels - seen)
+    fine = _fine_detail(model, pixels, part, scale)
+    new = _rendered(model, task, pixels, level, seeds) + fine
     return [_photo(model, blend(base, image[None], soft)) for image in new]
 
 
@@ -347,14 +345,24 @@ def _filled(
     soft = soften(part, FILL.radius * scale, 2.0 * scale)
     if level is None:
         level = suggested_level(model.generator, FILL.share)
+    fine = _fine_detail(model, pixels, part, scale)
     results = []
     for seed in seeds:
         current = _begun(model, pixels, part, level, seed)
         for step in sorted(n for n in model.generator.entry_levels if n >= level):
-            new = _rendered(model, FILL, current, step, [seed])
+            new = _rendered(model, FILL, current, step, [seed]) + fine
             current = blend(pixels, new, torch.maximum(soft, part))
         results.append(_photo(model, current))
     return results
+
+
+def _fine_detail(model: Model, pixels: Tensor, part: Tensor, scale: float) -> Tensor:
+    """What the model is too small to see of a picture, outside of a part: there it stays."""
+    if scale <= 1:
+        return torch.zeros_like(pixels)
+    size = size_of(pixels)
+    seen = resize(resize(pixels, working_size(model.generator, size)), size)
+    return (1 - soften(part, 0, scale)) * (pixels - seen)
 
 
 def _begun(model: Model, pixels: Tensor, part: Tensor, level: int, seed: int) -> Tensor:

@@ -17,7 +17,7 @@ from singleimage.commands.arguments import (
     load_model,
     target_size,
 )
-from singleimage.console import duration, report, say
+from singleimage.console import catch_stop, duration, report, say
 
 if TYPE_CHECKING:
     from singleimage.image import Photo
@@ -92,12 +92,21 @@ def animate(
         seamless=loop,
     )
     photos = (Photo(image.float().cpu(), model.channels) for image in images)
-    counted = _counted(photos, frames, quiet=as_json)
-    with kept_heap():
-        write_movie(output, counted, fps=fps, quality=quality, overwrite=overwrite)
-    facts = {"files": [str(output)], "frames": frames, "fps": fps}
-    report(facts, f"{frames} frames in {output}", as_json)
-    return 0
+    shown = 0
+
+    def until_stopped() -> "Iterator[Photo]":
+        nonlocal shown
+        for photo in _counted(photos, frames, quiet=as_json):
+            shown += 1
+            yield photo
+            if stop.by is not None:  # what there is becomes a shorter movie
+                return
+
+    with kept_heap(), catch_stop() as stop:
+        write_movie(output, until_stopped(), fps=fps, quality=quality, overwrite=overwrite)
+    facts = {"files": [str(output)], "frames": shown, "fps": fps}
+    report(facts, f"{shown} frames in {output}", as_json)
+    return 0 if stop.by is None else 128 + stop.by
 
 
 def _counted(photos: "Iterator[Photo]", total: int, *, quiet: bool) -> "Iterator[Photo]":
