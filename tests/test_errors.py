@@ -503,8 +503,8 @@ $ reconstruct {bad}/rgba.safetensors -o {out}.jpg
 
 unknown command
 $ smaple {run} -o {out}
-Unknown command "smaple". Did you mean "sample"? Available commands: train, sample, reconstruct,
-info, harmonize, edit, paint, restyle, ... See: singleimage --help
+Unknown command "smaple". Did you mean "sample"? Available commands: train, tune, sample,
+reconstruct, info, harmonize, edit, paint, ... See: singleimage --help
 
 unknown flag
 $ sample {run} -o {out} --sede 3
@@ -697,7 +697,8 @@ def bad(
     make_folders(folder, good_run)
     transparent = tmp_path_factory.mktemp("rgba")
     with Image.open(photo_file) as opened:
-        opened.convert("RGBA").save(transparent / "photo.png")
+        opened.putalpha(Image.linear_gradient("L").resize(opened.size))
+        opened.save(transparent / "photo.png")
     line = f"train {transparent}/photo.png -o {transparent}/run --steps 1"
     assert command(f"{line} {TINY['consingan']}").code == 0
     shutil.copy(transparent / "run" / "model.safetensors", folder / "rgba.safetensors")

@@ -82,8 +82,6 @@ def train(
         return _train_each(image, output, form, engine, as_json)
     _require_one(image, place)
     photo = read_photo(image, masks=mask or [])
-    for note in photo.notes:
-        say(f"note: {note}")
     if dry_run:
         return _show_plan(recipe, photo, seed, device, precision, as_json)
     if output is None:
@@ -98,6 +96,8 @@ def train(
         precision=precision,
         embed_image=embed_image,
     )
+    for note in photo.notes:
+        say(f"note: {note}")
     return _train_run(run, as_json)
 
 
