@@ -32,9 +32,10 @@ from singleimage.nn.decoding import (
 from singleimage.nn.involution import Involution, InvolutionBody, InvolutionStack
 from singleimage.nn.precision import use_precision
 from singleimage.objectives.base import StepView
+from singleimage.planning import count_parameters
 from singleimage.recipe import Recipe, fields_of, with_overrides
 from singleimage.resample import Size, size_of, stretch
-from singleimage.trainer import Trainer, count_parameters
+from singleimage.trainer import Trainer
 from test_parity import (
     F64,
     TOLERANCE,

@@ -13,6 +13,7 @@ from conftest import Command
 from singleimage import PRESETS, Model, Photo, Recipe, Trainer, read_photo, with_overrides
 from singleimage.errors import ImageError, RecipeError, RunError, UnsupportedEntry
 from singleimage.feed import AugmentedFeed, Given, NoiseFeed, ShuffledFeed
+from singleimage.generators.base import Entry
 from singleimage.generators.cascade import Cascade
 from singleimage.image import Channels
 from singleimage.methods import for_task, preset, upscaling_passes, upscaling_ratio
@@ -195,6 +196,43 @@ def test_paint_enters_in_the_main_colors_of_the_photo(photo: Photo) -> None:
         found = generator._enlarge(image, latent, level)
         colors = {tuple(pixel) for pixel in found[0].flatten(1).T.tolist()}
         assert (colors <= known) is limited
+
+
+# Norms of pictures that enter --------------------------------------------------------------------
+
+
+def test_norms_hold_the_photos_statistics_for_a_picture_that_enters(photo: Photo) -> None:
+    """So the photo itself is reproduced, and a change here does nothing far away."""
+    own = with_overrides(
+        tiny(for_task(preset("consingan"), "edit")),
+        {"generator.entry_norm": "own", "pyramid.min_size": "26", "pyramid.levels": "3"},
+    )
+    held = with_overrides(own, {"generator.entry_norm": "photo"})
+    trainer = trained(own, photo, None)
+    model = trainer.model()
+    other = Model(
+        held.generator.build(channels=3, ladder=model.generator.ladder),
+        held,
+        model.channels,
+        model.provenance,
+        model.image,
+    )
+    for _ in model.generator.ladder.sizes:
+        other.generator.extend(None)
+    other.generator.load_state_dict(model.generator.state_dict())
+    anchor = model.generator.anchor()
+    base = torch.as_tensor(anchor.maps[0])
+    changed = base.clone()
+    changed[..., :4, :4] = 3.0
+    far = slice(-8, None)
+    shifts = []
+    for generator in (model.generator, other.generator):
+        whole = generator.decode(anchor)
+        torch.testing.assert_close(generator.decode(anchor, Entry(0, base)), whole)
+        moved = generator.decode(anchor, Entry(0, changed))
+        shifts.append(float((moved - whole)[..., far, far].abs().max()))
+        assert torch.equal(generator.decode(anchor), whole)  # nothing is held afterwards
+    assert shifts[1] < 1e-5 < 1e-4 < shifts[0]
 
 
 # Fine-tuning -------------------------------------------------------------------------------------

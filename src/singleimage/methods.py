@@ -161,13 +161,19 @@ def for_harmonizing(recipe: Recipe) -> Recipe:
 
 
 def for_editing(recipe: Recipe) -> Recipe:
-    """To mend a photo whose parts were moved (ConSinGAN's code, mode `editing`)."""
+    """To mend a photo whose parts were moved (ConSinGAN's code, mode `editing`).
+
+    There norms take the statistics of the picture that enters, and large changes spoil the colors
+    of all of it; here they keep the photo's (`entry_norm`).
+    """
     if not isinstance(recipe.generator, GrowingSpec):
         return recipe
     return replace(
         recipe,
         name=f"{recipe.name}-edit",
-        generator=replace(recipe.generator, norm="image", edge="zero", anchor_noise=0.1),
+        generator=replace(
+            recipe.generator, norm="image", edge="zero", anchor_noise=0.1, entry_norm="photo"
+        ),
         feed=ShuffledFeed(),
         training=replace(recipe.training, steps=min(1000, recipe.training.steps)),
     )

@@ -133,6 +133,7 @@ _ADDITIONS: dict[str, Any] = {
     "restarts": 0,
     "batch": 1,
     "clip_generator": None,
+    "entry_norm": "own",
     "type": "patch",
 }
 """Fields younger than digests, with the value that stands for how it was without them. Digests

@@ -357,12 +357,12 @@ def _filled(
 
 
 def _fine_detail(model: Model, pixels: Tensor, part: Tensor, scale: float) -> Tensor:
-    """What the model is too small to see of a picture, outside of a part: there it stays."""
+    """What the model is too small to see of a picture: it stays, but for a part and its seams."""
     if scale <= 1:
         return torch.zeros_like(pixels)
     size = size_of(pixels)
     seen = resize(resize(pixels, working_size(model.generator, size)), size)
-    return (1 - soften(part, 0, scale)) * (pixels - seen)
+    return (1 - soften(part, 3 * scale, scale)) * (pixels - seen)
 
 
 def _begun(model: Model, pixels: Tensor, part: Tensor, level: int, seed: int) -> Tensor:

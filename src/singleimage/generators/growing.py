@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from singleimage.generators.base import Entry, Trainee, check_entry, decode_tiles
 from singleimage.latent import Latent, Map, Noise, drawn, gaussian, seed_for
-from singleimage.nn.blocks import Channels, Conv, ConvolutionBody, ConvStack, Slope, init_normal
+from singleimage.nn.blocks import (
+    Channels,
+    Conv,
+    ConvolutionBody,
+    ConvStack,
+    Slope,
+    init_normal,
+    norms_of,
+)
 from singleimage.nn.convolution import channels_last
 from singleimage.nn.involution import InvolutionBody
 from singleimage.pyramid import Ladder, Pyramid
@@ -71,6 +79,9 @@ class GrowingSpec(
     norm: Literal["none", "image"] = "none"
     """Norm of head and blocks. `image` is the published batch-norm option, which never leaves the
     statistics of the image at hand."""
+    entry_norm: Literal["own", "photo"] = "own"
+    """Statistics of the norms for an image that enters: its own, as published, or the photo's, so
+    that what is changed in one place does not change the rest."""
     slope: Slope = 0.05
     """Negative slope of the leaky ReLU."""
     edge: Literal["stretch", "zero"] = "stretch"
@@ -133,9 +144,16 @@ class Growing(nn.Module):
 
     @torch.inference_mode()
     def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
-        if entry is not None:
-            check_entry(entry, self.entry_levels, latent.sizes)
-            latent = replace(latent, maps=(entry.image, *latent.maps[1:]))
+        if entry is None:
+            return self._decode(latent)
+        check_entry(entry, self.entry_levels, latent.sizes)
+        latent = replace(latent, maps=(entry.image, *latent.maps[1:]))
+        if self.spec.entry_norm == "own":
+            return self._decode(latent)
+        with norms_of(self, lambda: self._decode(self.anchor())):
+            return self._decode(latent)
+
+    def _decode(self, latent: Latent) -> Tensor:
         coarsest = self._features(0, 1, None, latent)
 
         def decode(window: Window) -> Tensor:

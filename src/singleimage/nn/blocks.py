@@ -5,7 +5,8 @@ return n pixels less on every side.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -118,9 +119,36 @@ class ImageNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.eps = eps
+        self.held: tuple[Tensor, Tensor] | None = None
+        """Mean and variance in place of the image's own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return normalize(x, self.weight, self.bias, self.eps)
+        if self.held is None:
+            return normalize(x, self.weight, self.bias, self.eps)
+        return F.batch_norm(x, *self.held, self.weight, self.bias, False, 0.0, self.eps)
+
+
+@contextmanager
+def norms_of(module: nn.Module, carry_out: Callable[[], object]) -> Iterator[None]:
+    """Within, image norms keep the statistics they meet when `carry_out` is called, batch 1."""
+    norms = [part for part in module.modules() if isinstance(part, ImageNorm)]
+
+    def note(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        assert isinstance(norm, ImageNorm)
+        x = inputs[0].float()
+        norm.held = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+
+    hooks = [norm.register_forward_pre_hook(note) for norm in norms]
+    try:
+        try:
+            carry_out()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        yield
+    finally:
+        for norm in norms:
+            norm.held = None
 
 
 def make_norm(norm: Norm, channels: int) -> nn.Module:
