@@ -629,7 +629,7 @@ def fields_small() -> dict[str, str]:
 
 
 def test_old_recipes_keep_their_digests() -> None:
-    """What was computed before bodies and decoders existed still counts. (`preview` has restarts.)"""
+    """What was computed before bodies and decoders existed still counts; `preview` has restarts."""
     digests = {name: preset(name).digest() for name in ("consingan", "singan", "preview")}
     assert digests == {
         "consingan": "d3304974383d46ad",
