@@ -25,7 +25,6 @@ SMALL = {
 def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LEAST_APART", 2)
     monkeypatch.setattr(module, "LOOKS", STEPS // 2)
-    monkeypatch.setattr(module, "FLAT", 1e-9)  # so early all pictures are nearly flat
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +76,18 @@ def test_a_level_that_collapsed_is_begun_again_with_other_noise(photo: Photo) ->
     broken = [(attempt, step) for attempt in (0, 1) for step in range(1, 7)]  # looks at 4 and 6
     assert again == [*broken, *((2, step) for step in range(1, STEPS + 1))]
     assert trainer.position == (3, 0, 0)
+
+
+def test_one_gray_is_no_collapse(photo: Photo) -> None:
+    """Levels of little contrast begin so, and learn."""
+    trainer = begun(photo, recipe(training_restarts="0"))
+    for progress in trainer:
+        if progress.level > 2:
+            break
+        with torch.no_grad():
+            for parameter in trainer.learner.tail.parameters():  # type: ignore[union-attr]
+                parameter.zero_()
+    assert trainer.position[0] == 3
 
 
 def test_attempts_differ_in_weights_and_noise(photo: Photo) -> None:

@@ -53,8 +53,9 @@ LOOKS = 8
 LEAST_APART = 40
 """Steps between two looks, at least."""
 FLAT = 0.01
-"""A reconstruction of less than this part of the photo's variance is one color. Healthy trainings
-pass a tenth within twenty steps."""
+"""A reconstruction of less than this part of the photo's variance is one color."""
+SATURATED = 0.98
+"""Mean size of values where tanh has no slope; levels of little contrast begin in one gray."""
 
 
 def find_device(name: str) -> torch.device:
@@ -185,20 +186,18 @@ class Trainer:
         return progress
 
     def _collapsed(self) -> bool:
-        """Whether the reconstruction has one color alone, at two looks running or at the end.
+        """Whether the reconstruction is one pure color, at two looks running or at the end.
 
-        The critic's swings can push all pixels, of a mostly black photo for one, into the flat end
-        of tanh, where no gradient leads back.
+        A critic can push all pixels into the flat end of tanh, where no gradient leads back.
         """
         steps = self.recipe.training.steps
-        ends = self.step == steps
-        if self.step < LEAST_APART or not (
-            ends or self.step % max(steps // LOOKS, LEAST_APART) == 0
-        ):
+        ends, apart = self.step == steps, max(steps // LOOKS, LEAST_APART)
+        if self.step < LEAST_APART or not (ends or self.step % apart == 0):
             return False
         made, real = self.learner.decode(self.learner.anchor()), self.example.images[self.level]
         spread, wanted = (x.var((2, 3), correction=0).mean() for x in (made, real))
-        before, self._flat = self._flat, bool(spread < FLAT * wanted)
+        lost = (spread < FLAT * wanted) & (made.abs().mean() > SATURATED)
+        before, self._flat = self._flat, bool(lost)
         return self._flat and (before or ends)
 
     def _begin_again(self) -> None:
