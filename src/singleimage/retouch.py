@@ -36,6 +36,8 @@ HARMONIZE = Task(radius=7, share=0.75)
 EDIT = Task(radius=20, share=0.6)
 PAINT = Task(share=0.15)
 RESTYLE = Task(share=0.45)
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in gray (ITU-R BT.601)."""
 GRAIN = 6
 """Pixels of the level that is entered: structure of a sample up to this size fills a part."""
 FILL = Task(radius=4, share=0.3)
@@ -405,8 +407,10 @@ def _fitted(model: Model, picture: Photo) -> Tensor:
 
 
 def _as_channels(pixels: Tensor, count: int, picture: Photo) -> Tensor:
-    """(C, H, W) with `count` channels: gray is repeated, full alpha is added."""
+    """(C, H, W) with `count` channels: gray is repeated, color made gray, full alpha added."""
     pixels = pixels[: MODE_CHANNELS[picture.channels.mode]]
+    if len(pixels) == 3 and count < 3:
+        pixels = torch.einsum("c,chw->hw", pixels.new_tensor(LUMA), pixels)[None]
     if len(pixels) == count:
         return pixels
     if len(pixels) in (1, 3) and count in (2, 4):  # opaque
