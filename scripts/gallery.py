@@ -21,7 +21,7 @@ WORK = ROOT / "gallery"
 PICTURES = ROOT / "docs" / "images" / "gallery"
 PHOTOS = {
     "tissue": ("ihc.png", (0, 0, 512, 512), (256, 256)),
-    "bricks": ("brick.png", (0, 0, 384, 384), (256, 256)),
+    "gravel": ("gravel.png", (0, 0, 280, 280), (256, 256)),
     "cat": ("chelsea.png", (80, 20, 380, 280), (240, 208)),
     "cup": ("coffee.png", (80, 40, 440, 320), (248, 192)),
 }
@@ -38,10 +38,10 @@ def prepare() -> None:
         made[name] = photo.crop(box).resize(size, Image.Resampling.LANCZOS)
         made[name].save(WORK / f"{name}.png")
 
-    hole = Image.new("L", made["bricks"].size)
+    hole = Image.new("L", made["gravel"].size)
     ImageDraw.Draw(hole).ellipse((90, 70, 170, 150), fill=255)
     hole.save(WORK / "hole.png")
-    holed = made["bricks"].convert("RGB")
+    holed = made["gravel"].convert("RGB")
     holed.paste((255, 255, 255), mask=hole)
     holed.save(WORK / "holed.png")
 
@@ -102,7 +102,7 @@ def lay_out() -> None:
             *(f"variations/000{i}.png" for i in range(3)),
             "wide/0000.png",
         ],
-        "tile": ["bricks.png", "tiles/0000.png", "repeated.png"],
+        "tile": ["gravel.png", "tiles/0000.png", "repeated.png"],
         "fill": ["holed.png", "filled.png", "tissue.png", "extended.png"],
         "paint": ["sketch.png", "painted.png", "cat.png", "restyled.png"],
         "edit": ["copied.png", "edited.png", "pasted.png", "harmonized.png"],
