@@ -63,10 +63,6 @@ def prepare() -> None:
     pasted.paste(cup, (70, 80), round_mask)
     pasted.save(WORK / "pasted.png")
 
-    small = made["cup"].resize((62, 48), Image.Resampling.BICUBIC)
-    small.save(WORK / "small.png")
-    small.resize((248, 192), Image.Resampling.BICUBIC).save(WORK / "plain.png")
-
 
 def run_commands() -> None:
     """Every command of the page that has not been run."""
@@ -106,7 +102,6 @@ def lay_out() -> None:
         "fill": ["holed.png", "filled.png", "tissue.png", "extended.png"],
         "paint": ["sketch.png", "painted.png", "cat.png", "restyled.png"],
         "edit": ["copied.png", "edited.png", "pasted.png", "harmonized.png"],
-        "upscale": ["plain.png", "large.png", "cup.png"],
     }
     for name, files in rows.items():
         sheet([cell(file) for file in files], columns=len(files)).save(PICTURES / f"{name}.png")
