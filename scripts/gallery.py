@@ -100,7 +100,7 @@ def lay_out() -> None:
         ],
         "tile": ["gravel.png", "tiles/0000.png", "repeated.png"],
         "fill": ["holed.png", "filled.png", "tissue.png", "extended.png"],
-        "paint": ["sketch.png", "painted.png", "cat.png", "restyled.png"],
+        "paint": ["sketch.png", "painted.png"],
         "edit": ["copied.png", "edited.png", "pasted.png", "harmonized.png"],
     }
     for name, files in rows.items():

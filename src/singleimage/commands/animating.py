@@ -17,7 +17,7 @@ from singleimage.commands.arguments import (
     load_model,
     target_size,
 )
-from singleimage.console import catch_stop, duration, report, say
+from singleimage.console import Stop, catch_stop, duration, report, say
 
 if TYPE_CHECKING:
     from singleimage.image import Photo
@@ -92,21 +92,29 @@ def animate(
         seamless=loop,
     )
     photos = (Photo(image.float().cpu(), model.channels) for image in images)
-    shown = 0
-
-    def until_stopped() -> "Iterator[Photo]":
-        nonlocal shown
-        for photo in _counted(photos, frames, quiet=as_json):
-            shown += 1
-            yield photo
-            if stop.by is not None:  # what there is becomes a shorter movie
-                return
-
+    counted = _counted(photos, frames, quiet=as_json)
     with kept_heap(), catch_stop() as stop:
-        write_movie(output, until_stopped(), fps=fps, quality=quality, overwrite=overwrite)
-    facts = {"files": [str(output)], "frames": shown, "fps": fps}
-    report(facts, f"{shown} frames in {output}", as_json)
+        passed = _Passed(counted, stop)
+        write_movie(output, passed, fps=fps, quality=quality, overwrite=overwrite)
+    facts = {"files": [str(output)], "frames": passed.count, "fps": fps}
+    report(facts, f"{passed.count} frames in {output}", as_json)
     return 0 if stop.by is None else 128 + stop.by
+
+
+class _Passed:
+    """Photos until somebody asks to stop, one at least, and how many that was."""
+
+    def __init__(self, photos: "Iterator[Photo]", stop: Stop) -> None:
+        self._photos = photos
+        self._stop = stop
+        self.count = 0
+
+    def __iter__(self) -> "Iterator[Photo]":
+        for photo in self._photos:
+            self.count += 1
+            yield photo
+            if self._stop.by is not None:
+                return
 
 
 def _counted(photos: "Iterator[Photo]", total: int, *, quiet: bool) -> "Iterator[Photo]":
