@@ -174,7 +174,8 @@ TINY = {
     "generator.latent": "6",
 }
 PHOTO = Size(38, 46)
-RECIPES = {r.name: r for p in PRESETS.values() for r in (p, for_animating(p))}
+METHODS = [recipe for name, recipe in PRESETS.items() if name != "preview"]  # consingan, small
+RECIPES = {r.name: r for p in METHODS for r in (p, for_animating(p))}
 
 
 def tiny(recipe: Recipe) -> Recipe:

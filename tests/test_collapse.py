@@ -136,8 +136,8 @@ def test_a_second_attempt_continues_after_a_stop(photo: Photo, tmp_path: Path) -
 
     whole = run("whole", 0)
     run("parts", 4)
-    assert run("parts", 0).trainer.finished
     parts = run("parts", 0)
+    assert parts.trainer.finished
     for name, tensor in whole.trainer.learner.state_dict().items():
         assert torch.equal(tensor, parts.trainer.learner.state_dict()[name])
     log = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
