@@ -3,7 +3,6 @@
 Needs the package with its extra `demo`. What is trained already is not trained again.
 """
 
-import os
 import re
 import shlex
 import subprocess
@@ -65,7 +64,7 @@ def prepare() -> None:
 
 
 def run_commands() -> None:
-    """Every command of the page that has not been run."""
+    """Every command of the page; trainings that are complete end at once."""
     page = (ROOT / "docs" / "gallery.md").read_text()
     for block in re.findall(r"```\n(.*?)```", page, flags=re.S):
         for line in block.splitlines():
@@ -111,7 +110,6 @@ def lay_out() -> None:
 if __name__ == "__main__":
     WORK.mkdir(exist_ok=True)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     prepare()
     run_commands()
     lay_out()

@@ -303,8 +303,14 @@ def test_a_model_is_trained_for_a_task_and_enlarges(
     line = f"train {photo_file} -o {tmp_path}/run --preset singan --for upscale:2 --steps 2"
     done = command(f"{line} --set generator.width.base=4 --set critic.width.base=4")
     assert done.code == 0, done.err
-    done = command(f"upscale {tmp_path}/run -o {tmp_path}/x.png --factor 2 --json")
-    assert done.code == 0, done.err
+    line = f"upscale {tmp_path}/run --factor 2 --json -o {tmp_path}"
+    for words in ("x.png", "same.png --strength 0.7", "published.png --strength 1"):
+        done = command(f"{line}/{words}")
+        assert done.code == 0, done.err
+    made, same, other = (
+        (tmp_path / name).read_bytes() for name in ("x.png", "same.png", "published.png")
+    )
+    assert made == same != other
     assert read_photo(tmp_path / "x.png").size == Size(88, 104)
     done = command(
         f"upscale {tmp_path}/run -o {tmp_path}/y.png --factor 2 --truth {tmp_path}/x.png"
@@ -394,6 +400,7 @@ def test_what_cannot_be_trained_or_enlarged_is_said_in_one_line(
         (f"train {photo_file} -o {tmp_path}/r --for nonsense", "no task 'nonsense'"),
         (f"train {photo_file} -o {tmp_path}/r --for upscale:4", "use --preset singan"),
         (f"upscale {tiny_runs['singan']} -o {tmp_path}/x.png --factor 1", "out of range"),
+        (f"upscale {tiny_runs['singan']} -o {tmp_path}/x.png --strength 2", "strength of 2 is out"),
         (f"upscale {tiny_runs['consingan']} -o {tmp_path}/x.png", "cannot take an image"),
         (
             f"upscale {tiny_runs['singan']} -o {tmp_path}/z.png --factor 2 --truth {photo_file}",

@@ -1,16 +1,17 @@
 """What applications and the trainer may ask of a generator, whatever its method."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from singleimage.errors import UnsupportedEntry
 from singleimage.latent import Latent
 from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import OPEN, Size, Window, Wrap
+from singleimage.resample import OPEN, Size, Window, Wrap, framed
 
 
 @dataclass(frozen=True)
@@ -204,3 +205,48 @@ def decode_tiles(
         window.cut(image).copy_(part)
     assert image is not None
     return image
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within, the module is in eval mode; afterwards as it was."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
+def decode_images(
+    run: Callable[[int, Tensor | None, Sequence[Window]], Tensor],
+    source: Callable[[int, Window], Window],
+    latent: Latent,
+    entry: Entry | None,
+    *,
+    local: bool,
+) -> Tensor:
+    """Decode level by level, in tiles, where images pass between levels.
+
+    Args:
+        run: makes the finest image from a first level on, given the image below it and the window
+            of every level to compute.
+        source: what of the level below must be known for a window of a level.
+        local: as for `decode_tiles`.
+    """
+    first = 0 if entry is None else entry.level
+    sizes = latent.sizes
+
+    def decode(window: Window) -> Tensor:
+        windows = [window]
+        for level in range(len(sizes) - 1, 0, -1):
+            known = level < first  # what is below the image that enters is not computed
+            below = Window.whole(sizes[level - 1]) if known else source(level, windows[0])
+            windows.insert(0, below)
+        image = None
+        if entry is not None:
+            whole = Window.whole(sizes[first - 1])
+            image = framed(entry.image, whole, windows[first - 1], latent.wrap)
+        return run(first, image, windows)
+
+    return decode_tiles(decode, sizes, local=local)

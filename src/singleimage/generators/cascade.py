@@ -4,6 +4,7 @@ Shaham, Dekel, Michaeli: SinGAN, ICCV 2019, section 2; details from the publishe
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.generators.base import Entry, Trainee, check_entry, decode_tiles
+from singleimage.generators.base import Entry, Trainee, check_entry, decode_images, evaluating
 from singleimage.latent import Latent, Noise, drawn, gaussian, seed_for
 from singleimage.nn.blocks import Norm, PatchNet, Slope, Width, init_normal
 from singleimage.nn.critic import inherit
@@ -103,25 +104,15 @@ class Cascade(nn.Module):
 
     @torch.inference_mode()
     def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
-        first = 0
         if entry is not None:
             check_entry(entry, self.entry_levels, latent.sizes)
-            first = entry.level
 
-        def decode(window: Window) -> Tensor:
-            windows = self._windows(window, latent, first)
-            image = None
-            if entry is not None:
-                whole = Window.whole(latent.sizes[first - 1])
-                image = framed(entry.image, whole, windows[first - 1], latent.wrap)
+        def run(first: int, image: Tensor | None, windows: Sequence[Window]) -> Tensor:
             return self._run(first, len(self.levels), image, latent, windows=windows)
 
-        training = self.training
-        self.eval()
-        try:
-            return decode_tiles(decode, latent.sizes, local=self.spec.norm != "image")
-        finally:
-            self.train(training)
+        with evaluating(self):
+            local = self.spec.norm != "image"
+            return decode_images(run, partial(self._source, latent), latent, entry, local=local)
 
     # Trainee
 
@@ -254,18 +245,11 @@ class Cascade(nn.Module):
         image = resize(image, size, scale=scale, quantize=quantize, part=part, wrap=latent.wrap)
         return in_colors(image, self.palette) if level == self.spec.palette_level else image
 
-    def _windows(self, window: Window, latent: Latent, first: int) -> list[Window]:
-        """What of every level from `first - 1` on must be known for `window` of the finest."""
-        windows, sizes = [window], latent.sizes
-        for level in range(len(sizes) - 1, 0, -1):
-            if level < first:
-                windows.insert(0, Window.whole(sizes[level - 1]))
-                continue
-            below, size = sizes[level - 1], sizes[level]
-            inner = _seen(windows[0], latent, level)
-            scale = self._up(below, size)
-            windows.insert(0, resize_source(below, size, inner, scale=scale, wrap=latent.wrap))
-        return windows
+    def _source(self, latent: Latent, level: int, window: Window) -> Window:
+        """What of the level below must be known for a window of a level."""
+        below, size = latent.sizes[level - 1 : level + 1]
+        inner, scale = _seen(window, latent, level), self._up(below, size)
+        return resize_source(below, size, inner, scale=scale, wrap=latent.wrap)
 
     def _up(self, below: Size, size: Size) -> float | None:
         """The scale from a level to the next: that of training, where it leads to `size`."""

@@ -6,7 +6,7 @@ code, for images.
 
 from collections.abc import Sequence
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.generators.base import Encoded, Entry, Trainee, check_entry, decode_tiles
+from singleimage.generators.base import (
+    Encoded,
+    Entry,
+    Trainee,
+    check_entry,
+    decode_images,
+    evaluating,
+)
 from singleimage.latent import Latent, Noise, drawn, seed_for
 from singleimage.nn.blocks import Channels, Conv, Slope
 from singleimage.nn.spectral import SpectralStack, init_uniform
@@ -171,34 +178,20 @@ class PatchVAE(nn.Module):
     @torch.no_grad()
     def anchor(self) -> Latent:
         """The mean of what the encoder makes of the photo, and no noise above."""
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return self.silent(self.encoder(self.anchor_image).mean)
-        finally:
-            self.train(training)
 
     @torch.inference_mode()
     def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
-        first = 0
         if entry is not None:
             check_entry(entry, self.entry_levels, latent.sizes)
-            first = entry.level
 
-        def decode(window: Window) -> Tensor:
-            windows = self._windows(window, latent, first)
-            image = None
-            if entry is not None:
-                whole = Window.whole(latent.sizes[first - 1])
-                image = framed(entry.image, whole, windows[first - 1], latent.wrap)
+        def run(first: int, image: Tensor | None, windows: Sequence[Window]) -> Tensor:
             return self._run(first, len(self.levels), image, latent, windows=windows)
 
-        training = self.training
-        self.eval()
-        try:
-            return decode_tiles(decode, latent.sizes, local=self.spec.decode_norm == "running")
-        finally:
-            self.train(training)
+        with evaluating(self):
+            local = self.spec.decode_norm == "running"
+            return decode_images(run, partial(self._source, latent), latent, entry, local=local)
 
     # Trainee
 
@@ -354,17 +347,10 @@ class PatchVAE(nn.Module):
         size, wrap = latent.sizes[level], latent.wrap
         return window.grown(self.spec.depth + 1, size, wrap).folded(size, wrap)
 
-    def _windows(self, window: Window, latent: Latent, first: int) -> list[Window]:
-        """What of every level from `first - 1` on must be known for `window` of the finest."""
-        windows, sizes = [window], latent.sizes
-        for level in range(len(sizes) - 1, 0, -1):
-            if level < first:
-                windows.insert(0, Window.whole(sizes[level - 1]))
-                continue
-            seen = self._seen(windows[0], latent, level)
-            below = sizes[level - 1]
-            windows.insert(0, enlarge_source(below, sizes[level], seen, wrap=latent.wrap))
-        return windows
+    def _source(self, latent: Latent, level: int, window: Window) -> Window:
+        """What of the level below must be known for a window of a level."""
+        below, size = latent.sizes[level - 1 : level + 1]
+        return enlarge_source(below, size, self._seen(window, latent, level), wrap=latent.wrap)
 
 
 class Rehearsal:
