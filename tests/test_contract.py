@@ -28,11 +28,18 @@ TINY = {
     "generator.latent": "6",
     "critic.width.base": "6",
     "critic.width": "6",
+    "generator.embedding.view": "64",
+    "generator.embedding.width": "4",
+    "generator.embedding.blocks": "[1, 1, 1, 1]",
+    "generator.rank": "4",
+    "critic.embedding.view": "64",
+    "critic.embedding.width": "4",
+    "critic.embedding.blocks": "[1, 1, 1, 1]",
 }
 
 
-METHODS = sorted(PRESETS.keys() - {"preview"})
-"""`preview` is consingan, small."""
+METHODS = sorted(PRESETS.keys() - {"preview", "meta-single", "meta-small"})
+"""`preview` is consingan, small; of one photo, `meta-single` and `meta-small` are meta."""
 
 
 def tiny(recipe: Recipe) -> Recipe:

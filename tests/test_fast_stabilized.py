@@ -406,7 +406,8 @@ def test_losses_of_both_players_equal_the_transcription() -> None:
     view = StepView(
         trainee=g,
         critic=made,
-        real=real,
+        example=[real] * (level + 1),
+        level=level,
         sizes=sizes,
         seed=11,
         feed=lambda seed: None,

@@ -29,6 +29,13 @@ SMALL = {
     "critic.width": "4",
     "pyramid.quantize": "false",
     "generator.quantize": "false",
+    "generator.embedding.view": "64",
+    "generator.embedding.width": "4",
+    "generator.embedding.blocks": "[1, 1, 1, 1]",
+    "generator.rank": "4",
+    "critic.embedding.view": "64",
+    "critic.embedding.width": "4",
+    "critic.embedding.blocks": "[1, 1, 1, 1]",
 }
 
 

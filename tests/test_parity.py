@@ -371,7 +371,8 @@ def test_losses_of_both_players_equal_the_transcription(recipe: Recipe) -> None:
     view = StepView(
         trainee=g,
         critic=critic,
-        real=real,
+        example=[real] * (level + 1),
+        level=level,
         sizes=sizes,
         seed=11,
         feed=lambda seed: None,

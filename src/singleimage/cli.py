@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError
 from singleimage.commands.animating import animate
 from singleimage.commands.comparing import bench
 from singleimage.commands.drawing import info, reconstruct, sample
+from singleimage.commands.hyper import interpolate, model
 from singleimage.commands.measuring import evaluate
 from singleimage.commands.retouching import edit, extend, fill, harmonize, paint, restyle, upscale
 from singleimage.commands.training import train, tune
@@ -23,6 +24,8 @@ app = App(
 for command in (
     train,
     tune,
+    model,
+    interpolate,
     sample,
     reconstruct,
     info,

@@ -206,6 +206,13 @@ def _joined(digests: Sequence[Any]) -> str:
     return hashlib.sha256(b"".join(d.digest() for d in digests)).hexdigest()
 
 
+def joined_digest(digests: Sequence[str]) -> str:
+    """One digest for several photos; of a single one its own."""
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def require_texture(photo: Photo) -> Photo:
     """Return the photo; raises `ImageError` if it has one color, so nothing to learn from."""
     picture = photo.pixels[: MODE_CHANNELS[photo.channels.mode]]

@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 import torch
 
+from singleimage.device import find_device
 from singleimage.errors import ImageError
 from singleimage.evaluation import Scores, evaluate
 from singleimage.gallery import Drawn, Files, Gallery, published
@@ -28,7 +29,6 @@ from singleimage.nn.features import Network, load_features
 from singleimage.nn.precision import Precision
 from singleimage.recipe import Recipe
 from singleimage.run import Run
-from singleimage.trainer import find_device
 
 RESULT = "result.json"
 SHEET = "sheet.png"

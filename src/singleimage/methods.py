@@ -9,10 +9,13 @@ from singleimage.errors import RecipeError
 from singleimage.feed import AugmentedFeed, ShuffledFeed
 from singleimage.generators.cascade import CascadeSpec
 from singleimage.generators.growing import GrowingSpec
+from singleimage.generators.hyper import HyperSpec
 from singleimage.generators.patch_vae import PatchVAESpec
 from singleimage.nn.blocks import ConvolutionBody, Width
 from singleimage.nn.critic import CriticSpec
 from singleimage.nn.decoding import DecodersSpec
+from singleimage.nn.embedding import EmbeddingSpec
+from singleimage.nn.hyper import HyperCriticSpec
 from singleimage.nn.involution import InvolutionBody
 from singleimage.nn.spectral import SpectralCriticSpec
 from singleimage.objectives.adversarial import AdversarialSpec
@@ -72,6 +75,52 @@ HP_VAE_GAN = Recipe(
     ),
 )
 
+META = Recipe(
+    name="meta",
+    source="Bensadoun, Gur, Galanti, Wolf: Meta Internal Learning, NeurIPS 2021; details of the "
+    "published code, for a set of photos. Its loader's loss of a bit of every photo is an error "
+    "and not reproduced; photos are shown to the embedding as their finest level.",
+    pyramid=WidthPyramid(width=250, min_width=25, factor=0.6, resampling="bicubic"),
+    generator=HyperSpec(),
+    critic=HyperCriticSpec(),
+    training=TrainingSpec(
+        steps=4000,
+        lr_generator=5e-5,
+        lr_critic=5e-5,
+        batch=16,
+        clip_generator=1.0,
+        clip_critic=1.0,
+    ),
+    phases=(
+        Phase(
+            objective=AdversarialSpec(critic_steps=1, generator_steps=1, reconstruction_weight=50.0)
+        ),
+    ),
+)
+
+META_SINGLE = replace(
+    META,
+    name="meta-single",
+    source=f"{META.source} One photo, and a critic for it that is not predicted.",
+    critic=SpectralCriticSpec(spectral=False, depth=4),
+    training=replace(META.training, batch=1),
+)
+
+META_SMALL = replace(
+    META,
+    name="meta-small",
+    source="Meta Internal Learning made small; ours: an embedding of 10 layers, projections of "
+    "rank 64, and networks of 32 channels for levels of up to 128 pixels.",
+    pyramid=replace(META.pyramid, width=128),
+    generator=HyperSpec(
+        embedding=EmbeddingSpec(view=64, blocks=(1, 1, 1, 1), width=32), rank=64, width=32
+    ),
+    critic=HyperCriticSpec(
+        embedding=EmbeddingSpec(view=64, blocks=(1, 1, 1, 1), width=32), rank=64, width=32
+    ),
+    training=replace(META.training, steps=1000, lr_generator=3e-4, lr_critic=3e-4, batch=4),
+)
+
 PREVIEW = Recipe(
     name="preview",
     source="ConSinGAN made small and short; ours. One critic step for each generator gradient, and "
@@ -87,7 +136,17 @@ PREVIEW = Recipe(
 )
 
 PRESETS: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (CONSINGAN, SINGAN, FAST_STABILIZED, HP_VAE_GAN, PREVIEW)
+    recipe.name: recipe
+    for recipe in (
+        CONSINGAN,
+        SINGAN,
+        FAST_STABILIZED,
+        HP_VAE_GAN,
+        META,
+        META_SINGLE,
+        META_SMALL,
+        PREVIEW,
+    )
 }
 
 

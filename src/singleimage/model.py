@@ -8,51 +8,38 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
 
-import msgspec
-import safetensors
 import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor
 
 from singleimage.apps.sample import Tile, reconstruct, sample
-from singleimage.errors import ModelFileError, RecipeError, SizeError
+from singleimage.errors import ModelFileError, SizeError
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
+from singleimage.generators.hyper import HyperSpec
 from singleimage.generators.patch_vae import PatchVAE
 from singleimage.image import Channels, Photo, png_of, refuse_existing, sheet, write_atomically
 from singleimage.memory import kept_heap
+from singleimage.modelfile import (
+    Provenance,
+    compare_tensors,
+    damaged,
+    from_stored,
+    metadata_of,
+    model_path,
+    read_metadata,
+    read_tensors,
+    to_stored,
+)
 from singleimage.nn.blocks import restore_order
 from singleimage.nn.precision import Precision, resolve_precision, use_precision
 from singleimage.recipe import Recipe
 from singleimage.resample import Size
 
-FORMAT = "singleimage/1"
 BATCH_PIXELS = 1_000_000
 """Samples are decoded in batches of about this many pixels; pictures do not depend on it."""
-
-PhotoSide = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
-
-
-class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a model came from."""
-
-    photo: tuple[PhotoSide, PhotoSide]
-    """Height and width of the photo, before it was reduced to the finest level."""
-    image_sha256: str
-    seed: int
-    levels: Annotated[int, msgspec.Meta(ge=1, le=1024)]
-    """Trained levels; fewer than the recipe's while training goes on."""
-    seconds: float
-    """Training time."""
-    device: str
-    precision: str = "fp32"
-    """In which its convolutions were computed: fp32 or bf16."""
-    created: str
-    """When training ended, ISO 8601, UTC."""
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,13 +126,8 @@ class Model:
         state = self.generator.state_dict()
         tensors = {f"generator.{name}": t.contiguous().cpu() for name, t in state.items()}
         if embed_image and self.image is not None:
-            tensors["image"] = _to_stored(self.image, self.channels.bits)
-        metadata = {
-            "format": FORMAT,
-            "recipe": self.recipe.to_json(),
-            "channels": msgspec.json.encode(self.channels).decode(),
-            "provenance": msgspec.json.encode(self.provenance).decode(),
-        }
+            tensors["image"] = to_stored(self.image, self.channels.bits)
+        metadata = metadata_of(self.recipe, self.channels, self.provenance)
         data = safetensors.torch.save(tensors, metadata)
         write_atomically(path, lambda stream: stream.write(data))
 
@@ -166,16 +148,21 @@ class Model:
             ModelFileError: the file is missing, damaged, no model, of another format, or its
                 tensors are not those of its recipe; the first wrong one is named.
         """
-        path = _model_path(Path(path))
-        metadata, tensors = _read_tensors(path)
-        recipe, channels, provenance = _read_metadata(path, metadata)
+        path = model_path(Path(path))
+        metadata, tensors = read_tensors(path)
+        recipe, channels, provenance = read_metadata(path, metadata)
+        if isinstance(recipe.generator, HyperSpec):
+            raise ModelFileError(
+                f"{path} is a hypernetwork, which has no pictures of its own; make a model of a "
+                f"photo with: singleimage model {path} PHOTO -o MODEL.safetensors"
+            )
         photo = Size(*provenance.photo)
         try:
             ladder = recipe.pyramid.plan(photo)
         except SizeError:
-            raise _damaged(path, f"a photo of {photo} does not fit its recipe") from None
+            raise damaged(path, f"a photo of {photo} does not fit its recipe") from None
         if provenance.levels > len(ladder.sizes):
-            raise _damaged(
+            raise damaged(
                 path, f"its recipe makes {len(ladder.sizes)} levels, not {provenance.levels}"
             )
         with torch.device("meta"):
@@ -183,8 +170,9 @@ class Model:
             for _ in range(provenance.levels):
                 generator.extend(None)
         stored = tensors.pop("image", None)
+        likes = {f"generator.{name}": like for name, like in generator.state_dict().items()}
+        compare_tensors(path, likes, tensors)
         weights = {name.removeprefix("generator."): t for name, t in tensors.items()}
-        _compare(path, generator.state_dict(), weights)
         generator.load_state_dict(weights, assign=True)
         restore_order(generator.to(device))
         use_precision(generator, resolve_precision(precision, torch.device(device)))
@@ -193,101 +181,6 @@ class Model:
         if stored is not None:
             expected = (channels.count, *generator.ladder.finest)
             if tuple(stored.shape) != expected or stored.dtype not in (torch.uint8, torch.uint16):
-                raise _damaged(path, f"tensor image is not {expected} integers")
-            image = _from_stored(stored)
+                raise damaged(path, f"tensor image is not {expected} integers")
+            image = from_stored(stored)
         return cls(generator, recipe, channels, provenance, image)
-
-
-def _model_path(path: Path) -> Path:
-    if path.is_dir():
-        inside = path / "model.safetensors"
-        if not inside.exists():
-            raise ModelFileError(
-                f"{path} holds no model.safetensors; train into it with: "
-                f"singleimage train IMAGE -o {path}"
-            )
-        return inside
-    if not path.exists():
-        raise ModelFileError(f"{path} does not exist; check the path.")
-    if not path.is_file():
-        raise ModelFileError(f"{path} is a device or a pipe; give a model file.")
-    return path
-
-
-def _damaged(path: Path, what: str) -> ModelFileError:
-    return ModelFileError(f"{path} is damaged: {what}; copy it again, or train again.")
-
-
-def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if not str(metadata.get("format", "")).startswith("singleimage/"):
-                raise ModelFileError(
-                    f"{path} is a safetensors file of another program; give a model of singleimage."
-                )
-            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        if _looks_like_image(path):
-            raise ModelFileError(
-                f"{path} is an image, not a model; train on it first: "
-                f"singleimage train {path} -o RUN"
-            ) from None
-        raise ModelFileError(
-            f"{path} is no model, or is damaged: {error}; give a file or folder that "
-            f"`singleimage train` wrote."
-        ) from None
-
-
-def _read_metadata(path: Path, metadata: dict[str, str]) -> tuple[Recipe, Channels, Provenance]:
-    if metadata["format"] != FORMAT:
-        raise ModelFileError(
-            f"{path} has format {metadata['format']}, this version reads {FORMAT}; "
-            f"upgrade singleimage."
-        )
-    try:
-        recipe = Recipe.from_json(metadata["recipe"])
-        channels = msgspec.json.decode(metadata["channels"], type=Channels)
-        provenance = msgspec.json.decode(metadata["provenance"], type=Provenance)
-    except KeyError as error:
-        raise _damaged(path, f"its metadata have no {error.args[0]}") from None
-    except (RecipeError, msgspec.DecodeError) as error:
-        raise _damaged(path, f"in its metadata, {str(error).rstrip('.')}") from None
-    return recipe, channels, provenance
-
-
-def _compare(path: Path, expected: dict[str, Any], found: dict[str, Tensor]) -> None:
-    """Raises `ModelFileError` naming the first tensor that is missing, wrong or too many."""
-    for name, like in expected.items():
-        if name not in found:
-            raise _damaged(path, f"tensor generator.{name} is missing")
-        here = found[name]
-        if here.shape != like.shape or here.dtype != like.dtype:
-            raise _damaged(
-                path,
-                f"tensor generator.{name} is {here.dtype} {tuple(here.shape)}, its recipe says "
-                f"{like.dtype} {tuple(like.shape)}",
-            )
-        if here.is_floating_point() and not bool(torch.isfinite(here).all()):
-            raise _damaged(path, f"tensor generator.{name} holds values that are not finite")
-    for name in found:
-        if name not in expected:
-            raise _damaged(path, f"unexpected tensor {name}")
-
-
-def _looks_like_image(path: Path) -> bool:
-    try:
-        with Image.open(path):
-            return True
-    except Exception:  # whatever Pillow thinks of it, it is not an image we could name
-        return False
-
-
-def _to_stored(image: Tensor, bits: int) -> Tensor:
-    top, dtype = (255, torch.uint8) if bits == 8 else (65535, torch.uint16)
-    return image.cpu().double().add(1).mul(top / 2).round().clamp(0, top).to(dtype).contiguous()
-
-
-def _from_stored(stored: Tensor) -> Tensor:
-    top = 255 if stored.dtype == torch.uint8 else 65535
-    return stored.double().mul(2 / top).sub(1).float()

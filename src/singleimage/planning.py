@@ -1,5 +1,6 @@
 """What a training would be, before it is begun: its levels, parameters and time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -27,7 +28,12 @@ class LevelPlan:
 
 
 def plan(
-    recipe: Recipe, photo: Photo, *, seed: int, device: str, precision: Precision = "auto"
+    recipe: Recipe,
+    photo: Photo | Sequence[Photo],
+    *,
+    seed: int,
+    device: str,
+    precision: Precision = "auto",
 ) -> list[LevelPlan]:
     """The levels of a training, each tried for three steps; the first, a warm-up, is not timed."""
     short = msgspec.structs.replace(
@@ -40,7 +46,7 @@ def plan(
         seconds.append(progress.seconds)
         if progress.level_done:
             ladder = trainer.example.ladder.truncated(progress.level + 1)
-            counts = count_parameters(recipe, ladder, channels=photo.channels.count)
+            counts = count_parameters(recipe, ladder, channels=trainer.photo.channels.count)
             plans.append(LevelPlan(ladder.finest, *counts, min(seconds[-2:])))
     return plans
 

@@ -5,10 +5,12 @@ photo to a `Ladder` of sizes; nothing else in the package computes a scale facto
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol
 
 import msgspec
+import torch
 from torch import Tensor
 
 from singleimage.errors import SizeError
@@ -161,7 +163,9 @@ class ConSinGANPyramid(
 class WidthPyramid(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="width"
 ):
-    """Widths by equal ratios, heights by the photo's aspect (HP-VAE-GAN's code)."""
+    """Widths by equal ratios, heights by the photo's aspect (HP-VAE-GAN's code, and that of Meta
+    Internal Learning).
+    """
 
     width: Side = 256
     """Of the finest level, pixels; photos are reduced or enlarged to it."""
@@ -169,8 +173,11 @@ class WidthPyramid(
     """Of the coarsest level, pixels."""
     factor: Annotated[float, msgspec.Meta(gt=0.1, lt=0.98)] = 0.75
     """Nominal ratio of sides between a level and the next; the true one ends at `min_width`."""
+    resampling: Literal["bilinear", "bicubic"] = "bilinear"
+    """How the photo is reduced to a level: between the four nearest pixels (HP-VAE-GAN's code), or
+    as in SinGAN, each level from the photo (Meta Internal Learning's)."""
     quantize: bool = True
-    """Round levels to 8 bits, as the published code's library does."""
+    """Of bilinear levels: round them to 8 bits, as the published code's library does."""
 
     def plan(self, size: Size) -> Ladder:
         if self.min_width >= self.width:
@@ -194,6 +201,8 @@ class WidthPyramid(
         return Ladder(sizes, scales, self.width / size.width, ratio, "down")
 
     def images(self, photo: Tensor, ladder: Ladder) -> tuple[Tensor, ...]:
+        if self.resampling == "bicubic":
+            return tuple(resize(photo, size) for size in ladder.sizes)
         return tuple(bilinear(photo, size, quantize=self.quantize) for size in ladder.sizes)
 
 
@@ -252,6 +261,21 @@ class Pyramid:
         """
         ladder = law.plan(size_of(image))
         return cls(law.images(image, ladder), ladder)
+
+    @classmethod
+    def joined(cls, photos: Sequence[Tensor], law: PyramidLaw) -> "Pyramid":
+        """One pyramid of several photos (1, C, H, W), with the ladder of the first.
+
+        Photos of other sizes need a law that reduces to given sizes, a `WidthPyramid`.
+        """
+        first = cls.build(photos[0], law)
+        rest = [law.images(photo, first.ladder) for photo in photos[1:]]
+        levels = zip(first.images, *rest, strict=True)
+        return cls(tuple(torch.cat(level) for level in levels), first.ladder)
+
+    def chosen(self, indices: Sequence[int]) -> "Pyramid":
+        """Some of the photos."""
+        return replace(self, images=tuple(image[list(indices)] for image in self.images))
 
     def repeated(self, times: int) -> "Pyramid":
         """The same photo so many times in every batch, without copies."""

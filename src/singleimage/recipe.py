@@ -15,12 +15,15 @@ from singleimage.errors import RecipeError
 from singleimage.feed import Feed, NoiseFeed
 from singleimage.generators.cascade import CascadeSpec
 from singleimage.generators.growing import GrowingSpec
+from singleimage.generators.hyper import HyperSpec
 from singleimage.generators.patch_vae import PatchVAESpec
+from singleimage.nn.blocks import Width
 from singleimage.nn.critic import CriticSpec
+from singleimage.nn.hyper import HyperCriticSpec
 from singleimage.nn.spectral import SpectralCriticSpec
 from singleimage.objectives.adversarial import AdversarialSpec
 from singleimage.objectives.variational import VariationalSpec
-from singleimage.pyramid import PyramidSpec
+from singleimage.pyramid import PyramidSpec, WidthPyramid
 
 Rate = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Unit = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -41,9 +44,14 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """An integer is a step, whatever the number of steps; a fraction is that part of `steps`."""
 
     batch: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
-    """Copies of the photo in a step; each meets noise of its own."""
+    """Copies of the photo in a step, each with noise of its own; of several photos, how many of
+    them, at most all."""
+    mirror: bool = False
+    """Learn every photo mirrored left to right too, as a photo of its own (hypernetworks)."""
     clip_generator: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Largest norm of all gradients of the generator together; longer ones are shortened to it."""
+    clip_critic: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """The same for the critic."""
     restarts: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0
     """How often a level that collapsed to one color is begun again, with other noise, before it is
     an error. The published codes do not notice."""
@@ -77,8 +85,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     expects: str = ""
     """What to expect: quality and time, on which hardware, and when that was measured."""
     pyramid: PyramidSpec
-    generator: CascadeSpec | GrowingSpec | PatchVAESpec
-    critic: CriticSpec | SpectralCriticSpec
+    generator: CascadeSpec | GrowingSpec | PatchVAESpec | HyperSpec
+    critic: CriticSpec | SpectralCriticSpec | HyperCriticSpec
     feed: Feed = NoiseFeed()
     training: TrainingSpec = TrainingSpec()
     phases: Annotated[tuple[Phase, ...], msgspec.Meta(min_length=1)] = (Phase(),)
@@ -105,8 +113,31 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"variational objectives train the levels in which an encoder learns and no "
                     f"others; here these are the first {learning}"
                 )
-        if encoder and not isinstance(self.feed, NoiseFeed):
-            raise ValueError("a generator with an encoder is fed with noise alone")
+        hyper = isinstance(self.generator, HyperSpec)
+        if (encoder or hyper) and not isinstance(self.feed, NoiseFeed):
+            raise ValueError("this generator is fed with noise alone")
+        if self.training.mirror and not hyper:
+            raise ValueError("only a generator of type hyper learns mirrored photos too")
+        if isinstance(self.critic, HyperCriticSpec) and not hyper:
+            raise ValueError("critics of photos go with a generator of type hyper")
+        if hyper and not isinstance(self.pyramid, WidthPyramid):
+            raise ValueError("a generator of type hyper goes with a pyramid of type width")
+
+    def of_one(self) -> "Recipe":
+        """The recipe of the models that a hypernetwork predicts: an ordinary cascade's."""
+        if not isinstance(self.generator, HyperSpec):
+            return self
+        critic = self.critic
+        if isinstance(critic, HyperCriticSpec):
+            critic = CriticSpec(width=Width(base=critic.width), slope=critic.slope)
+        return msgspec.structs.replace(
+            self,
+            name=f"{self.name}-model",
+            generator=self.generator.cascade(),
+            critic=critic,
+            training=TrainingSpec(steps=self.training.steps),
+            phases=(Phase(objective=AdversarialSpec(critic_steps=1, generator_steps=1)),),
+        )
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
@@ -133,6 +164,13 @@ _ADDITIONS: dict[str, Any] = {
     "restarts": 0,
     "batch": 1,
     "clip_generator": None,
+    "clip_critic": None,
+    "mirror": False,
+    "spectral": True,
+    "accumulate": False,
+    "resampling": "bilinear",
+    "base_noise": "gray",
+    "enlarging": "bicubic",
     "entry_norm": "own",
     "type": "patch",
 }

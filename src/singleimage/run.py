@@ -12,24 +12,29 @@ import io
 import json
 import operator
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import msgspec
 import torch
+from PIL.Image import Image
 
 from singleimage.errors import RunError, SingleImageError
 from singleimage.image import Photo, make_folder, save_sheet, sheet, write_atomically
+from singleimage.model import Model
 from singleimage.nn.precision import Precision
+from singleimage.parallel import in_turn, leading
 from singleimage.progress import Progress
 from singleimage.recipe import Recipe, differences, read_json
-from singleimage.trainer import Trainer
+from singleimage.trainer import Start, Trainer
 
 LOG_EVERY = 10
 """Steps between two lines of the log."""
 PREVIEW_SEEDS = range(4)
+PREVIEW_PHOTOS = 6
+"""Of several photos, so many are shown."""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +49,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     precision: Literal["fp32", "bf16"]
     given_sha256: str = ""
     """The picture that a finished run was tuned on; see `Tuning`."""
+    start_sha256: str = ""
+    """Of the hypernetwork's file that the first networks came from, if they did."""
 
     @classmethod
     def read(cls, folder: Path) -> "Identity":
@@ -78,7 +85,7 @@ class Run:
         self,
         folder: str | Path,
         recipe: Recipe,
-        photo: Photo,
+        photo: Photo | Sequence[Photo],
         *,
         seed: int,
         name: str = "",
@@ -87,12 +94,15 @@ class Run:
         embed_image: bool = True,
         save_seconds: float = 60.0,
         tuning: Tuning | None = None,
+        start: Start | None = None,
     ) -> None:
         """Args:
             folder: made if missing; must be empty or hold this very run.
+            photo: or several, for a hypernetwork.
             name: of the photo, for people.
             save_seconds: at most this much work is lost in a crash.
             tuning: start from the end of another run; see `Trainer.tune`.
+            start: networks that every level begins with; see `Trainer`.
 
         Raises:
             RunError: the folder holds something else, or another run; or the run to start from is
@@ -103,27 +113,34 @@ class Run:
         self.folder = Path(folder)
         given = None if tuning is None else tuning.picture
         self.trainer = Trainer(
-            recipe, photo, seed=seed, device=device, precision=precision, given=given
+            recipe, photo, seed=seed, device=device, precision=precision, given=given, start=start
         )
+        self._photos = [photo] if isinstance(photo, Photo) else list(photo)
         self._embed_image = embed_image
         self._save_seconds = save_seconds
         identity = Identity(
             recipe=recipe,
             image=name,
-            image_sha256=photo.sha256,
+            image_sha256=self.trainer.sha256,
             seed=seed,
             embed_image=embed_image,
             precision=self.trainer.precision,
             given_sha256="" if given is None else given.sha256,
+            start_sha256="" if start is None else start.sha256,
         )
         if tuning is not None:
             _require_start(Identity.read(tuning.start), identity, tuning.start)
-        self.resumed = self._claim(identity)
+        self.resumed = in_turn(lambda: self._claim(identity))
         if tuning is not None and not self.resumed:
             if not self._restore(tuning.start):
                 raise RunError(f"{tuning.start} is not finished; continue it first.")
             self.trainer.tune()
-        self._log = _Log(self.folder, self.trainer)
+        self._log = _Log(self.folder, self.trainer) if leading() else None
+
+    @property
+    def photos(self) -> int:
+        """How many photos are learned together."""
+        return len(self._photos)
 
     @property
     def model_path(self) -> Path:
@@ -132,6 +149,9 @@ class Run:
     def __iter__(self) -> Iterator[Progress]:
         saved = time.monotonic()
         for progress in self.trainer:
+            if self._log is None:  # the leading process writes for all
+                yield progress
+                continue
             self._log.write(progress)
             if progress.level_done:
                 self._finish_level(progress.level)
@@ -147,6 +167,8 @@ class Run:
             Diverged: a weight is not finite; the state before is kept.
             OutputError: the folder cannot be written or the disk is full.
         """
+        if not leading():
+            return
         stream = io.BytesIO()
         torch.save(self.trainer.state_dict(), stream)
         write_atomically(self.folder / "state.pt", lambda file: file.write(stream.getbuffer()))
@@ -171,6 +193,8 @@ class Run:
             changed.append("another photo or other masks")
         if earlier.given_sha256 != identity.given_sha256:
             changed.append("another picture to tune on")
+        if earlier.start_sha256 != identity.start_sha256:
+            changed.append("another hypernetwork to start from")
         for field in ("seed", "embed_image", "precision"):
             before, now = getattr(earlier, field), getattr(identity, field)
             if before != now:
@@ -199,19 +223,34 @@ class Run:
 
     def _finish_level(self, level: int) -> None:
         self.trainer.state_dict()  # raises before a broken model could replace a good one
-        model = self.trainer.model()
-        model.save(self.model_path, embed_image=self._embed_image, overwrite=True)
-        photo = model.training_image()
-        assert photo is not None
-        pictures = [photo, model.reconstruct(), *model.sample(PREVIEW_SEEDS)]
-        page = sheet([picture.preview() for picture in pictures], columns=3)
+        if len(self._photos) > 1:
+            hyper = self.trainer.hyper_model()
+            hyper.save(self.model_path, overwrite=True)
+            models = [hyper.model(photo) for photo in self._photos[:PREVIEW_PHOTOS]]
+            page = _preview(models, PREVIEW_SEEDS[:2], columns=4)
+        else:
+            model = self.trainer.model()
+            model.save(self.model_path, embed_image=self._embed_image, overwrite=True)
+            page = _preview([model], PREVIEW_SEEDS, columns=3)
         folder = make_folder(self.folder / "previews")
         save_sheet(page, folder / f"level-{level}.png", overwrite=True)
-        self._log.picture(level, page)
+        if self._log is not None:
+            self._log.picture(level, page)
 
     def close(self) -> None:
         """Close the log."""
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
+
+
+def _preview(models: Sequence[Model], seeds: Sequence[int], *, columns: int) -> Image:
+    """Of each model the photo, its reconstruction and samples."""
+    pictures: list[Photo] = []
+    for model in models:
+        photo = model.training_image()
+        assert photo is not None
+        pictures += [photo, model.reconstruct(), *model.sample(seeds)]
+    return sheet([picture.preview() for picture in pictures], columns=columns)
 
 
 def _require_start(start: Identity, identity: Identity, folder: Path) -> None:

@@ -10,18 +10,20 @@ import importlib.metadata
 import math
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from singleimage.device import find_device
 from singleimage.errors import (
-    DeviceError,
     Diverged,
     ImageError,
+    RecipeError,
     RunError,
     SizeError,
     UnsupportedEntry,
@@ -29,23 +31,29 @@ from singleimage.errors import (
 from singleimage.feed import Given, ShuffledFeed
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
+from singleimage.generators.hyper import HyperCascade, HyperSpec
 from singleimage.generators.patch_vae import PatchVAE
-from singleimage.image import Photo, require_texture
+from singleimage.hypermodel import HyperModel
+from singleimage.image import Photo, joined_digest, require_texture
 from singleimage.latent import seed_for
 from singleimage.memory import kept_heap
-from singleimage.model import Model, Provenance
+from singleimage.model import Model
+from singleimage.modelfile import Provenance
 from singleimage.nn.blocks import PatchNet
 from singleimage.nn.critic import inherit
 from singleimage.nn.decoding import DecodingCritic
+from singleimage.nn.hyper import HyperCritic
 from singleimage.nn.precision import Precision, resolve_precision, use_precision
 from singleimage.nn.spectral import SpectralCritic
 from singleimage.objectives.base import Player, StepView, Turn
+from singleimage.parallel import average, mean_over_processes, processes, share_of
 from singleimage.progress import Pace, Progress
 from singleimage.pyramid import Pyramid
 from singleimage.recipe import Recipe
 from singleimage.resample import resize, size_of
 
-AnyCritic = PatchNet | DecodingCritic | SpectralCritic
+AnyLearner = Cascade | Growing | PatchVAE | HyperCascade
+AnyCritic = PatchNet | DecodingCritic | SpectralCritic | HyperCritic
 EXPLODED = 1e6
 """A loss term beyond this is taken as divergence; healthy ones stay under a few hundred."""
 LOOKS = 8
@@ -58,62 +66,47 @@ SATURATED = 0.98
 """Mean size of values where tanh has no slope; levels of little contrast begin in one gray."""
 
 
-def find_device(name: str) -> torch.device:
-    """The device of that name: `auto` (the fastest there is), `cpu`, `cuda`, `cuda:1` or `mps`.
-
-    `cpu:4` is the processor with four threads, for the whole process.
-
-    Raises:
-        DeviceError: this machine or this build of PyTorch has no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cpu" and torch.backends.mps.is_available():
-            name = "mps"
-    kind, _, count = name.partition(":")
-    if kind == "cpu" and count.isdecimal() and int(count) > 0:
-        torch.set_num_threads(int(count))
-        name = kind
-    try:
-        torch.empty(1, device=name).item()  # of `meta`, there is nothing to read
-    except (RuntimeError, AssertionError, ValueError):
-        raise DeviceError(
-            f"device {name!r} is not available here; use auto, cpu, cpu:THREADS, cuda, cuda:INDEX "
-            f"or mps."
-        ) from None
-    return torch.device(name)
-
-
 class Trainer:
-    """Trains a recipe on a photo, level by level."""
+    """Trains a recipe on a photo, level by level; a hypernetwork on one or more photos."""
 
     def __init__(
         self,
         recipe: Recipe,
-        photo: Photo,
+        photo: Photo | Sequence[Photo],
         *,
         seed: int,
         device: str = "auto",
         precision: Precision = "auto",
         dtype: torch.dtype = torch.float32,
         given: Photo | None = None,
+        start: "Start | None" = None,
     ) -> None:
         """Args: photo, recipe; `seed` decides everything random; `device` as in `find_device`.
+            photo: or photos, for a hypernetwork; all with the same channels and aspect.
             given: a changed picture of the photo, of any size, to fine-tune on; see `tune`.
+            start: networks that every level begins with, in place of fresh ones.
 
         Raises:
             SizeError: the photo does not fit the recipe's pyramid.
-            ImageError: all pixels of the photo are equal, or what is given has other channels.
+            ImageError: all pixels of a photo are equal, or photos, or what is given, have other
+                channels.
+            RecipeError: several photos for a method that learns one.
             DeviceError: the device is not available.
             UnsupportedEntry: what is given cannot enter the coarsest level.
         """
         self.recipe = recipe
-        self.photo = require_texture(photo)
+        photos = [photo] if isinstance(photo, Photo) else list(photo)
+        self.photo = photos[0]
+        self.sha256 = joined_digest([photo.sha256 for photo in photos])
+        _require_alike([require_texture(photo) for photo in photos], recipe)
         self.seed = seed
         self.device = find_device(device)
         self.precision = resolve_precision(precision, self.device)
-        pixels = photo.pixels[None].to(self.device, dtype)
-        self.example = Pyramid.build(pixels, recipe.pyramid)
+        pixels = [photo.pixels[None].to(self.device, dtype) for photo in photos]
+        if recipe.training.mirror:
+            pixels += [photo.flip(-1) for photo in pixels]
+        self.example = Pyramid.joined(pixels, recipe.pyramid)
+        """All photos at all levels."""
         coarsest = self.example.ladder.sizes[0]
         if min(coarsest) < (smallest := recipe.critic.smallest_image):
             raise SizeError(
@@ -125,8 +118,12 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         """Training time so far."""
-        self._batch = self.example.repeated(recipe.training.batch)
-        self._critic: AnyCritic | None = None
+        several = len(pixels) > 1
+        self._batch_size = min(recipe.training.batch, len(pixels) if several else 64)
+        self._copies = None if several else self.example.repeated(self._batch_size)
+        self._share = share_of(self._batch_size)
+        self._start = start
+        self._critic: AnyCritic | None = start.critic if start else None
         self._optimizers: dict[Player, torch.optim.Optimizer] = {}
         self._anchor_approach: Tensor | None = None
         self._given = None if given is None else self._fed(given)
@@ -194,7 +191,8 @@ class Trainer:
         ends, apart = self.step == steps, max(steps // LOOKS, LEAST_APART)
         if self.step < LEAST_APART or not (ends or self.step % apart == 0):
             return False
-        made, real = self.learner.decode(self.learner.anchor()), self.example.images[self.level]
+        generator, real = self.learner.generator_of(self._first), self._first.images[self.level]
+        made = generator.decode(generator.anchor())
         spread, wanted = (x.var((2, 3), correction=0).mean() for x in (made, real))
         lost = (spread < FLAT * wanted) & (made.abs().mean() > SATURATED)
         before, self._flat = self._flat, bool(lost)
@@ -218,12 +216,36 @@ class Trainer:
         Raises:
             RunError: training stands in the middle of a level.
         """
+        self._require_level()
+        finest = self._first.images[self.level - 1][0]
+        generator = self.learner.generator_of(self._first)
+        recipe = self.recipe.of_one()
+        image = finest.float().cpu()
+        return Model(generator, recipe, self.photo.channels, self._provenance(), image)
+
+    def hyper_model(self) -> HyperModel:
+        """The hypernetwork of the levels finished so far. It shares its weights with this trainer.
+
+        Raises:
+            RunError: training stands in the middle of a level, or the recipe has none.
+        """
+        if not isinstance(self.learner, HyperCascade):
+            raise RunError(f"{self.recipe.name} trains no hypernetwork; use meta or meta-small.")
+        self._require_level()
+        critic = self._critic if isinstance(self._critic, HyperCritic) else None
+        return HyperModel(
+            self.learner, critic, self.recipe, self.photo.channels, self._provenance()
+        )
+
+    def _require_level(self) -> None:
         if self._optimizers or self.level == 0:
             raise RunError(f"level {self.level} is not finished; take the model between levels.")
-        finest: Tensor = self.example.images[self.level - 1][0]
-        provenance = Provenance(
+
+    def _provenance(self) -> Provenance:
+        return Provenance(
             photo=(self.photo.size.height, self.photo.size.width),
-            image_sha256=self.photo.sha256,
+            image_sha256=self.sha256,
+            photos=len(self.example.images[0]),
             seed=self.seed,
             levels=self.level,
             seconds=round(self.seconds, 1),
@@ -235,9 +257,6 @@ class Trainer:
                 "torch": str(torch.__version__),
                 "python": platform.python_version(),
             },
-        )
-        return Model(
-            self.learner, self.recipe, self.photo.channels, provenance, finest.float().cpu()
         )
 
     def tune(self) -> None:
@@ -259,7 +278,7 @@ class Trainer:
 
     def _fed(self, given: Photo) -> Given:
         """What level 0 is fed when it is tuned on a picture."""
-        if 0 not in self.learner.entry_levels:
+        if isinstance(self.learner, HyperCascade) or 0 not in self.learner.entry_levels:
             raise UnsupportedEntry(
                 f"{self.recipe.name} takes no picture at level 0; use consingan."
             )
@@ -270,11 +289,27 @@ class Trainer:
         base = resize(given.pixels[None].to(coarsest), size_of(coarsest))
         return Given(base, feed.noise if isinstance(feed, ShuffledFeed) else 0.0)
 
-    def _new_learner(self) -> Cascade | Growing | PatchVAE:
+    @property
+    def _first(self) -> Pyramid:
+        """The first photo at all levels."""
+        return self.example.chosen([0])
+
+    def _batch(self, step: int) -> Pyramid:
+        """What a step of this level trains on: copies of the photo, or some of several.
+
+        Several photos are gone through in another order each time; some may be left out.
+        """
+        if self._copies is not None:
+            return self._copies
+        count, size = len(self.example.images[0]), self._batch_size
+        epoch, part = divmod(step, count // size)
+        order = torch.Generator().manual_seed(self._seed("epoch", epoch))
+        indices: list[int] = torch.randperm(count, generator=order).tolist()
+        return self.example.chosen(indices[part * size : (part + 1) * size])
+
+    def _new_learner(self) -> AnyLearner:
         spec, channels = self.recipe.generator, self.photo.channels.count
-        learner: Cascade | Growing | PatchVAE = spec.build(
-            channels=channels, ladder=self.example.ladder
-        )
+        learner: AnyLearner = spec.build(channels=channels, ladder=self.example.ladder)
         return learner.to(self.device, self.example.images[0].dtype)
 
     def _seed(self, *parts: int | str) -> int:
@@ -283,7 +318,9 @@ class Trainer:
         return seed_for(self.seed, *again, self.level, *parts)
 
     def _begin_level(self) -> None:
-        self.learner.grow(self._batch, self._seed("level"))
+        self.learner.grow(self._batch(0), self._seed("level"))
+        if self._start is not None and isinstance(self.learner, Cascade):
+            self.learner.adopt(self._start.generator)
         self._make_players()
 
     def _make_players(self) -> None:
@@ -301,7 +338,7 @@ class Trainer:
             use_precision(self._critic, self.precision)
             groups = [{"params": list(self._critic.parameters())}]
             self._optimizers["critic"] = self._adam(groups, training.lr_critic)
-        trainee = self.learner.bind(self._batch)
+        trainee = self.learner.bind(self._batch(0), self._share)
         self._anchor_approach = trainee.approach(trainee.anchor()) if trainee.steady else None
 
     def _fresh_critic(self, level: int, generator: torch.Generator | None) -> AnyCritic:
@@ -324,24 +361,27 @@ class Trainer:
         seed = self._seed(self.step)
         self.learner.refresh(seed)
         turns = self.recipe.objective_at(self.level).turns
-        trainee = self.learner.bind(self._batch)
+        example = self._batch(self.step)
+        trainee = self.learner.bind(example, self._share)
         approach = self._anchor_approach if trainee.steady else trainee.approach(trainee.anchor())
         view = StepView(
             trainee=trainee,
             critic=self._critic,
-            real=self._batch.images[self.level],
+            example=example.images,
+            level=self.level,
             sizes=self.example.ladder.sizes[: self.level + 1],
             seed=seed,
             anchor_approach=approach,
             feed=self._base,
             redraws=max((t.repeats - 1 for t in turns if t.redraw == "coarser"), default=0),
             recompute=self.recipe.training.recompute,
+            share=self._share,
         )
         terms: dict[str, Tensor] = {}
         for turn in turns:
             terms |= self._play(turn, view)
-        values = torch.stack(list(terms.values())).tolist()  # one wait for the device a step
-        losses = dict(zip(terms, values, strict=True))
+        values = mean_over_processes(torch.stack(list(terms.values())))
+        losses = dict(zip(terms, values.tolist(), strict=True))  # one wait for the device a step
         self._require_sane(losses)
         return losses
 
@@ -354,7 +394,8 @@ class Trainer:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self._critic is not None:
             self._critic.requires_grad_(turn.player == "critic")
-        clip = self.recipe.training.clip_generator if turn.player == "generator" else None
+        training, generator = self.recipe.training, turn.player == "generator"
+        clip = training.clip_generator if generator else training.clip_critic
         terms: Mapping[str, Tensor] = {}
         for repeat in range(turn.repeats):
             if repeat and turn.redraw == "coarser":
@@ -362,7 +403,8 @@ class Trainer:
             if repeat == 0 or not turn.reuse_gradient:
                 terms = objective.terms(turn.player, view)
                 # Only this player's gradients are computed; the other is left as it is.
-                gradients = torch.autograd.grad(torch.stack(list(terms.values())).sum(), parameters)
+                total = torch.stack(list(terms.values())).sum()
+                gradients = average(list(torch.autograd.grad(total, parameters)))
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     if gradient.stride() != parameter.stride():  # the optimizer wants them equal
                         gradient = torch.empty_like(parameter).copy_(gradient)
@@ -371,8 +413,7 @@ class Trainer:
                     torch.nn.utils.clip_grad_norm_(parameters, clip)
             optimizer.step()
             increment_version(parameters)  # fused Adam forgets to: casts of weights must notice
-            if turn.player == "generator":
-                view.generator_moved()
+            view.generator_moved() if generator else view.critic_moved()
         return {name: term.detach() for name, term in terms.items()}
 
     def _require_sane(self, losses: Mapping[str, float]) -> None:
@@ -432,6 +473,30 @@ class Trainer:
             self._make_players()
             for name, optimizer in self._optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with instead of fresh networks."""
+
+    generator: Cascade
+    """Of the recipe's form, with all levels."""
+    critic: PatchNet | None = None
+    sha256: str = ""
+    """Of the file they come from."""
+
+
+def _require_alike(photos: Sequence[Photo], recipe: Recipe) -> None:
+    """Raises an error unless the recipe can learn all these photos together."""
+    if len(photos) > 1 and not isinstance(recipe.generator, HyperSpec):
+        raise RecipeError(
+            f"{recipe.name} learns one photo at a time; use meta or meta-small for several, or "
+            f"--each for a model of each."
+        )
+    if any(photo.channels != photos[0].channels for photo in photos):
+        raise ImageError("the photos have different channels; convert them to the same.")
+    if processes() > 1 and len(photos) == 1:
+        raise RunError("several processes share a batch of several photos; start one process.")
 
 
 def train(

@@ -54,8 +54,8 @@ def read_recipe(
 
 def load_model(source: Path, device: str, precision: Precision = "auto") -> "Model":
     """The model in a file or a run folder."""
+    from singleimage.device import find_device
     from singleimage.model import Model
-    from singleimage.trainer import find_device
 
     return Model.load(source, device=find_device(device), precision=precision)
 

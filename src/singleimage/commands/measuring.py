@@ -63,11 +63,11 @@ def evaluate(
     report
         Also write an HTML page with pictures and charts to this file.
     """
+    from singleimage.device import find_device
     from singleimage.evaluation import evaluate as measure
     from singleimage.image import refuse_existing, write_atomically
     from singleimage.nn.features import load_features
     from singleimage.report import require_charts, write_report
-    from singleimage.trainer import find_device
 
     if jpeg is not None and not 1 <= jpeg <= 100:
         raise SizeError(f"--jpeg {jpeg} is no quality; use 1 to 100.")

@@ -1,6 +1,7 @@
 """Commands that train."""
 
 import json
+import signal
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -40,19 +41,20 @@ def train(
     place: Place = Place(),  # noqa: B008
     as_json: Json = False,
 ) -> int:
-    """Learn a photo, or each photo of a folder. The same command continues what was stopped.
+    """Learn a photo, or a folder of photos. The same command continues what was stopped.
 
     Parameters
     ----------
     image
-        The photo: JPEG, PNG, WebP, TIFF; gray or color, with or without alpha. With --each a
-        folder of photos.
+        The photo: JPEG, PNG, WebP, TIFF; gray or color, with or without alpha. With --each, or for
+        the preset meta or meta-small, a folder of photos.
     output
         Folder of the run: model, state, log, previews. With --each the folder of all runs, each
         named after its photo.
     preset
-        consingan, fast-stabilized, hp-vae-gan, singan (the papers' recipes) or preview (small and
-        short).
+        consingan, fast-stabilized, hp-vae-gan, singan (the papers' recipes), preview (small and
+        short), or a hypernetwork for many photos: meta (the paper's), meta-single (of one photo),
+        meta-small.
     task
         What it is for: harmonize, edit, paint, animate or upscale:FACTOR; default: to sample.
     steps
@@ -70,7 +72,8 @@ def train(
     each
         Learn every photo of the folder IMAGE, one model each, several at a time.
     """
-    from singleimage.image import read_photo
+    from singleimage.device import find_device
+    from singleimage.parallel import join
     from singleimage.run import Run
 
     recipe = read_recipe(preset, steps, set_ or [], task)
@@ -80,25 +83,29 @@ def train(
         engine, threads = place.engine(device)
         form = _Form(recipe, seed, device, precision, threads)
         return _train_each(image, output, form, engine, as_json)
-    _require_one(image, place)
-    photo = read_photo(image, masks=mask or [])
+    refuse(
+        [flag for flag, given in place.given().items() if given],
+        "needs --each and a folder of photos",
+    )
+    join(find_device(device))
+    photos, notes = _read(image, mask or [], recipe)
     if dry_run:
-        return _show_plan(recipe, photo, seed, device, precision, as_json)
+        return _show_plan(recipe, photos, seed, device, precision, as_json)
     if output is None:
         raise OutputError("no folder for the run; add -o RUN.")
     run = Run(
         output,
         recipe,
-        photo,
+        photos,
         seed=seed,
         name=image.name,
         device=device,
         precision=precision,
         embed_image=embed_image,
     )
-    for note in photo.notes:
+    for note in notes:
         say(f"note: {note}")
-    return _train_run(run, as_json)
+    return train_run(run, as_json)
 
 
 def tune(
@@ -149,35 +156,57 @@ def tune(
         embed_image=start.embed_image,
         tuning=Tuning(source, laid_over(read_photo(picture), learned)),
     )
-    return _train_run(run, as_json)
+    return train_run(run, as_json)
 
 
-def _require_one(image: Path, place: Place) -> None:
-    """Raises a `SingleImageError` if many photos were meant."""
-    flags = [flag for flag, given in place.given().items() if given]
-    refuse(flags, "needs --each and a folder of photos")
-    if image.is_dir():
-        raise ImageError(f"{image} is a folder; add --each to learn every photo in it.")
+def _read(
+    image: Path, masks: "Sequence[Path]", recipe: "Recipe"
+) -> "tuple[list[Photo], Sequence[str]]":
+    """The photo, or all photos of a folder, and notes on them."""
+    from singleimage.album import read_album
+    from singleimage.generators.hyper import HyperSpec
+    from singleimage.image import read_photo
+
+    if not image.is_dir():
+        photo = read_photo(image, masks=masks)
+        return [photo], photo.notes
+    if not isinstance(recipe.generator, HyperSpec):
+        raise ImageError(
+            f"{image} is a folder; add --each to learn every photo in it, or --preset meta-small "
+            f"for one model of all."
+        )
+    refuse(["--mask"] if masks else [], "does not go with a folder of photos")
+    return read_album(image)
 
 
-def _train_run(run: "Run", as_json: bool) -> int:
+def train_run(run: "Run", as_json: bool) -> int:
     """Train, show how it goes, and stop when asked to."""
+    from singleimage.parallel import anywhere, leading, leave
+
+    quiet = as_json or not leading()
     if run.trainer.finished:
         say(f"{run.folder} is complete.")
     elif run.resumed:
         say(f"continuing {run.folder} at level {run.trainer.level}, step {run.trainer.step}.")
-    with closing(run), catch_stop() as stop, progress_bars(quiet=as_json) as show:
+    stopped = False
+    with closing(run), catch_stop() as stop, progress_bars(quiet=quiet) as show:
         for progress in run:
             show(progress)
-            if stop.by is not None:
+            if stopped := anywhere(stop.by is not None):
                 run.save()
                 break
-    if stop.by is not None:
+    first = leading()
+    leave()
+    if stopped:
         say(f"stopped; the same command continues {run.folder}.")
-        return 128 + stop.by
+        return 128 + (stop.by or signal.SIGTERM)
+    if not first:
+        return 0
     summary = {"run": str(run.folder), "model": str(run.model_path), "levels": run.trainer.levels}
     summary["seconds"] = round(run.trainer.seconds, 1)
     text = f"model in {run.model_path}; draw with: singleimage sample {run.folder} -o FOLDER"
+    if run.photos > 1:
+        text = f"{run.model_path}; go on with: singleimage model {run.folder} PHOTO -o MODEL"
     report(summary, text, as_json)
     return 0
 
@@ -236,7 +265,7 @@ def _outcomes(ended: "Sequence[Event]", output: Path) -> tuple[dict[str, Any], i
 
 def _show_plan(
     recipe: "Recipe",
-    photo: "Photo",
+    photos: "Sequence[Photo]",
     seed: int,
     device: str,
     precision: Precision,
@@ -248,7 +277,7 @@ def _show_plan(
     from singleimage.planning import plan
     from singleimage.recipe import fields_of
 
-    levels = plan(recipe, photo, seed=seed, device=device, precision=precision)
+    levels = plan(recipe, photos, seed=seed, device=device, precision=precision)
     seconds = sum(level.seconds_per_step for level in levels) * recipe.training.steps
     facts: dict[str, Any] = {
         "recipe": fields_of(recipe),

@@ -50,8 +50,8 @@ def names_of(photos: Sequence[Path]) -> list[str]:
 
 def choose_engine(workers: int | None, ray: str | None, device: str) -> "tuple[Engine, int]":
     """Where to do the jobs, and the threads of each."""
+    from singleimage.device import find_device
     from singleimage.engines import LocalPool
-    from singleimage.trainer import find_device
 
     kind, _, count = device.partition(":")
     given = int(count) if kind == "cpu" and count.isdecimal() else None

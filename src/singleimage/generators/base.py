@@ -13,6 +13,9 @@ from singleimage.latent import Latent
 from singleimage.pyramid import Ladder, Pyramid
 from singleimage.resample import OPEN, Size, Window, Wrap, framed
 
+ALL = slice(None)
+"""The whole of a batch."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -120,6 +123,21 @@ class Encoding(Protocol):
     """The photo; the anchor is a sample of it."""
 
 
+@runtime_checkable
+class Layered(Protocol):
+    """A trainee that shows what the anchor becomes at every level, and follows how well.
+
+    Its noise is as strong as the reconstruction is wrong, step by step (Meta Internal Learning).
+    """
+
+    reconstructions: list[Tensor]
+    """Images of the anchor at all levels so far, with their graph, of the last `refine`."""
+
+    def follow(self, error: Tensor) -> None:
+        """Take `error`, the mean squared error of the reconstruction, for the next step's noise."""
+        ...
+
+
 class Learner(Protocol):
     """A model that grows, as the trainer sees it. An `nn.Module` on top of these members."""
 
@@ -141,11 +159,18 @@ class Learner(Protocol):
         """Called before each step: redraw what the method redraws, if anything."""
         ...
 
-    def bind(self, example: Pyramid) -> Trainee:
+    def bind(self, example: Pyramid, share: slice = ALL) -> Trainee:
         """The generator of this example: itself, or one whose weights or anchor depend on it.
 
-        `example`: the photo at every level, (B, C, H, W) for training in batches of B.
+        Args:
+            example: the photo at every level, (B, C, H, W) for training in batches of B; or B
+                photos, where the generator depends on them.
+            share: the part of the batch whose images the trainee makes; of those of several photos.
         """
+        ...
+
+    def generator_of(self, example: Pyramid) -> Generator:
+        """What draws pictures of the first photo of the example: itself, or what it predicts."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]: ...

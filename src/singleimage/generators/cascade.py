@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.generators.base import Entry, Trainee, check_entry, decode_images, evaluating
+from singleimage.generators.base import ALL, Entry, Trainee, check_entry, decode_images, evaluating
 from singleimage.latent import Latent, Noise, drawn, gaussian, seed_for
 from singleimage.nn.blocks import Norm, PatchNet, Slope, Width, init_normal
 from singleimage.nn.critic import inherit
@@ -24,6 +24,8 @@ from singleimage.resample import (
     Size,
     Window,
     Wrap,
+    enlarge,
+    enlarge_source,
     framed,
     resize,
     resize_source,
@@ -48,8 +50,14 @@ class CascadeSpec(
     anchor: Literal["redrawn", "fixed"] = "redrawn"
     """z* of level 0. fixed: drawn once, as the paper says; redrawn: at every step of level 0, the
     last one is kept, as the published code does."""
-    noise_border: Literal["zero", "drawn"] = "zero"
-    """What noise is beyond the border of a level: zero, or drawn too (the code's `animation`)."""
+    noise_border: Literal["zero", "drawn", "finer"] = "zero"
+    """What noise is beyond the border of a level: zero; drawn too (the code's `animation`); or zero
+    at level 0 and drawn above (Meta Internal Learning)."""
+    base_noise: Literal["gray", "color"] = "gray"
+    """Noise of level 0: one map for all channels (SinGAN's code), or one each."""
+    enlarging: Literal["bicubic", "bilinear"] = "bicubic"
+    """How a level's image is enlarged for the next: as pyramids are made, or, in Meta Internal
+    Learning, linearly from corner to corner."""
     quantize: bool = True
     """Truncate images to 8 bits between levels, as the published code does."""
     palette_level: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -71,7 +79,9 @@ class Cascade(nn.Module):
         self.full_ladder = ladder
         self.levels = nn.ModuleList()
         self.register_buffer("amplitudes", torch.ones(len(ladder.sizes)))
-        self.register_buffer("anchor_noise", torch.zeros(1, 1, *self._frame(ladder.sizes[0])))
+        base = channels if spec.base_noise == "color" else 1
+        frame = self._frame(0, ladder.sizes[0])
+        self.register_buffer("anchor_noise", torch.zeros(1, base, *frame))
         if spec.palette_level is not None:
             self.register_buffer("palette", torch.zeros(spec.palette_colors, channels))
         self.amplitudes: Tensor
@@ -91,16 +101,17 @@ class Cascade(nn.Module):
     def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
         maps = []
         for level, size in enumerate(sizes):
-            # Level 0: one map for all channels (the published code).
-            channels = 1 if level == 0 else self.channels
+            channels = self.anchor_noise.shape[1] if level == 0 else self.channels
             level_seeds = tuple(seed_for(seed, "noise", level) for seed in seeds)
-            maps.append(Noise(level_seeds, channels, self._frame(size, wrap), self.amplitudes))
+            frame = self._frame(level, size, wrap)
+            maps.append(Noise(level_seeds, channels, frame, self.amplitudes))
         return Latent(tuple(maps), tuple(sizes), wrap)
 
     def anchor(self) -> Latent:
         sizes = self.ladder.sizes
-        zeros = (self.anchor_noise.new_zeros(1, 1, *self._frame(size)) for size in sizes[1:])
-        return Latent((self.anchor_noise, *zeros), sizes)
+        frames = (self._frame(level, size) for level, size in enumerate(sizes))
+        zeros = [self.anchor_noise.new_zeros(1, 1, *frame) for frame in frames]
+        return Latent((self.anchor_noise, *zeros[1:]), sizes)
 
     @torch.inference_mode()
     def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
@@ -108,7 +119,7 @@ class Cascade(nn.Module):
             check_entry(entry, self.entry_levels, latent.sizes)
 
         def run(first: int, image: Tensor | None, windows: Sequence[Window]) -> Tensor:
-            return self._run(first, len(self.levels), image, latent, windows=windows)
+            return self.image(first, len(self.levels), image, latent, windows=windows)
 
         with evaluating(self):
             local = self.spec.norm != "image"
@@ -121,7 +132,7 @@ class Cascade(nn.Module):
         if top == 0:
             return None
         with torch.no_grad():
-            return self._enlarge(self._run(0, top, None, latent), latent, top)
+            return self.enlarged(self.image(0, top, None, latent), latent, top)
 
     together = False
     steady = True
@@ -133,7 +144,7 @@ class Cascade(nn.Module):
             if isinstance(part, nn.BatchNorm2d):
                 part.momentum = MOMENTUM if observe else 0.0
         top = len(self.levels) - 1
-        return [self._level(top, approach, latent) for approach, latent in paths]
+        return [self.refined(top, approach, latent) for approach, latent in paths]
 
     # Learner
 
@@ -166,6 +177,13 @@ class Cascade(nn.Module):
         error = F.mse_loss(torch.as_tensor(approach), example.images[level][:1]).sqrt()
         self.amplitudes[level] = self.spec.noise_amplitude * error
 
+    def adopt(self, source: "Cascade") -> None:
+        """Begin the newest level as another cascade of this form has it, noise included."""
+        level = len(self.levels) - 1
+        self.levels[level].load_state_dict(source.levels[level].state_dict())
+        self.amplitudes[level] = source.amplitudes[level]
+        self.anchor_noise.copy_(source.anchor_noise)
+
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         return [{"params": list(self.levels[-1].parameters()), "lr": lr}]
 
@@ -175,7 +193,10 @@ class Cascade(nn.Module):
             noise = gaussian(shape, seed_for(seed, "anchor"), like=self.anchor_noise)
             self.anchor_noise.copy_(noise)
 
-    def bind(self, example: Pyramid) -> Trainee:
+    def bind(self, example: Pyramid, share: slice = ALL) -> Trainee:
+        return self
+
+    def generator_of(self, example: Pyramid) -> "Cascade":
         return self
 
     def train(self, mode: bool = True) -> "Cascade":
@@ -187,7 +208,7 @@ class Cascade(nn.Module):
 
     # One coarse-to-fine loop
 
-    def _run(
+    def image(
         self,
         first: int,
         stop: int,
@@ -203,26 +224,26 @@ class Cascade(nn.Module):
         sizes = latent.sizes
         for level in range(first, stop):
             if not windows:
-                enlarged = None if image is None else self._enlarge(image, latent, level)
-                image = self._level(level, enlarged, latent)
+                enlarged = None if image is None else self.enlarged(image, latent, level)
+                image = self.refined(level, enlarged, latent)
                 continue
             window, enlarged = windows[level], None
             if image is not None:
                 inner = _seen(window, latent, level)
                 part = Part(inner, windows[level - 1], sizes[level - 1])
-                enlarged = self._enlarge(image, latent, level, part)
-            image = self._level(level, enlarged, latent, window)
+                enlarged = self.enlarged(image, latent, level, part)
+            image = self.refined(level, enlarged, latent, window)
         assert image is not None
         return image
 
-    def _level(
+    def refined(
         self, level: int, enlarged: Tensor | None, latent: Latent, window: Window | None = None
     ) -> Tensor:
         """The image of a level; `enlarged` covers `window` and the margin there is around it."""
         reach, wrap = PatchNet.margin, latent.wrap
         window = window or Window.whole(latent.sizes[level])
         inner, frame = _seen(window, latent, level), window.grown(reach)
-        if self.spec.noise_border == "drawn":
+        if self._noisy_border(level):
             top, left = (0 if around else reach for around in wrap)  # of the level, in its map
             shown = frame._replace(top=frame.top + top, left=frame.left + left)
             x = drawn(latent.maps[level], shown, scale=self.amplitudes[level])
@@ -235,20 +256,25 @@ class Cascade(nn.Module):
         change = torch.tanh(self.levels[level](x))
         return change if enlarged is None else framed(enlarged, inner, window, wrap) + change
 
-    def _enlarge(
+    def enlarged(
         self, image: Tensor, latent: Latent, level: int, part: Part | None = None
     ) -> Tensor:
         """The image of the level below at the size of `level`."""
-        size = latent.sizes[level]
-        scale = self._up(part.whole if part else size_of(image), size)
-        quantize = self.spec.quantize
-        image = resize(image, size, scale=scale, quantize=quantize, part=part, wrap=latent.wrap)
+        size, wrap = latent.sizes[level], latent.wrap
+        if self.spec.enlarging == "bilinear":
+            image = enlarge(image, size, part=part, wrap=wrap)
+        else:
+            scale = self._up(part.whole if part else size_of(image), size)
+            quantize = self.spec.quantize
+            image = resize(image, size, scale=scale, quantize=quantize, part=part, wrap=wrap)
         return in_colors(image, self.palette) if level == self.spec.palette_level else image
 
     def _source(self, latent: Latent, level: int, window: Window) -> Window:
         """What of the level below must be known for a window of a level."""
         below, size = latent.sizes[level - 1 : level + 1]
         inner, scale = _seen(window, latent, level), self._up(below, size)
+        if self.spec.enlarging == "bilinear":
+            return enlarge_source(below, size, inner, wrap=latent.wrap)
         return resize_source(below, size, inner, scale=scale, wrap=latent.wrap)
 
     def _up(self, below: Size, size: Size) -> float | None:
@@ -257,9 +283,14 @@ class Cascade(nn.Module):
         near = (abs(m - n * up) <= 2 for n, m in zip(below, size, strict=True))
         return up if all(near) else None
 
-    def _frame(self, size: Size, wrap: Wrap = OPEN) -> Size:
+    def _noisy_border(self, level: int) -> bool:
+        return self.spec.noise_border == "drawn" or (
+            self.spec.noise_border == "finer" and level > 0
+        )
+
+    def _frame(self, level: int, size: Size, wrap: Wrap = OPEN) -> Size:
         """Size of the noise of a level."""
-        border = 2 * PatchNet.margin if self.spec.noise_border == "drawn" else 0
+        border = 2 * PatchNet.margin if self._noisy_border(level) else 0
         height, width = (n if around else n + border for n, around in zip(size, wrap, strict=True))
         return Size(height, width)
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.generators.base import Entry, Trainee, check_entry, decode_tiles
+from singleimage.generators.base import ALL, Entry, Trainee, check_entry, decode_tiles
 from singleimage.latent import Latent, Map, Noise, drawn, gaussian, seed_for
 from singleimage.nn.blocks import (
     Channels,
@@ -238,7 +238,10 @@ class Growing(nn.Module):
     def refresh(self, seed: int) -> None:
         """ConSinGAN redraws nothing between steps."""
 
-    def bind(self, example: Pyramid) -> Trainee:
+    def bind(self, example: Pyramid, share: slice = ALL) -> Trainee:
+        return self
+
+    def generator_of(self, example: Pyramid) -> "Growing":
         return self
 
     # One coarse-to-fine loop

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from singleimage.generators.base import (
+    ALL,
     Encoded,
     Entry,
     Trainee,
@@ -265,8 +266,11 @@ class PatchVAE(nn.Module):
         """What `bind` gives next draws its sample of the photo's map from this seed."""
         self._seed = seed_for(seed, "posterior")
 
-    def bind(self, example: Pyramid) -> Trainee:
+    def bind(self, example: Pyramid, share: slice = ALL) -> Trainee:
         return Rehearsal(self, example.images[0], self._seed)
+
+    def generator_of(self, example: Pyramid) -> "PatchVAE":
+        return self
 
     def _learners(self) -> list[tuple[nn.Module, float]]:
         """What gets gradients at the newest level, and its share of the learning rate."""

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from singleimage.nn.blocks import Conv
+from singleimage.nn.embedding import Embedding
+from singleimage.nn.hyper import WeightHead
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -29,7 +31,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp
 def use_precision(module: nn.Module, precision: Literal["fp32", "bf16"]) -> None:
     """Make all convolutions of `module` compute in bfloat16, or in the type of their input."""
     for part in module.modules():
-        if isinstance(part, Conv):
+        if isinstance(part, Conv | Embedding | WeightHead):
             part.compute = torch.bfloat16 if precision == "bf16" else None
 
 

@@ -26,10 +26,12 @@ class SpectralConv(nn.Module):
     iteration a forward pass is enough, from the direction where the last one ended.
     """
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_out: int, *, spectral: bool = True) -> None:
+        """`spectral`: without it this is a plain convolution."""
         super().__init__()
         self.conv = Conv(c_in, c_out, padding=1)
-        self.register_buffer("direction", torch.zeros(c_out))
+        self.spectral = spectral
+        self.register_buffer("direction", torch.zeros(c_out) if spectral else None)
         self.direction: Tensor
 
     def normalized(self, passes: int) -> Tensor:
@@ -38,6 +40,8 @@ class SpectralConv(nn.Module):
         `passes`: how many iterations to make, in training; otherwise nothing is changed.
         """
         weight = self.conv.weight
+        if not self.spectral:
+            return weight
         matrix = weight.flatten(1)
         with torch.no_grad():
             left = self.direction
@@ -52,10 +56,12 @@ class SpectralConv(nn.Module):
 class SpectralStack(nn.Module):
     """3x3 convolutions of spectral norm one, each with a leaky ReLU behind it; sizes stay."""
 
-    def __init__(self, widths: tuple[int, ...], *, slope: float) -> None:
+    def __init__(self, widths: tuple[int, ...], *, slope: float, spectral: bool = True) -> None:
         """`widths`: channels before, between and after the convolutions."""
         super().__init__()
-        self.convs = nn.ModuleList(SpectralConv(c_in, c_out) for c_in, c_out in pairwise(widths))
+        self.convs = nn.ModuleList(
+            SpectralConv(c_in, c_out, spectral=spectral) for c_in, c_out in pairwise(widths)
+        )
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,9 +101,12 @@ def links(
 class SpectralCritic(nn.Module):
     """Convolutions of spectral norm one and a plain one to a map of scores, of the image's size."""
 
-    def __init__(self, channels: int, width: int, *, depth: int, slope: float) -> None:
+    def __init__(
+        self, channels: int, width: int, *, depth: int, slope: float, spectral: bool = True
+    ) -> None:
         super().__init__()
-        self.trunk = SpectralStack((channels, *[width] * depth), slope=slope)
+        widths = (channels, *[width] * depth)
+        self.trunk = SpectralStack(widths, slope=slope, spectral=spectral)
         self.last = Conv(width, 1, padding=1)
         self.slopes: list[float | None] = [*[slope] * depth, None]
 
@@ -145,11 +154,14 @@ class SpectralCritic(nn.Module):
 class SpectralCriticSpec(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="spectral"
 ):
-    """A critic of spectral norm: (B, C, H, W) -> (B, 1, H, W), unbounded."""
+    """A critic with zeros around its layers: (B, C, H, W) -> (B, 1, H, W), unbounded."""
 
     width: Channels = 64
     depth: Annotated[int, msgspec.Meta(ge=1, le=32)] = 6
     """Convolutions of spectral norm; a plain one follows."""
+    spectral: bool = True
+    """Divide weights by their largest singular value. Without it this is the critic for one photo
+    of Meta Internal Learning's code, of depth 4."""
     slope: Slope = 0.2
     """Negative slope of the leaky ReLU."""
 
@@ -162,7 +174,9 @@ class SpectralCriticSpec(
         self, *, level: int, channels: int, generator: torch.Generator | None
     ) -> SpectralCritic:
         """A fresh critic for images of `channels` channels; the same at every `level`."""
-        critic = SpectralCritic(channels, self.width, depth=self.depth, slope=self.slope)
+        critic = SpectralCritic(
+            channels, self.width, depth=self.depth, slope=self.slope, spectral=self.spectral
+        )
         if generator is not None:
             init_uniform(critic, generator)
         return critic
@@ -179,7 +193,7 @@ def init_uniform(module: nn.Module, generator: torch.Generator) -> None:
                 bound = 1 / math.sqrt(part.weight[0].numel())
                 part.weight.uniform_(-bound, bound, generator=generator)
                 part.bias.uniform_(-bound, bound, generator=generator)
-            elif isinstance(part, SpectralConv):
+            elif isinstance(part, SpectralConv) and part.spectral:
                 part.direction.copy_(
                     F.normalize(part.direction.normal_(generator=generator), dim=0)
                 )

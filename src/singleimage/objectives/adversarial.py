@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import msgspec
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from singleimage.objectives.base import Player, StepView, Terms, Turn
@@ -27,6 +26,9 @@ class AdversarialSpec(
     """lambda of the gradient penalty."""
     decoding_weight: Weight = 0.0
     """Of each error of a critic's decoders, if it has any; 5 in Fast-Stabilized (beta)."""
+    accumulate: bool = False
+    """Reconstruct the photo at all levels so far, not at the newest alone; of predicted generators
+    (Meta Internal Learning, L_acc-rec)."""
     critic_steps: Repeats = 3
     generator_steps: Repeats = 3
     redraw: Literal["nothing", "coarser"] = "nothing"
@@ -56,7 +58,7 @@ class AdversarialSpec(
                 "penalty": self.penalty_weight * gradient_penalty(gradient),
                 **{name: self.decoding_weight * error for name, error in errors.items()},
             }
-        error = F.mse_loss(view.reconstruction, view.real)
+        error = view.reconstruction_error(accumulate=self.accumulate)
         return {
             "adversarial": -view.critic.mean_scores(view.fake).mean(),
             "reconstruction": self.reconstruction_weight * error,

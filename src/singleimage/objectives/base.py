@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from singleimage.generators.base import Encoded, Encoding, Trainee
+from singleimage.generators.base import ALL, Encoded, Encoding, Layered, Trainee
 from singleimage.latent import Latent, seed_for, splice
 from singleimage.resample import Size
 
@@ -50,6 +51,15 @@ class Critic(Protocol):
         ...
 
 
+@runtime_checkable
+class Conditional(Protocol):
+    """Critics of photos, one each: what scores is what `bind` gives."""
+
+    def bind(self, photos: Tensor, share: slice) -> Critic:
+        """The critics of the photos of `share`, where all are (B, C, H, W) in [-1, 1]."""
+        ...
+
+
 class StepView:
     """What an objective may look at during one training step.
 
@@ -61,33 +71,42 @@ class StepView:
         self,
         *,
         trainee: Trainee,
-        critic: Critic | None,
-        real: Tensor,
+        critic: Critic | Conditional | None,
+        example: Sequence[Tensor],
+        level: int,
         sizes: Sequence[Size],
         seed: int,
         anchor_approach: Tensor | None,
         feed: Callable[[int], Tensor | None],
         redraws: int = 0,
         recompute: bool = False,
+        share: slice = ALL,
     ) -> None:
         """Args:
         critic: None where the objective has no turn for one.
-        real: the photo at the newest level, once for every image of a batch.
+        example: the photo at all levels, once for every image of a batch; or a batch of photos.
+        level: the newest.
+        share: the part of the batch to look at.
         anchor_approach: what `trainee.approach` makes of the anchor.
         feed: the base input that a seed gives in place of noise, or None.
         redraws: how often `redraw_coarser` will be called.
         recompute: see `TrainingSpec`.
         """
         self._critic = critic
-        self.real = real
+        self._bound: Critic | None = None
+        self._photos = example[-1]
+        self._share = share
+        self._reals = [images[share] for images in example[: level + 1]]
+        self.real = self._reals[-1]
         """The photo at this level, (B, C, H, W) in [-1, 1]."""
         self._trainee = trainee
         self._seed = seed
         self._anchor = anchor_approach, trainee.anchor()
-        self._batch = len(real)
+        self._batch = len(self.real)
         draws: list[tuple[int | str, ...]] = [("latent",)]
         draws += [("coarser", repeat) for repeat in range(1, redraws + 1)]
-        seeds = [seed_for(seed, *draw, *i) for draw in draws for i in _numbers(self._batch)]
+        numbers = _numbers(len(example[level]))[share]
+        seeds = [seed_for(seed, *draw, *i) for draw in draws for i in numbers]
         # The noise of all redraws is one batch: the frozen levels see it in one pass.
         self._drawn = trainee.draw(sizes, seeds)
         bases = [base for seed in seeds if (base := feed(seed)) is not None]
@@ -106,7 +125,12 @@ class StepView:
     def critic(self) -> Critic:
         """The critic; only where the objective has a turn for it."""
         assert self._critic is not None, "an objective without a critic's turn asks for the critic"
-        return self._critic
+        if self._bound is None:
+            if isinstance(self._critic, Conditional):
+                self._bound = self._critic.bind(self._photos, self._share)
+            else:
+                self._bound = self._critic
+        return self._bound
 
     @property
     def encoded(self) -> Encoded:
@@ -148,6 +172,21 @@ class StepView:
             (self._reconstruction,) = self._trainee.refine([self._anchor])
         return self._reconstruction.expand_as(self.real)
 
+    def reconstruction_error(self, *, accumulate: bool) -> Tensor:
+        """How far the reconstruction is from the photo, mean squared.
+
+        `accumulate`: the mean of the errors of all levels so far, where the trainee shows them.
+        """
+        made, reals = [self.reconstruction], [self.real]
+        if isinstance(self._trainee, Layered):
+            if accumulate:
+                made, reals = self._trainee.reconstructions, self._reals
+            errors = [F.mse_loss(image, real) for image, real in zip(made, reals, strict=True)]
+            error = torch.stack(errors).mean()
+            self._trainee.follow(error)
+            return error
+        return F.mse_loss(made[0], self.real)
+
     def fresh_seed(self, use: str) -> int:
         """A seed for `use`, another at each call, that depends on the step's seed alone."""
         self._uses[use] += 1
@@ -183,6 +222,10 @@ class StepView:
         self._draw = repeat
         self._observed = False
         self._fake = self._shown = None
+
+    def critic_moved(self) -> None:
+        """Predict critics of photos anew."""
+        self._bound = None
 
     def generator_moved(self) -> None:
         """Forget the images of the generator as it was."""

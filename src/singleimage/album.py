@@ -1,0 +1,76 @@
+"""Photos to be learned together: read, brought to the same channels and cropped to one aspect."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+from singleimage.errors import ImageError
+from singleimage.gallery import pictures_in
+from singleimage.image import MODE_CHANNELS, Channels, Photo, read_photo
+
+NEARLY = 0.02
+"""Aspects that differ by less are not worth a note."""
+
+
+def read_album(folder: Path) -> tuple[list[Photo], list[str]]:
+    """All photos of a folder, cropped about their middle to the median aspect, and notes on them.
+
+    Gray photos among colored ones become colored.
+
+    Raises:
+        ImageError: the folder holds no photos, or a file is damaged, or has alpha where others
+            have none.
+    """
+    photos = [(path.name, read_photo(path)) for path in pictures_in(folder)]
+    modes = Counter(photo.channels.mode for _, photo in photos)
+    mode = "RGB" if set(modes) == {"L", "RGB"} else modes.most_common(1)[0][0]
+    bits = photos[0][1].channels.bits
+    channels = Channels(mode=mode, bits=bits)
+    aspect = median(photo.size.height / photo.size.width for _, photo in photos)
+    notes = []
+    album = []
+    for name, photo in photos:
+        if mode == "RGB" and photo.channels.mode == "L":
+            photo = replace(photo, pixels=photo.pixels.expand(3, -1, -1))
+        elif photo.channels.mode != mode:
+            raise ImageError(
+                f"{name} is {photo.channels.mode}, most photos are {mode}; convert it, or leave it "
+                f"out."
+            )
+        cropped = _cropped(photo, aspect)
+        lost = 1 - cropped.pixels.numel() / photo.pixels.numel()
+        if lost > NEARLY:
+            notes.append(f"{name} is cropped to the aspect of the others, {lost:.0%} are left out.")
+        album.append(replace(cropped, channels=channels))
+    return album, notes
+
+
+def fitted(photo: Photo, channels: Channels) -> Photo:
+    """A photo in the channels of others; gray becomes color.
+
+    Raises:
+        ImageError: it has other channels.
+    """
+    count = MODE_CHANNELS[channels.mode]
+    pixels = photo.pixels
+    if photo.channels.mode == "L" and channels.mode == "RGB":
+        pixels = pixels.expand(3, -1, -1)
+    if len(pixels) != count:
+        raise ImageError(
+            f"the photo is {photo.channels.mode}, the model was trained on {channels.mode}; "
+            f"convert it."
+        )
+    return replace(photo, pixels=pixels, channels=channels)
+
+
+def _cropped(photo: Photo, aspect: float) -> Photo:
+    """The middle of a photo, of height over width `aspect`, as large as can be."""
+    size = photo.size
+    height, width = size
+    if height > width * aspect:
+        height = max(round(width * aspect), 1)
+    else:
+        width = max(round(height / aspect), 1)
+    top, left = (size.height - height) // 2, (size.width - width) // 2
+    return replace(photo, pixels=photo.pixels[:, top : top + height, left : left + width])

@@ -1,0 +1,184 @@
+"""A trained hypernetwork, in one file, and the models that it makes of photos."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import safetensors.torch
+import torch
+
+from singleimage.album import fitted
+from singleimage.device import find_device
+from singleimage.errors import ModelFileError
+from singleimage.generators.cascade import Cascade
+from singleimage.generators.hyper import HyperCascade, HyperSpec
+from singleimage.image import Channels, Photo, refuse_existing, write_atomically
+from singleimage.model import Model
+from singleimage.modelfile import (
+    Provenance,
+    compare_tensors,
+    metadata_of,
+    model_path,
+    read_metadata,
+    read_tensors,
+)
+from singleimage.nn.blocks import PatchNet
+from singleimage.nn.hyper import HyperCritic
+from singleimage.nn.precision import Precision, resolve_precision, use_precision
+from singleimage.pyramid import Pyramid
+from singleimage.recipe import Recipe
+from singleimage.resample import Size
+
+
+@dataclass(frozen=True, eq=False)
+class HyperModel:
+    """A hypernetwork that was trained on photos (Meta Internal Learning).
+
+    `HyperModel.load(path).model(photo)` is an ordinary model of a photo it may never have seen.
+    """
+
+    hyper: HyperCascade
+    critic: HyperCritic | None
+    """Predicts a photo's critic, to go on training with; None where training had one for all."""
+    recipe: Recipe
+    channels: Channels
+    provenance: Provenance
+    sha256: str = ""
+    """Digest of the file that it was read from."""
+
+    def model(self, photo: Photo) -> Model:
+        """The model of a photo, by one pass through the hypernetwork.
+
+        Raises:
+            ImageError: the photo has other channels than those of training.
+            SizeError: the photo does not fit the pyramid.
+        """
+        return self._made(photo, photo, 0.0, 0)
+
+    def interpolated(self, first: Photo, second: Photo, t: float, level: int) -> Model:
+        """A model between two photos: the first below `level`, from it on `t` of the way.
+
+        The embeddings are mixed, which with linear projections is the same as mixing weights.
+        Size and image are those of the first photo.
+
+        Raises:
+            SizeError: `level` is no level; and as for `model`.
+        """
+        self.hyper.ladder.require_level(level)
+        return self._made(first, second, t, level)
+
+    def cascade_of(self, photo: Photo) -> Cascade:
+        """The generator of `model(photo)`."""
+        example = self._pyramid(photo)
+        return self.hyper.cascade_of(self.hyper.embed(example), example.ladder)
+
+    def critic_of(self, photo: Photo) -> PatchNet | None:
+        """The critic of a photo, with weights of its own."""
+        if self.critic is None:
+            return None
+        was = self.critic.training
+        self.critic.eval()
+        try:
+            with torch.no_grad():
+                bound = self.critic.bind(self._pyramid(photo).images[-1], slice(None))
+        finally:
+            self.critic.train(was)
+        return bound.net(0)
+
+    def _made(self, first: Photo, second: Photo, t: float, level: int) -> Model:
+        first = fitted(first, self.channels)
+        example = self._pyramid(first)
+        vector = self.hyper.embed(example)
+        other = vector if t == 0 else self.hyper.embed(self._pyramid(second))
+        levels = len(self.hyper.heads)
+        vectors = [vector if i < level else torch.lerp(vector, other, t) for i in range(levels)]
+        generator: Cascade = self.hyper.cascade_of(vectors, example.ladder)
+        use_precision(generator, resolve_precision(self.provenance.precision, vector.device))
+        provenance = msgspec.structs.replace(
+            self.provenance,
+            photo=(first.size.height, first.size.width),
+            image_sha256=first.sha256,
+            photos=1,
+            seconds=0.0,
+        )
+        image = example.images[levels - 1][0].float().cpu()
+        recipe = self.recipe.of_one()
+        return Model(generator.eval(), recipe, self.channels, provenance, image)
+
+    def _pyramid(self, photo: Photo) -> Pyramid:
+        like = self.hyper.amplitudes
+        pixels = fitted(photo, self.channels).pixels[None].to(like)
+        return Pyramid.build(pixels, self.recipe.pyramid)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the hypernetwork to one file, atomically.
+
+        Raises:
+            OutputError: the file exists and `overwrite` is false, or it cannot be written.
+        """
+        path = Path(path)
+        refuse_existing(path, overwrite=overwrite)
+        parts = {"generator": self.hyper, **({"critic": self.critic} if self.critic else {})}
+        tensors = {
+            f"{part}.{name}": tensor.contiguous().cpu()
+            for part, module in parts.items()
+            for name, tensor in module.state_dict().items()
+        }
+        metadata = metadata_of(self.recipe, self.channels, self.provenance)
+        data = safetensors.torch.save(tensors, metadata)
+        write_atomically(path, lambda stream: stream.write(data))
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, device: str = "cpu", precision: Precision = "auto"
+    ) -> "HyperModel":
+        """Read a hypernetwork from its file or run folder.
+
+        Args:
+            precision: in which type it and its models compute; auto: bf16 where that is fast.
+
+        Raises:
+            ModelFileError: the file is missing, damaged, of another format, or an ordinary model.
+        """
+        path = model_path(Path(path))
+        metadata, tensors = read_tensors(path)
+        recipe, channels, provenance = read_metadata(path, metadata)
+        if not isinstance(recipe.generator, HyperSpec):
+            raise ModelFileError(
+                f"{path} is a model of one photo, not a hypernetwork; train one with: "
+                f"singleimage train FOLDER --preset meta-small -o RUN"
+            )
+        has_critic = any(name.startswith("critic.") for name in tensors)
+        with torch.device("meta"):
+            ladder = recipe.pyramid.plan(Size(*provenance.photo))
+            hyper = recipe.generator.build(channels=channels.count, ladder=ladder)
+            for _ in range(provenance.levels):
+                hyper.extend(None)
+            critic = None
+            if has_critic:
+                top = provenance.levels - 1
+                critic = recipe.critic.build(level=top, channels=channels.count, generator=None)
+        parts = {"generator": hyper, **({"critic": critic} if critic is not None else {})}
+        expected = {
+            f"{part}.{name}": like
+            for part, module in parts.items()
+            for name, like in module.state_dict().items()
+        }
+        compare_tensors(path, expected, tensors)
+        where = find_device(device)
+        chosen = resolve_precision(precision, where)
+        for part, module in parts.items():
+            own = {
+                name.removeprefix(f"{part}."): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(f"{part}.")
+            }
+            module.load_state_dict(own, assign=True)
+            use_precision(module.to(where), chosen)
+            module.requires_grad_(False).eval()
+        assert critic is None or isinstance(critic, HyperCritic)
+        provenance = msgspec.structs.replace(provenance, precision=chosen)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(hyper, critic, recipe, channels, provenance, digest)

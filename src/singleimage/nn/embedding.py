@@ -1,0 +1,119 @@
+"""From an image to a vector: the residual network that a hypernetwork looks through.
+
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, CVPR 2016. Meta Internal Learning
+takes the network of 34 layers, untrained, with a linear layer behind it.
+"""
+
+from contextlib import nullcontext
+from typing import Annotated
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from singleimage.nn.convolution import channels_last
+from singleimage.resample import Size, bilinear
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+
+
+class EmbeddingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A residual network of four stages."""
+
+    view: Annotated[int, msgspec.Meta(ge=64, le=1024)] = 128
+    """Images are seen at so many pixels a side, whatever their aspect."""
+    blocks: tuple[Count, Count, Count, Count] = (3, 4, 6, 3)
+    """Residual blocks of the stages; these are the network of 34 layers."""
+    width: Count = 64
+    """Channels of the first stage; every later one has twice those of the one before."""
+    linear: bool = True
+    """A linear layer at the end, to as many features."""
+
+    @property
+    def features(self) -> int:
+        """Length of the vector."""
+        return 8 * self.width
+
+    def build(self, *, channels: int) -> "Embedding":
+        return Embedding(self, channels)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm, and their input added to them."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.downsample: nn.Module | None = None
+        if stride > 1 or c_in != c_out:
+            conv = nn.Conv2d(c_in, c_out, 1, stride=stride, bias=False)
+            self.downsample = nn.Sequential(conv, nn.BatchNorm2d(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return F.relu(self.bn2(self.conv2(y)) + shortcut)
+
+
+class Embedding(nn.Module):
+    """Images (B, C, H, W) in [-1, 1], of any size, to vectors (B, features).
+
+    In train mode the vectors of a batch depend on each other, through batch norm; in eval mode each
+    depends on its image alone.
+    """
+
+    compute: torch.dtype | None = None
+    """Type of the convolutions; None: that of their input."""
+
+    def __init__(self, spec: EmbeddingSpec, channels: int) -> None:
+        super().__init__()
+        self.view = spec.view
+        self.conv1 = nn.Conv2d(channels, spec.width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(spec.width)
+        self.stages = nn.ModuleList()
+        c_in = spec.width
+        for stage, count in enumerate(spec.blocks):
+            c_out = spec.width << stage
+            first = ResidualBlock(c_in, c_out, 2 if stage else 1)
+            rest = (ResidualBlock(c_out, c_out, 1) for _ in range(count - 1))
+            self.stages.append(nn.Sequential(first, *rest))
+            c_in = c_out
+        self.linear = nn.Linear(c_in, c_in) if spec.linear else None
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor) -> Tensor:
+        low = self.compute is not None and self.compute != images.dtype
+        device = images.device.type
+        images = bilinear(images, Size(self.view, self.view))
+        with torch.autocast(device, dtype=self.compute) if low else nullcontext():
+            x = F.relu(self.bn1(self.conv1(channels_last(images))))
+            x = F.max_pool2d(x, 3, stride=2, padding=1)
+            for stage in self.stages:
+                x = stage(x)
+        features = x.to(images.dtype).mean((2, 3))
+        return features if self.linear is None else self.linear(features)
+
+
+def init_embedding(module: nn.Module, generator: torch.Generator) -> None:
+    """As torchvision initializes residual networks, and PyTorch linear layers."""
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, nn.Conv2d):
+                nn.init.kaiming_normal_(
+                    part.weight, mode="fan_out", nonlinearity="relu", generator=generator
+                )
+            elif isinstance(part, nn.Linear):
+                init_linear(part, generator)
+
+
+def init_linear(layer: nn.Linear, generator: torch.Generator, *, gain: float = 1.0) -> None:
+    """Weights and biases uniform within gain / sqrt(fan in); PyTorch's own with gain 1."""
+    bound = gain * layer.in_features**-0.5
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        if layer.bias is not None:
+            layer.bias.uniform_(-bound, bound, generator=generator)

@@ -1,0 +1,203 @@
+"""Networks whose weights are predicted from an image.
+
+Bensadoun, Gur, Galanti, Wolf: Meta Internal Learning, NeurIPS 2021, section 3; details from its
+published code. The primary network is a `PatchNet` without norm: five 3x3 convolutions, one set of
+weights an image. It runs image by image, each a chain of its own (`nn.convolution`): with weights
+in the order in which the convolutions want them that is faster than one grouped convolution.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated, NamedTuple
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from singleimage.nn.blocks import Channels, PatchNet, Slope
+from singleimage.nn.convolution import Link, chain, judge, mean_scores
+from singleimage.nn.embedding import Embedding, EmbeddingSpec, init_embedding, init_linear
+
+Rank = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+LINEAR, TANH = 1.0, 5 / 3
+"""Gains of a last layer: what follows it is nothing, or tanh."""
+
+
+class Form(NamedTuple):
+    """The shape of a primary network."""
+
+    c_in: int
+    width: int
+    c_out: int
+    slope: float
+    gain: float
+    """Of the last layer."""
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Channels (out, in) of the convolutions."""
+        return [(o, i) for i, o in pairwise((self.c_in, *[self.width] * 4, self.c_out))]
+
+    @property
+    def numbers(self) -> int:
+        """Weights and biases in all."""
+        return sum(9 * o * i + o for o, i in self.shapes)
+
+    @property
+    def slopes(self) -> list[float | None]:
+        return [self.slope] * 4 + [None]
+
+    def layers(self, predicted: Tensor) -> list[Tensor]:
+        """Weight (out, in, 3, 3) and bias of every layer, from the numbers of one image.
+
+        Predicted weights are divided by sqrt(9 in) and multiplied by the layer's gain, biases
+        divided by sqrt(in), so that the network begins in balance (the published code).
+        """
+        tensors: list[Tensor] = []
+        leaky = math.sqrt(2 / (1 + self.slope**2))
+        place = 0
+        for index, (c_out, c_in) in enumerate(self.shapes):
+            gain = leaky if index < len(self.shapes) - 1 else self.gain
+            weight = predicted[place : (place := place + 9 * c_out * c_in)]
+            bias = predicted[place : (place := place + c_out)]
+            weight = weight * (gain / math.sqrt(9 * c_in))
+            tensors += [weight.view(c_out, 3, 3, c_in).permute(0, 3, 1, 2), bias * c_in**-0.5]
+        return tensors
+
+
+class WeightHead(nn.Module):
+    """From vectors (B, features) to the numbers of primary networks (B, n), linearly.
+
+    All layers' projections are one matrix. With a rank it is a product of two: an image becomes a
+    short code, and the numbers are combinations of so many learned networks.
+    """
+
+    compute: torch.dtype | None = None
+    """Type in which the primary networks compute; None: that of their input."""
+
+    def __init__(self, features: int, numbers: int, rank: int | None) -> None:
+        super().__init__()
+        self.code = None if rank is None else nn.Linear(features, rank)
+        self.numbers = nn.Linear(rank or features, numbers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        predicted: Tensor = self.numbers(features if self.code is None else self.code(features))
+        return predicted
+
+    def init(self, generator: torch.Generator) -> None:
+        """PyTorch's own start; a code is as large as what it is made of."""
+        if self.code is not None:
+            init_linear(self.code, generator, gain=math.sqrt(3))
+        init_linear(self.numbers, generator)
+
+
+class GivenNets(nn.Module):
+    """Primary networks with given weights: image j of a batch goes through network j modulo n."""
+
+    margin = PatchNet.margin
+
+    def __init__(self, form: Form, predicted: Tensor, compute: torch.dtype | None) -> None:
+        """`predicted`: (n, form.numbers), with the graph that leads to them."""
+        super().__init__()
+        self._form = form
+        self._compute = compute or predicted.dtype
+        self._layers = [form.layers(one) for one in predicted.unbind()]
+        self._links = [self._cast(layers) for layers in self._layers]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(k n, c_in, H, W) -> (k n, c_out, H - 10, W - 10)."""
+        count = len(self._layers)
+        parts = [
+            chain(x[i::count].to(self._compute), links, layers)
+            for i, (links, layers) in enumerate(zip(self._links, self._layers, strict=True))
+        ]
+        return _interleaved(parts).to(x.dtype)
+
+    def mean_scores(self, images: Tensor) -> Tensor:
+        """See `PatchNet`."""
+        count, cast = len(self._layers), images.to(self._compute)
+        scores = [
+            mean_scores(cast[i::count], links, layers)
+            for i, (links, layers) in enumerate(zip(self._links, self._layers, strict=True))
+        ]
+        return _interleaved(scores).to(images.dtype)
+
+    def judge(self, images: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
+        """See `PatchNet`; images (k n, ...) and between (m n, ...)."""
+        count = len(self._layers)
+        images_cast, between_cast = images.to(self._compute), between.to(self._compute)
+        found = [
+            judge(images_cast[i::count], between_cast[i::count], links, layers)
+            for i, (links, layers) in enumerate(zip(self._links, self._layers, strict=True))
+        ]
+        scores = _interleaved([score for score, _ in found]).to(images.dtype)
+        return scores, _interleaved([gradient for _, gradient in found]).to(images.dtype)
+
+    def decoding_errors(self, real: Tensor, seed: int) -> Mapping[str, Tensor]:
+        """None: nothing redraws an image from the features."""
+        return {}
+
+    def net(self, index: int) -> PatchNet:
+        """One of the networks, with weights of its own."""
+        form = self._form
+        with torch.device(self._layers[index][0].device):
+            net = PatchNet(form.c_in, form.width, form.c_out, norm="none", slope=form.slope)
+        for parameter, value in zip(net.parameters(), self._layers[index], strict=True):
+            parameter.data = value.detach().clone(memory_format=torch.preserve_format)
+        return net
+
+    def _cast(self, layers: Sequence[Tensor]) -> list[Link]:
+        cast = [tensor.detach().to(self._compute) for tensor in layers]
+        return [
+            Link(weight, bias, slope)
+            for weight, bias, slope in zip(cast[::2], cast[1::2], self._form.slopes, strict=True)
+        ]
+
+
+def _interleaved(parts: Sequence[Tensor]) -> Tensor:
+    """n results of k images each, in the order of the batch they were taken from."""
+    return torch.stack(list(parts), 1).flatten(0, 1)
+
+
+class HyperCriticSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="hyper"
+):
+    """A critic for each photo, predicted from it: (B, C, H, W) -> (B, 1, H - 10, W - 10)."""
+
+    embedding: EmbeddingSpec = EmbeddingSpec()
+    rank: Rank | None = None
+    """Of the factorised projection; null: the full matrix of the published code."""
+    width: Channels = 64
+    slope: Slope = 0.02
+    """Negative slope of the leaky ReLU."""
+
+    @property
+    def smallest_image(self) -> int:
+        """Pixels a side of the smallest image that the critic can score."""
+        return 2 * PatchNet.margin + 1
+
+    def build(
+        self, *, level: int, channels: int, generator: torch.Generator | None
+    ) -> "HyperCritic":
+        """A fresh critic; the same at every `level`."""
+        critic = HyperCritic(self, channels)
+        if generator is not None:
+            init_embedding(critic.embedding, generator)
+            critic.head.init(generator)
+        return critic
+
+
+class HyperCritic(nn.Module):
+    """Predicts the critic of each photo; `bind` gives the critics."""
+
+    def __init__(self, spec: HyperCriticSpec, channels: int) -> None:
+        super().__init__()
+        self.form = Form(channels, spec.width, 1, spec.slope, LINEAR)
+        self.embedding: Embedding = spec.embedding.build(channels=channels)
+        self.head = WeightHead(spec.embedding.features, self.form.numbers, spec.rank)
+
+    def bind(self, photos: Tensor, share: slice) -> GivenNets:
+        """The critics of some of the photos (B, C, H, W) of a batch, those in `share`."""
+        predicted = self.head(self.embedding(photos)[share])
+        return GivenNets(self.form, predicted, self.head.compute)
