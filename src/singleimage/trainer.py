@@ -118,8 +118,8 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         """Training time so far."""
-        several = len(pixels) > 1
-        self._batch_size = min(recipe.training.batch, len(pixels) if several else 64)
+        several, size = len(pixels) > 1, recipe.training.batch
+        self._batch_size = min(size, len(pixels)) if _is_hyper(recipe) else size
         self._copies = None if several else self.example.repeated(self._batch_size)
         self._share = share_of(self._batch_size)
         self._start = start
@@ -486,9 +486,13 @@ class Start:
     """Of the file they come from."""
 
 
+def _is_hyper(recipe: Recipe) -> bool:
+    return isinstance(recipe.generator, HyperSpec)
+
+
 def _require_alike(photos: Sequence[Photo], recipe: Recipe) -> None:
     """Raises an error unless the recipe can learn all these photos together."""
-    if len(photos) > 1 and not isinstance(recipe.generator, HyperSpec):
+    if len(photos) > 1 and not _is_hyper(recipe):
         raise RecipeError(
             f"{recipe.name} learns one photo at a time; use meta or meta-small for several, or "
             f"--each for a model of each."

@@ -109,8 +109,8 @@ class PatchSearch:
         photo = self._reduced(real)
         self._size = size_of(photo)
         views = [photo, photo.flip(-1), photo.flip(-2)]
-        patches = torch.cat([_patches(view, 1).flatten(0, 1) for view in views])
-        self._basis = _principal(patches)
+        patches = torch.cat([patches_of(view, 1).flatten(0, 1) for view in views])
+        self._basis = principal(patches)
         self._patches = patches @ self._basis
         self._norms = self._patches.square().sum(dim=1)
 
@@ -123,7 +123,7 @@ class PatchSearch:
         Raises:
             SizeError: the sample is narrower than two patches.
         """
-        queries = _patches(self._reduced(image), step)
+        queries = patches_of(self._reduced(image), step)
         shape = queries.shape[:2]
         found = [
             torch.addmm(self._norms, part, self._patches.T, alpha=-2).argmin(dim=1)
@@ -146,13 +146,13 @@ class PatchSearch:
         return resize(image[None].cpu().float(), Size(height, width))[0]
 
 
-def _patches(image: Tensor, step: int) -> Tensor:
+def patches_of(image: Tensor, step: int) -> Tensor:
     """(rows, columns, 3 * PATCH²) of (3, H, W)."""
     patches = image.unfold(1, PATCH, step).unfold(2, PATCH, step).permute(1, 2, 0, 3, 4)
     return patches.flatten(2).contiguous()
 
 
-def _principal(patches: Tensor) -> Tensor:
+def principal(patches: Tensor) -> Tensor:
     """(3 * PATCH², COMPONENTS): the directions in which patches differ most."""
     values = patches - patches.mean(dim=0)
     _, vectors = torch.linalg.eigh(values.T @ values)
