@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,9 @@ Numbers = list[Tensor]
 """Predicted tensors, flat: (B, n) each."""
 Score = Callable[[Tensor], Tensor]
 Sizes = Sequence[tuple[int, int]]
+
+State = dict[str, list[Tensor]]
+"""All that a training changes, by kind."""
 
 MARGIN = 5
 EPS = 1e-5
@@ -69,21 +73,22 @@ class Rules:
 # The embedding -----------------------------------------------------------------------------------
 
 
+@lru_cache
+def nearest_two(count: int, view: int) -> Tensor:
+    """(view, count): weights of the pixels of a line, by pixel centers."""
+    rows = torch.zeros(view, count, dtype=torch.float64)
+    for i in range(view):
+        place = min(max((i + 0.5) * count / view - 0.5, 0.0), count - 1.0)
+        low = int(place)
+        rows[i, low] += 1 - (place - low)
+        rows[i, min(low + 1, count - 1)] += place - low
+    return rows
+
+
 def seen(images: Tensor, view: int) -> Tensor:
-    """Images at `view` pixels a side: between the nearest pixels, by pixel centers."""
-
-    def matrix(count: int) -> Tensor:
-        rows = torch.zeros(view, count, dtype=images.dtype)
-        for i in range(view):
-            place = min(max((i + 0.5) * count / view - 0.5, 0.0), count - 1.0)
-            low = int(place)
-            high = min(low + 1, count - 1)
-            rows[i, low] += 1 - (place - low)
-            rows[i, high] += place - low
-        return rows
-
+    """Images at `view` pixels a side: between the nearest pixels, not antialiased."""
     height, width = images.shape[-2:]
-    return matrix(height) @ images.clamp(-1, 1) @ matrix(width).T
+    return nearest_two(height, view) @ images.clamp(-1, 1) @ nearest_two(width, view).T
 
 
 def batch_norm(weights: Weights, name: str, x: Tensor, *, train: bool) -> Tensor:
@@ -266,24 +271,24 @@ def generator_terms(score: Score, fake: Tensor, error: Tensor, rules: Rules) -> 
 class Adam:
     """Kingma and Ba's, with the gradients shortened together before each step."""
 
-    def __init__(self, parameters: list[Tensor], lr: float, clip: float, rules: Rules) -> None:
-        self.parameters, self.lr, self.clip, self.rules = parameters, lr, clip, rules
+    def __init__(self, parameters: list[Tensor]) -> None:
+        self.parameters = parameters
         self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
         self.count = 0
 
-    def descend(self, loss: Tensor, rate: float) -> None:
+    def descend(self, loss: Tensor, lr: float, clip: float, betas: tuple[float, float]) -> None:
         gradients = torch.autograd.grad(loss, self.parameters)
         length = math.sqrt(sum(float((g**2).sum()) for g in gradients))
-        shorter = min(1.0, self.clip / (length + 1e-6))
+        shorter = min(1.0, clip / (length + 1e-6))
         self.count += 1
-        first, second = self.rules.betas
+        first, second = betas
         triples = zip(self.parameters, gradients, self.moments, strict=True)
         for parameter, gradient, (mean, square) in triples:
             gradient = gradient * shorter
             mean.mul_(first).add_(gradient, alpha=1 - first)
             square.mul_(second).add_(gradient**2, alpha=1 - second)
             scale = (square / (1 - second**self.count)).sqrt() + 1e-8
-            parameter.data -= self.lr * rate * mean / (1 - first**self.count) / scale
+            parameter.data -= lr * mean / (1 - first**self.count) / scale
 
 
 @dataclass
@@ -314,6 +319,8 @@ class Game:
     rules: Rules = field(default_factory=Rules)
     amplitudes: list[float] = field(default_factory=lambda: [1.0])
     step: int = 0
+    train: bool = True
+    """Of the embeddings."""
 
     def __post_init__(self) -> None:
         """Begin level 0."""
@@ -323,14 +330,19 @@ class Game:
     def level(self) -> int:
         return len(self.projections) - 1
 
+    def under(self, rules: Rules) -> "Game":
+        """A copy that goes on by other rules."""
+        copy = deepcopy(self)
+        copy.rules = rules
+        return copy
+
     def begin_level(self, photos: list[Tensor]) -> None:
         """A new level starts as a copy of the newest; its noise as large as its error."""
         self.projections.append(deepcopy(self.projections[-1]))
         self.amplitudes.append(0.0)
         self.step = 0
         with torch.no_grad():
-            features = embed(self.embedding, photos[-1], view=self.view, train=True)
-            made = self._reconstructed(features, photos)
+            _, made = self.draw(photos, None)
             error = ((made[-1] - photos[self.level]) ** 2).mean()
         self.amplitudes[-1] = self.rules.amplitude * math.sqrt(float(error))
         before = self.optimizers
@@ -341,40 +353,52 @@ class Game:
 
     def play(self, batch: Batch) -> list[Tensor]:
         """One step of the critic and one of the generator; the terms of both losses."""
-        rate = self.rules.decay if self.step >= int(self.rules.decay_at * self.steps) else 1.0
+        late = self.step >= int(self.rules.decay_at * self.steps)
+        lr, betas = self.lr * (self.rules.decay if late else 1.0), self.rules.betas
         for_generator, for_critic = self.optimizers
         reals = batch.photos[: self.level + 1]
-        features = embed(self.embedding, batch.photos[-1], view=self.view, train=True)
-        sizes = self._sizes(batch.photos)
-        fake = generate(features, self.projections, batch.maps, self.amplitudes, sizes, self.rules)[
-            -1
-        ]
-        score = self._score(batch.photos[-1])
-        ours = critic_terms(score, reals[-1], fake, batch.epsilon, self.rules)
-        for_critic.descend(torch.stack(ours).sum(), rate)
+        fake, rebuilt = self.draw(batch.photos, batch.maps)
+        ours = critic_terms(
+            self.score(batch.photos), reals[-1], fake[-1], batch.epsilon, self.rules
+        )
+        for_critic.descend(torch.stack(ours).sum(), lr, self.rules.clip_critic, betas)
 
-        error = reconstruction_error(self._reconstructed(features, batch.photos), reals, self.rules)
-        theirs = generator_terms(self._score(batch.photos[-1]), fake, error, self.rules)
-        for_generator.descend(torch.stack(theirs).sum(), rate)
+        error = reconstruction_error(rebuilt, reals, self.rules)
+        theirs = generator_terms(self.score(batch.photos), fake[-1], error, self.rules)
+        for_generator.descend(torch.stack(theirs).sum(), lr, self.rules.clip_generator, betas)
         if self.level > 0 and self.rules.follow:
             self.amplitudes[-1] = self.rules.amplitude * math.sqrt(float(error.detach()))
         self.step += 1
         return [term.detach() for term in (*ours, *theirs)]
 
-    def _reconstructed(self, features: Tensor, photos: list[Tensor]) -> list[Tensor]:
+    def draw(
+        self, photos: list[Tensor], maps: list[Tensor] | None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Random images of all levels, none without `maps`; and reconstructions."""
+        features = embed(self.embedding, photos[-1], view=self.view, train=self.train)
         anchor = self.anchor.expand(len(features), -1, -1, -1)
-        maps = [anchor, *[None] * self.level]
-        sizes = self._sizes(photos)
-        return generate(features, self.projections, maps, self.amplitudes, sizes, self.rules)
+        still = [anchor, *[None] * self.level]
+        sizes = [(photo.shape[-2], photo.shape[-1]) for photo in photos]
+        fake, rebuilt = (
+            generate(features, self.projections, z, self.amplitudes, sizes, self.rules) if z else []
+            for z in (maps, still)
+        )
+        return fake, rebuilt
 
-    def _score(self, photos: Tensor) -> Score:
+    def score(self, photos: list[Tensor]) -> Score:
+        """The critics of photos."""
         if isinstance(self.critic, list):
             return classic_critic(self.critic, self.rules)
-        features = embed(self.critic, photos, view=self.view, train=True)
+        features = embed(self.critic, photos[-1], view=self.view, train=self.train)
         return predicted_critic(project(self.critic_projection, features), self.rules)
 
-    def _sizes(self, photos: list[Tensor]) -> Sizes:
-        return [(photo.shape[-2], photo.shape[-1]) for photo in photos]
+    def state(self) -> State:
+        embeddings, nets = [self.embedding], [*self.projections, self.critic_projection]
+        if isinstance(self.critic, dict):
+            embeddings.append(self.critic)
+        else:
+            nets.append(self.critic)
+        return state_of(embeddings, nets, self.amplitudes)
 
     def _new_optimizers(self) -> None:
         moving = self.projections[-1:] if self.rules.frozen else self.projections
@@ -382,10 +406,7 @@ class Game:
         theirs = learned(self.critic) + [t for pair in self.critic_projection for t in pair]
         for tensor in (*ours, *theirs):
             tensor.requires_grad_()
-        self.optimizers = (
-            Adam(ours, self.lr, self.rules.clip_generator, self.rules),
-            Adam(theirs, self.lr, self.rules.clip_critic, self.rules),
-        )
+        self.optimizers = Adam(ours), Adam(theirs)
 
 
 def learned(network: Weights | Convs) -> list[Tensor]:
@@ -393,3 +414,16 @@ def learned(network: Weights | Convs) -> list[Tensor]:
     if isinstance(network, list):
         return [tensor for pair in network for tensor in pair]
     return [tensor for name, tensor in network.items() if not name.endswith(STATISTICS)]
+
+
+def state_of(
+    embeddings: list[Weights], nets: Sequence[Convs | Projection], amplitudes: list[float]
+) -> State:
+    """A copy."""
+    named = [pair for weights in embeddings for pair in sorted(weights.items())]
+    return {
+        "embeddings": [t.detach().clone() for n, t in named if not n.endswith(STATISTICS)],
+        "statistics": [t.double() for n, t in named if n.endswith(STATISTICS)],
+        "networks": [t.detach().clone() for net in nets for pair in net for t in pair],
+        "amplitudes": [torch.tensor(amplitudes, dtype=torch.float64)],
+    }

@@ -27,6 +27,9 @@ FLAGS = {
     "train": "IMAGE --output -o --preset --for --steps --set --mask --seed --device --precision "
     "--embed-image --no-embed-image --dry-run --each --workers --ray --json",
     "tune": "SOURCE PHOTO PICTURE --output -o --steps --device --json",
+    "model": "META PHOTO --output -o --adapt --seed --overwrite --device --precision --json",
+    "interpolate": "META FIRST SECOND --output -o --levels --steps --frames --seed --overwrite "
+    "--device --precision --json",
     "sample": "SOURCE --output -o --count -n --seed --size --scale --start-level --tile --sheet "
     "--no-sheet --overwrite --device --precision --json",
     "reconstruct": "SOURCE --output -o --overwrite --device --precision --json",

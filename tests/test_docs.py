@@ -67,7 +67,7 @@ def test_links_and_pictures_exist(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("name", ["consingan", "fast-stabilized", "hp-vae-gan", "singan"])
+@pytest.mark.parametrize("name", ["consingan", "fast-stabilized", "hp-vae-gan", "meta", "singan"])
 def test_the_fields_in_a_method_page_are_those_of_its_recipe(name: str) -> None:
     text = (ROOT / "docs" / f"{name}.md").read_text()
     known = fields_of(PRESETS[name])

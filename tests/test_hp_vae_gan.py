@@ -645,7 +645,7 @@ def test_a_step_samples_the_posterior_and_applications_take_its_mean() -> None:
     samples = []
     for seed in (1, 2):
         learner.refresh(seed)
-        samples.append(learner.bind(trainer._batch).anchor().tensors()[0])
+        samples.append(learner.bind(trainer._batch(0)).anchor().tensors()[0])
     assert samples[0].shape == (2, 5, *learner.ladder.sizes[0])
     assert difference(samples[0][:1], samples[0][1:]) > 0.1
     assert difference(*samples) > 0.1

@@ -11,6 +11,7 @@ import torch
 from singleimage.album import fitted
 from singleimage.device import find_device
 from singleimage.errors import ModelFileError
+from singleimage.generators.base import evaluating
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.hyper import HyperCascade, HyperSpec
 from singleimage.image import Channels, Photo, refuse_existing, write_atomically
@@ -29,6 +30,17 @@ from singleimage.nn.precision import Precision, resolve_precision, use_precision
 from singleimage.pyramid import Pyramid
 from singleimage.recipe import Recipe
 from singleimage.resample import Size
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a training begins with instead of fresh networks."""
+
+    generator: Cascade
+    """Of the recipe's form, with all levels."""
+    critic: PatchNet | None = None
+    sha256: str = ""
+    """Of the file they come from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,23 +80,15 @@ class HyperModel:
         self.hyper.ladder.require_level(level)
         return self._made(first, second, t, level)
 
-    def cascade_of(self, photo: Photo) -> Cascade:
-        """The generator of `model(photo)`."""
+    def start(self, photo: Photo) -> Start:
+        """What a training on the photo can begin with: the predicted generator and critic."""
         example = self._pyramid(photo)
-        return self.hyper.cascade_of(self.hyper.embed(example), example.ladder)
-
-    def critic_of(self, photo: Photo) -> PatchNet | None:
-        """The critic of a photo, with weights of its own."""
-        if self.critic is None:
-            return None
-        was = self.critic.training
-        self.critic.eval()
-        try:
-            with torch.no_grad():
-                bound = self.critic.bind(self._pyramid(photo).images[-1], slice(None))
-        finally:
-            self.critic.train(was)
-        return bound.net(0)
+        generator = self.hyper.cascade_of(self.hyper.embed(example), example.ladder)
+        critic = None
+        if self.critic is not None:
+            with evaluating(self.critic), torch.no_grad():
+                critic = self.critic.bind(example.images[-1], slice(None)).net(0)
+        return Start(generator, critic, self.sha256)
 
     def _made(self, first: Photo, second: Photo, t: float, level: int) -> Model:
         first = fitted(first, self.channels)

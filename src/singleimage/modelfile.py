@@ -4,6 +4,9 @@ It is `safetensors`: tensors, and metadata as text. Nothing in it is executed. S
 docs/file-format.md.
 """
 
+import datetime
+import importlib.metadata
+import platform
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,6 +44,20 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     created: str
     """When training ended, ISO 8601, UTC."""
     versions: dict[str, str]
+
+
+def now() -> str:
+    """The time, ISO 8601, UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Of this package and what it stands on."""
+    return {
+        "singleimage": importlib.metadata.version("singleimage"),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
 
 
 def model_path(path: Path) -> Path:

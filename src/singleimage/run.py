@@ -22,13 +22,14 @@ import torch
 from PIL.Image import Image
 
 from singleimage.errors import RunError, SingleImageError
+from singleimage.hypermodel import Start
 from singleimage.image import Photo, make_folder, save_sheet, sheet, write_atomically
 from singleimage.model import Model
 from singleimage.nn.precision import Precision
 from singleimage.parallel import in_turn, leading
 from singleimage.progress import Progress
 from singleimage.recipe import Recipe, differences, read_json
-from singleimage.trainer import Start, Trainer
+from singleimage.trainer import Trainer
 
 LOG_EVERY = 10
 """Steps between two lines of the log."""

@@ -5,40 +5,37 @@ Iterating a `Trainer` trains. Each step yields a `Progress`; stopping is leaving
 """
 
 import contextlib
-import datetime
-import importlib.metadata
 import math
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from singleimage.collapse import is_one_color, is_time_to_look
 from singleimage.device import find_device
 from singleimage.errors import (
     Diverged,
     ImageError,
-    RecipeError,
     RunError,
     SizeError,
     UnsupportedEntry,
 )
+from singleimage.examples import Examples
 from singleimage.feed import Given, ShuffledFeed
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
-from singleimage.generators.hyper import HyperCascade, HyperSpec
+from singleimage.generators.hyper import HyperCascade
 from singleimage.generators.patch_vae import PatchVAE
-from singleimage.hypermodel import HyperModel
-from singleimage.image import Photo, joined_digest, require_texture
+from singleimage.hypermodel import HyperModel, Start
+from singleimage.image import Photo, joined_digest
 from singleimage.latent import seed_for
 from singleimage.memory import kept_heap
 from singleimage.model import Model
-from singleimage.modelfile import Provenance
+from singleimage.modelfile import Provenance, now, versions
 from singleimage.nn.blocks import PatchNet
 from singleimage.nn.critic import inherit
 from singleimage.nn.decoding import DecodingCritic
@@ -46,7 +43,7 @@ from singleimage.nn.hyper import HyperCritic
 from singleimage.nn.precision import Precision, resolve_precision, use_precision
 from singleimage.nn.spectral import SpectralCritic
 from singleimage.objectives.base import Player, StepView, Turn
-from singleimage.parallel import average, mean_over_processes, processes, share_of
+from singleimage.parallel import average, mean_over_processes, share_of
 from singleimage.progress import Pace, Progress
 from singleimage.pyramid import Pyramid
 from singleimage.recipe import Recipe
@@ -56,14 +53,6 @@ AnyLearner = Cascade | Growing | PatchVAE | HyperCascade
 AnyCritic = PatchNet | DecodingCritic | SpectralCritic | HyperCritic
 EXPLODED = 1e6
 """A loss term beyond this is taken as divergence; healthy ones stay under a few hundred."""
-LOOKS = 8
-"""How often in a level the trainer looks whether it has collapsed."""
-LEAST_APART = 40
-"""Steps between two looks, at least."""
-FLAT = 0.01
-"""A reconstruction of less than this part of the photo's variance is one color."""
-SATURATED = 0.98
-"""Mean size of values where tanh has no slope; levels of little contrast begin in one gray."""
 
 
 class Trainer:
@@ -79,7 +68,7 @@ class Trainer:
         precision: Precision = "auto",
         dtype: torch.dtype = torch.float32,
         given: Photo | None = None,
-        start: "Start | None" = None,
+        start: Start | None = None,
     ) -> None:
         """Args: photo, recipe; `seed` decides everything random; `device` as in `find_device`.
             photo: or photos, for a hypernetwork; all with the same channels and aspect.
@@ -98,14 +87,11 @@ class Trainer:
         photos = [photo] if isinstance(photo, Photo) else list(photo)
         self.photo = photos[0]
         self.sha256 = joined_digest([photo.sha256 for photo in photos])
-        _require_alike([require_texture(photo) for photo in photos], recipe)
         self.seed = seed
         self.device = find_device(device)
         self.precision = resolve_precision(precision, self.device)
-        pixels = [photo.pixels[None].to(self.device, dtype) for photo in photos]
-        if recipe.training.mirror:
-            pixels += [photo.flip(-1) for photo in pixels]
-        self.example = Pyramid.joined(pixels, recipe.pyramid)
+        self._examples = Examples(photos, recipe, torch.empty(0, device=self.device, dtype=dtype))
+        self.example = self._examples.pyramid
         """All photos at all levels."""
         coarsest = self.example.ladder.sizes[0]
         if min(coarsest) < (smallest := recipe.critic.smallest_image):
@@ -118,10 +104,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         """Training time so far."""
-        several, size = len(pixels) > 1, recipe.training.batch
-        self._batch_size = min(size, len(pixels)) if _is_hyper(recipe) else size
-        self._copies = None if several else self.example.repeated(self._batch_size)
-        self._share = share_of(self._batch_size)
+        self._share = share_of(self._examples.batch_size)
         self._start = start
         self._critic: AnyCritic | None = start.critic if start else None
         self._optimizers: dict[Player, torch.optim.Optimizer] = {}
@@ -183,20 +166,14 @@ class Trainer:
         return progress
 
     def _collapsed(self) -> bool:
-        """Whether the reconstruction is one pure color, at two looks running or at the end.
-
-        A critic can push all pixels into the flat end of tanh, where no gradient leads back.
-        """
+        """Whether the reconstruction is one pure color, at two looks running or at the end."""
         steps = self.recipe.training.steps
-        ends, apart = self.step == steps, max(steps // LOOKS, LEAST_APART)
-        if self.step < LEAST_APART or not (ends or self.step % apart == 0):
+        if not is_time_to_look(self.step, steps):
             return False
-        generator, real = self.learner.generator_of(self._first), self._first.images[self.level]
-        made = generator.decode(generator.anchor())
-        spread, wanted = (x.var((2, 3), correction=0).mean() for x in (made, real))
-        lost = (spread < FLAT * wanted) & (made.abs().mean() > SATURATED)
-        before, self._flat = self._flat, bool(lost)
-        return self._flat and (before or ends)
+        photo = self._examples.first
+        lost = is_one_color(self.learner.generator_of(photo), photo.images[self.level])
+        before, self._flat = self._flat, lost
+        return lost and (before or self.step == steps)
 
     def _begin_again(self) -> None:
         """Go back to the beginning of a level that collapsed, and on with other noise."""
@@ -217,8 +194,8 @@ class Trainer:
             RunError: training stands in the middle of a level.
         """
         self._require_level()
-        finest = self._first.images[self.level - 1][0]
-        generator = self.learner.generator_of(self._first)
+        finest = self._examples.first.images[self.level - 1][0]
+        generator = self.learner.generator_of(self._examples.first)
         recipe = self.recipe.of_one()
         image = finest.float().cpu()
         return Model(generator, recipe, self.photo.channels, self._provenance(), image)
@@ -251,12 +228,8 @@ class Trainer:
             seconds=round(self.seconds, 1),
             device=str(self.device),
             precision=self.precision,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            versions={
-                "singleimage": importlib.metadata.version("singleimage"),
-                "torch": str(torch.__version__),
-                "python": platform.python_version(),
-            },
+            created=now(),
+            versions=versions(),
         )
 
     def tune(self) -> None:
@@ -289,23 +262,8 @@ class Trainer:
         base = resize(given.pixels[None].to(coarsest), size_of(coarsest))
         return Given(base, feed.noise if isinstance(feed, ShuffledFeed) else 0.0)
 
-    @property
-    def _first(self) -> Pyramid:
-        """The first photo at all levels."""
-        return self.example.chosen([0])
-
     def _batch(self, step: int) -> Pyramid:
-        """What a step of this level trains on: copies of the photo, or some of several.
-
-        Several photos are gone through in another order each time; some may be left out.
-        """
-        if self._copies is not None:
-            return self._copies
-        count, size = len(self.example.images[0]), self._batch_size
-        epoch, part = divmod(step, count // size)
-        order = torch.Generator().manual_seed(self._seed("epoch", epoch))
-        indices: list[int] = torch.randperm(count, generator=order).tolist()
-        return self.example.chosen(indices[part * size : (part + 1) * size])
+        return self._examples.batch(step, lambda epoch: self._seed("epoch", epoch))
 
     def _new_learner(self) -> AnyLearner:
         spec, channels = self.recipe.generator, self.photo.channels.count
@@ -473,34 +431,6 @@ class Trainer:
             self._make_players()
             for name, optimizer in self._optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a training begins with instead of fresh networks."""
-
-    generator: Cascade
-    """Of the recipe's form, with all levels."""
-    critic: PatchNet | None = None
-    sha256: str = ""
-    """Of the file they come from."""
-
-
-def _is_hyper(recipe: Recipe) -> bool:
-    return isinstance(recipe.generator, HyperSpec)
-
-
-def _require_alike(photos: Sequence[Photo], recipe: Recipe) -> None:
-    """Raises an error unless the recipe can learn all these photos together."""
-    if len(photos) > 1 and not _is_hyper(recipe):
-        raise RecipeError(
-            f"{recipe.name} learns one photo at a time; use meta or meta-small for several, or "
-            f"--each for a model of each."
-        )
-    if any(photo.channels != photos[0].channels for photo in photos):
-        raise ImageError("the photos have different channels; convert them to the same.")
-    if processes() > 1 and len(photos) == 1:
-        raise RunError("several processes share a batch of several photos; start one process.")
 
 
 def train(

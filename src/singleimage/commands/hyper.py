@@ -90,11 +90,9 @@ def _adapting(
 
     from singleimage.album import fitted
     from singleimage.run import Run
-    from singleimage.trainer import Start
 
     recipe = hyper.recipe.of_one()
     recipe = replace(recipe, training=replace(recipe.training, steps=steps))
-    start = Start(hyper.cascade_of(photo), hyper.critic_of(photo), hyper.sha256)
     fit = fitted(photo, hyper.channels)
     return Run(
         output,
@@ -104,7 +102,7 @@ def _adapting(
         name=name,
         device=device,
         precision=precision,
-        start=start,
+        start=hyper.start(photo),
     )
 
 

@@ -1,0 +1,30 @@
+"""How to see that a level has collapsed to one pure color.
+
+A critic can push all pixels into the flat end of tanh, where no gradient leads back.
+"""
+
+from torch import Tensor
+
+from singleimage.generators.base import Generator
+
+LOOKS = 8
+"""How often in a level the trainer looks whether it has collapsed."""
+LEAST_APART = 40
+"""Steps between two looks, at least."""
+FLAT = 0.01
+"""A reconstruction of less than this part of the photo's variance is one color."""
+SATURATED = 0.98
+"""Mean size of values where tanh has no slope; levels of little contrast begin in one gray."""
+
+
+def is_time_to_look(step: int, steps: int) -> bool:
+    """Whether to look after `step` of `steps`: now and then, and at the end."""
+    apart = max(steps // LOOKS, LEAST_APART)
+    return step >= LEAST_APART and (step == steps or step % apart == 0)
+
+
+def is_one_color(generator: Generator, photo: Tensor) -> bool:
+    """Whether the reconstruction of a photo (1, C, H, W) in [-1, 1] is one pure color."""
+    made = generator.decode(generator.anchor())
+    spread, wanted = (x.var((2, 3), correction=0).mean() for x in (made, photo))
+    return bool((spread < FLAT * wanted) & (made.abs().mean() > SATURATED))
