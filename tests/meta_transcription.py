@@ -186,8 +186,7 @@ def draw_level(
 
 
 def generate(
-    features: Tensor,
-    projections: Sequence[Projection],
+    numbers: Sequence[Numbers],
     maps: Sequence[Tensor | None],
     amplitudes: Sequence[float],
     sizes: Sizes,
@@ -195,31 +194,13 @@ def generate(
 ) -> list[Tensor]:
     """The images of all levels; `maps`: one a level, None for no noise."""
     images: list[Tensor] = []
-    for level, projection in enumerate(projections):
-        newest = level == len(projections) - 1
-        numbers = project(projection, features if newest or rules.through else features.detach())
+    for level, known in enumerate(numbers):
         u = None
         if images:
             align = rules.aligned
             u = F.interpolate(images[-1], sizes[level], mode="bilinear", align_corners=align)
-        images.append(draw_level(numbers, u, maps[level], amplitudes[level], rules))
+        images.append(draw_level(known, u, maps[level], amplitudes[level], rules))
     return images
-
-
-def generate_fixed(
-    numbers: Sequence[Numbers],
-    maps: Sequence[Tensor | None],
-    amplitudes: Sequence[float],
-    sizes: Sizes,
-) -> Tensor:
-    """The finest image of networks that are known already, one list of numbers a level."""
-    image: Tensor | None = None
-    for level, known in enumerate(numbers):
-        if image is not None:
-            image = F.interpolate(image, sizes[level], mode="bilinear", align_corners=True)
-        image = draw_level(known, image, maps[level], amplitudes[level], Rules())
-    assert image is not None
-    return image
 
 
 # Critics -----------------------------------------------------------------------------------------
@@ -376,14 +357,15 @@ class Game:
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Random images of all levels, none without `maps`; and reconstructions."""
         features = embed(self.embedding, photos[-1], view=self.view, train=self.train)
+        below = features if self.rules.through else features.detach()
+        numbers = [project(projection, below) for projection in self.projections[:-1]]
+        numbers.append(project(self.projections[-1], features))
         anchor = self.anchor.expand(len(features), -1, -1, -1)
         still = [anchor, *[None] * self.level]
         sizes = [(photo.shape[-2], photo.shape[-1]) for photo in photos]
-        fake, rebuilt = (
-            generate(features, self.projections, z, self.amplitudes, sizes, self.rules) if z else []
-            for z in (maps, still)
-        )
-        return fake, rebuilt
+        amplitudes, rules = self.amplitudes, self.rules
+        rebuilt = generate(numbers, still, amplitudes, sizes, rules)
+        return generate(numbers, maps, amplitudes, sizes, rules) if maps else [], rebuilt
 
     def score(self, photos: list[Tensor]) -> Score:
         """The critics of photos."""
@@ -427,3 +409,27 @@ def state_of(
         "networks": [t.detach().clone() for net in nets for pair in net for t in pair],
         "amplitudes": [torch.tensor(amplitudes, dtype=torch.float64)],
     }
+
+
+def largest_differences(found: State, expected: State) -> dict[str, float]:
+    """Of each kind."""
+    assert found.keys() == expected.keys()
+    pairs = {kind: zip(found[kind], expected[kind], strict=True) for kind in found}
+    return {kind: max(float((a - b).abs().max()) for a, b in pairs[kind]) for kind in found}
+
+
+def enlarge(module: torch.nn.Module, seed: int) -> None:
+    """Weights so large that every layer matters, and statistics unlike those of the start."""
+    for i, (name, value) in enumerate([*module.named_parameters(), *module.named_buffers()]):
+        if not value.is_floating_point() or name in ("amplitudes", "anchor_noise"):
+            continue
+        source = torch.Generator().manual_seed(1000 * seed + i)
+        drawn = torch.randn(value.shape, generator=source, dtype=value.dtype)
+        if value.ndim == 4:
+            value.data.copy_(drawn / (value[0].numel() / 2) ** 0.5)
+        elif value.ndim == 2:
+            value.data.copy_(drawn * 0.4 / value.shape[1] ** 0.5)
+        elif name.endswith("running_var") or ("bn" in name and name.endswith("weight")):
+            value.data.copy_(1 + 0.2 * drawn.tanh())
+        else:
+            value.data.copy_(drawn * (1 if "numbers" in name else 0.2))

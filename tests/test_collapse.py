@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from singleimage import Photo, Recipe, Run, Trainer, preset, read_photo, with_overrides
-from singleimage import trainer as module
+from singleimage import collapse as module
 from singleimage.errors import Diverged
 from singleimage.progress import Progress
 

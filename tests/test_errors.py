@@ -116,7 +116,8 @@ $ train {bad}/many.tif -o {out}
 
 folder as image
 $ train {bad} -o {out}
-{bad} is a folder; add --each to learn every photo in it.
+{bad} is a folder; add --each to learn every photo in it, or --preset meta-small for one model of
+all.
 
 device as image
 $ train /dev/null -o {out}
@@ -124,7 +125,8 @@ $ train /dev/null -o {out}
 
 run as image
 $ train {run} -o {out}
-{run} is a folder; add --each to learn every photo in it.
+{run} is a folder; add --each to learn every photo in it, or --preset meta-small for one model of
+all.
 
 model as image
 $ train {run}/model.safetensors -o {out}
@@ -195,7 +197,8 @@ $ train {photo} --steps 10 -o {bad}/state
 
 unknown preset
 $ train {photo} --preset singen -o {out}
-no preset 'singen'; there are consingan, fast-stabilized, hp-vae-gan, preview, singan.
+no preset 'singen'; there are consingan, fast-stabilized, hp-vae-gan, meta, meta-single, meta-small,
+preview, singan.
 
 unknown field
 $ train {photo} --set training.stps=9 -o {out}
@@ -503,8 +506,8 @@ $ reconstruct {bad}/rgba.safetensors -o {out}.jpg
 
 unknown command
 $ smaple {run} -o {out}
-Unknown command "smaple". Did you mean "sample"? Available commands: train, tune, sample,
-reconstruct, info, harmonize, edit, paint, ... See: singleimage --help
+Unknown command "smaple". Did you mean "sample"? Available commands: train, tune, model,
+interpolate, sample, reconstruct, info, harmonize, ... See: singleimage --help
 
 unknown flag
 $ sample {run} -o {out} --sede 3

@@ -211,7 +211,8 @@ def test_what_each_cannot_do_is_one_clear_error(tmp_path: Path, command: Command
     photo = draw_photo(tmp_path / "in" / "a.png", 0)
     folder, out = photo.parent, tmp_path / "out"
     for line, message in {
-        f"{folder} -o {out}": f"{folder} is a folder; add --each to learn every photo in it.",
+        f"{folder} -o {out}": f"{folder} is a folder; add --each to learn every photo in it, or "
+        "--preset meta-small for one model of all.",
         f"{folder} -o {out} --each --mask m.png": "--mask does not go with --each; leave it out.",
         f"{folder} --each --dry-run": "--dry-run does not go with --each; leave it out.",
         f"{folder} --each": "no folder for the runs; add -o RUNS.",

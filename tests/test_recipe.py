@@ -62,7 +62,7 @@ def test_a_wrong_override_says_what_is_wrong(path: str, value: str, message: str
 
 
 def test_an_unknown_preset_names_the_known() -> None:
-    known = "consingan, fast-stabilized, hp-vae-gan, preview, singan"
+    known = "consingan, fast-stabilized, hp-vae-gan, meta, meta-single, meta-small, preview, singan"
     with pytest.raises(RecipeError, match=f"no preset 'gan'; there are {known}"):
         preset("gan")
 

@@ -72,8 +72,6 @@ def train(
     each
         Learn every photo of the folder IMAGE, one model each, several at a time.
     """
-    from singleimage.device import find_device
-    from singleimage.parallel import join
     from singleimage.run import Run
 
     recipe = read_recipe(preset, steps, set_ or [], task)
@@ -83,27 +81,15 @@ def train(
         engine, threads = place.engine(device)
         form = _Form(recipe, seed, device, precision, threads)
         return _train_each(image, output, form, engine, as_json)
-    refuse(
-        [flag for flag, given in place.given().items() if given],
-        "needs --each and a folder of photos",
-    )
-    join(find_device(device))
-    photos, notes = _read(image, mask or [], recipe)
+    place.refuse()
+    photos = _read(image, mask or [], recipe, device)
     if dry_run:
         return _show_plan(recipe, photos, seed, device, precision, as_json)
     if output is None:
         raise OutputError("no folder for the run; add -o RUN.")
-    run = Run(
-        output,
-        recipe,
-        photos,
-        seed=seed,
-        name=image.name,
-        device=device,
-        precision=precision,
-        embed_image=embed_image,
-    )
-    for note in notes:
+    where = {"device": device, "precision": precision}
+    run = Run(output, recipe, photos, seed=seed, name=image.name, embed_image=embed_image, **where)
+    for note in notes if leading() else ():
         say(f"note: {note}")
     return train_run(run, as_json)
 
@@ -159,34 +145,41 @@ def tune(
     return train_run(run, as_json)
 
 
-def _read(
-    image: Path, masks: "Sequence[Path]", recipe: "Recipe"
-) -> "tuple[list[Photo], Sequence[str]]":
-    """The photo, or all photos of a folder, and notes on them."""
+def _read(image: Path, masks: "Sequence[Path]", recipe: "Recipe", device: str) -> "Sequence[Photo]":
+    """The photo, or all photos of a folder; notes on them are said, by one of several processes."""
     from singleimage.album import read_album
+    from singleimage.device import find_device
     from singleimage.generators.hyper import HyperSpec
     from singleimage.image import read_photo
+    from singleimage.parallel import join, leading
 
+    join(find_device(device))
+    notes: Sequence[str]
     if not image.is_dir():
-        photo = read_photo(image, masks=masks)
-        return [photo], photo.notes
-    if not isinstance(recipe.generator, HyperSpec):
+        photos = [read_photo(image, masks=masks)]
+        notes = photos[0].notes
+    elif isinstance(recipe.generator, HyperSpec):
+        refuse(["--mask"] if masks else [], "does not go with a folder of photos")
+        photos, notes = read_album(image)
+    else:
         raise ImageError(
             f"{image} is a folder; add --each to learn every photo in it, or --preset meta-small "
             f"for one model of all."
         )
-    refuse(["--mask"] if masks else [], "does not go with a folder of photos")
-    return read_album(image)
+    for note in notes if leading() else ():
+        say(f"note: {note}")
+    return photos
 
 
 def train_run(run: "Run", as_json: bool) -> int:
     """Train, show how it goes, and stop when asked to."""
     from singleimage.parallel import anywhere, leading, leave
 
-    quiet = as_json or not leading()
-    if run.trainer.finished:
+    first = leading()
+    quiet = as_json or not first
+    if run.trainer.finished and first:
         say(f"{run.folder} is complete.")
-    elif run.resumed:
+    elif run.resumed and first:
         say(f"continuing {run.folder} at level {run.trainer.level}, step {run.trainer.step}.")
     stopped = False
     with closing(run), catch_stop() as stop, progress_bars(quiet=quiet) as show:
@@ -195,10 +188,10 @@ def train_run(run: "Run", as_json: bool) -> int:
             if stopped := anywhere(stop.by is not None):
                 run.save()
                 break
-    first = leading()
     leave()
     if stopped:
-        say(f"stopped; the same command continues {run.folder}.")
+        if first:
+            say(f"stopped; the same command continues {run.folder}.")
         return 128 + (stop.by or signal.SIGTERM)
     if not first:
         return 0

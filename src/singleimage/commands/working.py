@@ -31,9 +31,11 @@ class Place:
         """The engine, and the threads of each job."""
         return choose_engine(self.workers, self.ray, device)
 
-    def given(self) -> dict[str, bool]:
-        """Which flags were given."""
-        return {"--workers": self.workers is not None, "--ray": self.ray is not None}
+    def refuse(self) -> None:
+        """Raises `RecipeError` if a flag was given, where there is one job."""
+        flags = {"--workers": self.workers, "--ray": self.ray}
+        given = [flag for flag, value in flags.items() if value is not None]
+        refuse(given, "needs --each and a folder of photos")
 
 
 def names_of(photos: Sequence[Path]) -> list[str]:

@@ -51,7 +51,8 @@ class HyperSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         )
 
     def build(self, *, channels: int, ladder: Ladder) -> "HyperCascade":
-        return HyperCascade(self, channels=channels, ladder=ladder)
+        with torch.random.fork_rng(devices=()):  # PyTorch fills new layers from the global one
+            return HyperCascade(self, channels=channels, ladder=ladder)
 
 
 class HyperCascade(nn.Module):
@@ -85,7 +86,9 @@ class HyperCascade(nn.Module):
         if len(self.heads):
             head = deepcopy(self.heads[-1])
         else:
-            head = WeightHead(self.spec.embedding.features, self.form.numbers, self.spec.rank)
+            with torch.random.fork_rng(devices=()):
+                features = self.spec.embedding.features
+                head = WeightHead(features, self.form.numbers, self.spec.rank)
             if generator is not None:
                 init_embedding(self.embedding, generator)
                 head.init(generator)

@@ -181,7 +181,8 @@ class HyperCriticSpec(
         self, *, level: int, channels: int, generator: torch.Generator | None
     ) -> "HyperCritic":
         """A fresh critic; the same at every `level`."""
-        critic = HyperCritic(self, channels)
+        with torch.random.fork_rng(devices=()):  # PyTorch fills new layers from the global one
+            critic = HyperCritic(self, channels)
         if generator is not None:
             init_embedding(critic.embedding, generator)
             critic.head.init(generator)
