@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +69,17 @@ class Rules:
     decay: float = 0.1
     decay_at: float = 0.8
     betas: tuple[float, float] = (0.5, 0.999)
+
+
+IMAGE_FLAWS: dict[str, dict[str, Any]] = {
+    "slope": {"slope": 0.2},
+    "gain of tanh": {"tanh_gain": 1.0},
+    "scale of weights": {"scaled_weights": False},
+    "scale of biases": {"scaled_biases": False},
+    "border without noise": {"noisy_border": False},
+    "enlarging": {"aligned": False},
+    "no residual": {"residual": False},
+}
 
 
 # The embedding -----------------------------------------------------------------------------------

@@ -87,10 +87,16 @@ def train(
         return _show_plan(recipe, photos, seed, device, precision, as_json)
     if output is None:
         raise OutputError("no folder for the run; add -o RUN.")
-    where = {"device": device, "precision": precision}
-    run = Run(output, recipe, photos, seed=seed, name=image.name, embed_image=embed_image, **where)
-    for note in notes if leading() else ():
-        say(f"note: {note}")
+    run = Run(
+        output,
+        recipe,
+        photos,
+        seed=seed,
+        name=image.name,
+        device=device,
+        precision=precision,
+        embed_image=embed_image,
+    )
     return train_run(run, as_json)
 
 
