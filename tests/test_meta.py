@@ -27,6 +27,7 @@ from singleimage.errors import ImageError, ModelFileError, RecipeError, RunError
 from singleimage.hypermodel import HyperModel
 from singleimage.image import Channels
 from singleimage.metrics.leakage import PatchOwners
+from singleimage.objectives.base import StepView, Turn
 
 SETS = {
     "pyramid.width": "40",
@@ -201,10 +202,57 @@ def test_two_processes_take_the_same_course_as_one(
 
 def test_processes_that_cannot_share_a_batch_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "processes", lambda: 2)
-    monkeypatch.setattr(parallel.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
     assert parallel.share_of(6) == slice(3, 6)
     with pytest.raises(RunError, match="2 processes cannot share a batch of 3 photos equally; set"):
         parallel.share_of(3)
+
+
+def trained(photos: list[Photo], **more: str) -> dict[str, torch.Tensor]:
+    trainer = Trainer(small(**more), photos, seed=0, device="cpu", dtype=torch.float64)
+    for progress in trainer:
+        if progress.level == 1 and progress.level_done:
+            break
+    return trainer.learner.state_dict()
+
+
+def test_computing_images_again_changes_nothing(photos: list[Photo]) -> None:
+    kept, again = trained(photos), trained(photos, **{"training.recompute": "true"})
+    for name in kept:
+        torch.testing.assert_close(kept[name], again[name], rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_a_generator_may_make_several_steps(photos: list[Photo]) -> None:
+    once = trained(photos)
+    more = trained(photos, **{"phases.0.objective.generator_steps": "2"})
+    assert any(not torch.equal(once[name], more[name]) for name in once)
+
+
+@pytest.mark.parametrize("shared", ["both", "generator"])
+def test_a_shared_embedding_learns_in_the_turns_it_should(
+    shared: str, photos: list[Photo], tmp_path: Path
+) -> None:
+    recipe = small(**{"critic.shared": shared, "phases.0.objective.critic_steps": "2"})
+    trainer = Trainer(recipe, photos, seed=0, device="cpu", precision="fp32")
+    moved: dict[str, bool] = {}
+    play = trainer._play
+
+    def watched(turn: Turn, view: StepView) -> dict[str, torch.Tensor]:
+        embedding = trainer.learner.embedding  # type: ignore[union-attr]
+        before = embedding.conv1.weight.clone()  # type: ignore[union-attr, operator]
+        terms = play(turn, view)
+        moved[turn.player] = not torch.equal(before, embedding.conv1.weight)  # type: ignore[union-attr, arg-type]
+        return terms
+
+    trainer._play = watched  # type: ignore[method-assign]
+    for progress in trainer:
+        if progress.level_done:
+            break
+    assert moved == {"critic": shared == "both", "generator": True}
+    assert not any(name.startswith("embedding") for name in trainer._critic.state_dict())
+    trainer.hyper_model().save(tmp_path / "hyper.safetensors")
+    start = HyperModel.load(tmp_path / "hyper.safetensors").start(photos[1])
+    assert start.critic is not None
 
 
 # Models ------------------------------------------------------------------------------------------

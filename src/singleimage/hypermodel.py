@@ -182,6 +182,8 @@ class HyperModel:
             use_precision(module.to(where), chosen)
             module.requires_grad_(False).eval()
         assert critic is None or isinstance(critic, HyperCritic)
+        if critic is not None:
+            critic.share(hyper.embedding)
         provenance = msgspec.structs.replace(provenance, precision=chosen)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -120,6 +120,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("only a generator of type hyper learns mirrored photos too")
         if isinstance(self.critic, HyperCriticSpec) and not hyper:
             raise ValueError("critics of photos go with a generator of type hyper")
+        if isinstance(self.critic, HyperCriticSpec) and isinstance(self.generator, HyperSpec):
+            same = self.critic.embedding == self.generator.embedding
+            if self.critic.shared != "no" and not same:
+                raise ValueError("a shared embedding is the same for generator and critic")
         if hyper and not isinstance(self.pyramid, WidthPyramid):
             raise ValueError("a generator of type hyper goes with a pyramid of type width")
 

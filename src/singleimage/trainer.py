@@ -170,9 +170,9 @@ class Trainer:
         steps = self.recipe.training.steps
         if not is_time_to_look(self.step, steps):
             return False
-        photo = self._examples.first
+        photo, before = self._examples.first, self._flat
         lost = is_one_color(self.learner.generator_of(photo), photo.images[self.level])
-        before, self._flat = self._flat, lost
+        self._flat = lost
         return lost and (before or self.step == steps)
 
     def _begin_again(self) -> None:
@@ -194,10 +194,9 @@ class Trainer:
             RunError: training stands in the middle of a level.
         """
         self._require_level()
-        finest = self._examples.first.images[self.level - 1][0]
         generator = self.learner.generator_of(self._examples.first)
         recipe = self.recipe.of_one()
-        image = finest.float().cpu()
+        image = self._examples.first.images[self.level - 1][0].float().cpu()
         return Model(generator, recipe, self.photo.channels, self._provenance(), image)
 
     def hyper_model(self) -> HyperModel:
@@ -210,9 +209,8 @@ class Trainer:
             raise RunError(f"{self.recipe.name} trains no hypernetwork; use meta or meta-small.")
         self._require_level()
         critic = self._critic if isinstance(self._critic, HyperCritic) else None
-        return HyperModel(
-            self.learner, critic, self.recipe, self.photo.channels, self._provenance()
-        )
+        origin = self._provenance()
+        return HyperModel(self.learner, critic, self.recipe, self.photo.channels, origin)
 
     def _require_level(self) -> None:
         if self._optimizers or self.level == 0:
@@ -290,12 +288,14 @@ class Trainer:
         self._optimizers = {"generator": self._adam(groups, training.lr_generator)}
         if self.recipe.has_critic(self.level):
             weights = torch.Generator().manual_seed(self._seed("critic"))
-            fresh = self._fresh_critic(self.level, weights)
-            self._critic = inherit(fresh, self._critic)
+            self._critic = inherit(self._fresh_critic(self.level, weights), self._critic)
             self._critic.train()
             use_precision(self._critic, self.precision)
-            groups = [{"params": list(self._critic.parameters())}]
-            self._optimizers["critic"] = self._adam(groups, training.lr_critic)
+            critic = self._critic
+            learning = critic.learning() if isinstance(critic, HyperCritic) else critic.parameters()
+            self._optimizers["critic"] = self._adam(
+                [{"params": list(learning)}], training.lr_critic
+            )
         trainee = self.learner.bind(self._batch(0), self._share)
         self._anchor_approach = trainee.approach(trainee.anchor()) if trainee.steady else None
 
@@ -303,6 +303,8 @@ class Trainer:
         critic = self.recipe.critic.build(
             level=level, channels=self.photo.channels.count, generator=generator
         )
+        if isinstance(critic, HyperCritic) and isinstance(self.learner, HyperCascade):
+            critic.share(self.learner.embedding)
         return critic.to(self.device, self.example.images[0].dtype)
 
     def _base(self, seed: int) -> Tensor | None:

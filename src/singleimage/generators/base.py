@@ -133,6 +133,10 @@ class Layered(Protocol):
     reconstructions: list[Tensor]
     """Images of the anchor at all levels so far, with their graph, of the last `refine`."""
 
+    def renew(self) -> None:
+        """Predict again: what predicts has moved."""
+        ...
+
     def follow(self, error: Tensor) -> None:
         """Take `error`, the mean squared error of the reconstruction, for the next step's noise."""
         ...

@@ -145,7 +145,6 @@ class HyperCascade(nn.Module):
         found = self._cascade(vectors, ladder)
         nets = [level.net(0) for level in found.levels if isinstance(level, GivenNets)]
         found.levels = nn.ModuleList(nets)
-        found.amplitudes = self.amplitudes.clone()
         found.anchor_noise = found.anchor_noise.clone()
         return found.requires_grad_(False)
 
@@ -165,7 +164,7 @@ class HyperCascade(nn.Module):
         predicted = [head(vector) for head, vector in zip(self.heads, each, strict=True)]
         compute = self.heads[0].compute if isinstance(self.heads[0], WeightHead) else None
         cascade.levels = nn.ModuleList(GivenNets(self.form, one, compute) for one in predicted)
-        cascade.amplitudes = self.amplitudes
+        cascade.amplitudes = self.amplitudes.clone()  # which follow the reconstruction meanwhile
         cascade.anchor_noise = _repeated(self.anchor_noise, ladder.sizes[0])
         return cascade
 
@@ -230,6 +229,10 @@ class Rehearsal:
             if latent is self._anchor:
                 self.reconstructions = [*self._below, images[-1]]
         return images
+
+    def renew(self) -> None:
+        for name in ("_cascade", "_anchor"):
+            self.__dict__.pop(name, None)
 
     def follow(self, error: Tensor) -> None:
         level = len(self._cascade.levels) - 1

@@ -9,7 +9,7 @@ in the order in which the convolutions want them that is faster than one grouped
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import torch
@@ -166,6 +166,10 @@ class HyperCriticSpec(
     """A critic for each photo, predicted from it: (B, C, H, W) -> (B, 1, H - 10, W - 10)."""
 
     embedding: EmbeddingSpec = EmbeddingSpec()
+    shared: Literal["no", "both", "generator"] = "no"
+    """Whether it is the generator's embedding, which then learns in both players' turns (the shared
+    feature extractor of the paper's analysis, variant A) or in the generator's alone (as B; the
+    paper's B also gives it the gradient of the penalty). The paper shows why not to."""
     rank: Rank | None = None
     """Of the factorised projection; null: the full matrix of the published code."""
     width: Channels = 64
@@ -184,7 +188,8 @@ class HyperCriticSpec(
         with torch.random.fork_rng(devices=()):  # PyTorch fills new layers from the global one
             critic = HyperCritic(self, channels)
         if generator is not None:
-            init_embedding(critic.embedding, generator)
+            if critic.embedding is not None:
+                init_embedding(critic.embedding, generator)
             critic.head.init(generator)
         return critic
 
@@ -195,10 +200,31 @@ class HyperCritic(nn.Module):
     def __init__(self, spec: HyperCriticSpec, channels: int) -> None:
         super().__init__()
         self.form = Form(channels, spec.width, 1, spec.slope, LINEAR)
-        self.embedding: Embedding = spec.embedding.build(channels=channels)
+        self.embedding: Embedding | None = None
+        if spec.shared == "no":
+            self.embedding = spec.embedding.build(channels=channels)
+        self.shared = spec.shared
         self.head = WeightHead(spec.embedding.features, self.form.numbers, spec.rank)
+        self._lent: tuple[Embedding, ...] = ()  # in a tuple it is no part of this module
+
+    def share(self, embedding: Embedding) -> None:
+        """Take the generator's embedding, if it is to be shared."""
+        if self.shared != "no":
+            self._lent = (embedding,)
+
+    @property
+    def moves_generator(self) -> bool:
+        """Whether the critic's turns move the embedding of the generator, too."""
+        return self.shared == "both"
+
+    def learning(self) -> list[nn.Parameter]:
+        """What the critic's turns move."""
+        lent = self._lent if self.moves_generator else ()
+        return [p for module in (self, *lent) for p in module.parameters()]
 
     def bind(self, photos: Tensor, share: slice) -> GivenNets:
         """The critics of some of the photos (B, C, H, W) of a batch, those in `share`."""
-        predicted = self.head(self.embedding(photos)[share])
+        embedding = self._lent[0] if self._lent else self.embedding
+        assert embedding is not None, "the embedding to share is missing"
+        predicted = self.head(embedding(photos)[share])
         return GivenNets(self.form, predicted, self.head.compute)

@@ -14,6 +14,8 @@ from singleimage.latent import Latent, seed_for, splice
 from singleimage.resample import Size
 
 Player = Literal["critic", "generator"]
+Path = tuple[Tensor | None, Latent]
+"""What the frozen levels make of a latent, and the latent."""
 Terms = Mapping[str, Tensor]
 """Named scalars, already weighted and signed: their sum is the loss."""
 
@@ -54,6 +56,11 @@ class Critic(Protocol):
 @runtime_checkable
 class Conditional(Protocol):
     """Critics of photos, one each: what scores is what `bind` gives."""
+
+    @property
+    def moves_generator(self) -> bool:
+        """Whether a part of the generator learns in the critic's turns."""
+        ...
 
     def bind(self, photos: Tensor, share: slice) -> Critic:
         """The critics of the photos of `share`, where all are (B, C, H, W) in [-1, 1]."""
@@ -101,7 +108,7 @@ class StepView:
         """The photo at this level, (B, C, H, W) in [-1, 1]."""
         self._trainee = trainee
         self._seed = seed
-        self._anchor = anchor_approach, trainee.anchor()
+        self._anchored: Path | None = (anchor_approach, trainee.anchor())
         self._batch = len(self.real)
         draws: list[tuple[int | str, ...]] = [("latent",)]
         draws += [("coarser", repeat) for repeat in range(1, redraws + 1)]
@@ -141,7 +148,7 @@ class StepView:
     @property
     def draft(self) -> Tensor:
         """What the anchor has become where the moving levels begin, see `Trainee.approach`."""
-        approach, _ = self._anchor
+        approach, _ = self._anchor()
         assert approach is not None, "a variational objective needs a decoder"
         return approach
 
@@ -151,8 +158,9 @@ class StepView:
         if not self._recompute:
             return self.fake.detach()
         if self._shown is None:
+            path = self._path()  # with its graph, where frozen levels pass gradients on
             with torch.no_grad():
-                (self._shown,) = self._refine([self._path()])
+                (self._shown,) = self._refine([path])
         return self._shown
 
     @property
@@ -160,7 +168,7 @@ class StepView:
         """The image made of this step's noise, with its graph."""
         if self._fake is None:
             both = self._trainee.together and self._reconstruction is None
-            paths = [self._path()] + ([self._anchor] if both else [])
+            paths = [self._path()] + ([self._anchor()] if both else [])
             self._fake, *rest = self._refine(paths)
             self._reconstruction = rest[0] if both else self._reconstruction
         return self._fake
@@ -169,7 +177,7 @@ class StepView:
     def reconstruction(self) -> Tensor:
         """The image made of the anchor noise, with its graph, once for every image of a batch."""
         if self._reconstruction is None:
-            (self._reconstruction,) = self._trainee.refine([self._anchor])
+            (self._reconstruction,) = self._trainee.refine([self._anchor()])
         return self._reconstruction.expand_as(self.real)
 
     def reconstruction_error(self, *, accumulate: bool) -> Tensor:
@@ -197,7 +205,7 @@ class StepView:
         generator = torch.Generator().manual_seed(self.fresh_seed("uniform"))
         return float(torch.rand((), generator=generator, dtype=torch.float64))
 
-    def _path(self) -> tuple[Tensor | None, Latent]:
+    def _path(self) -> Path:
         """What the frozen levels make of the current draw, and its noise."""
         if not self._approaches:
             approach = self._trainee.approach(self._drawn)
@@ -211,7 +219,14 @@ class StepView:
         latent = splice(drawn, self._drawn.items(0, self._batch), newest)
         return self._approaches[self._draw], latent
 
-    def _refine(self, paths: list[tuple[Tensor | None, Latent]]) -> list[Tensor]:
+    def _anchor(self) -> Path:
+        """The same of the anchor."""
+        if self._anchored is None:
+            anchor = self._trainee.anchor()
+            self._anchored = self._trainee.approach(anchor), anchor
+        return self._anchored
+
+    def _refine(self, paths: list[Path]) -> list[Tensor]:
         # The published SinGAN generates once and reuses it in all generator steps; what we make
         # again after that must not count twice in running statistics.
         observe, self._observed = not self._observed, True
@@ -224,13 +239,18 @@ class StepView:
         self._fake = self._shown = None
 
     def critic_moved(self) -> None:
-        """Predict critics of photos anew."""
+        """Predict critics of photos anew; and generators, where they moved too."""
         self._bound = None
+        if isinstance(self._critic, Conditional) and self._critic.moves_generator:
+            self.generator_moved()
 
     def generator_moved(self) -> None:
-        """Forget the images of the generator as it was."""
+        """Forget the images of the generator as it was, and where it is predicted, itself."""
         self._fake = self._shown = None
         self._reconstruction = None
+        if isinstance(self._trainee, Layered):
+            self._trainee.renew()
+            self._anchored, self._approaches = None, ()
 
 
 def _numbers(batch: int) -> list[tuple[int, ...]]:
