@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--preset", default="meta-small")
     args = parser.parse_args()
     torch.set_num_threads(max(1, torch.get_num_threads()))
-    album, _ = read_album(args.photos)
+    album = read_album(args.photos)
     jobs = [(size, False) for size in args.sizes] + [(size, True) for size in args.shared]
     for size, shared in jobs:
         name = f"{'shared' if shared else 'own'}-{size}"

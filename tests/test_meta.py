@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(folder: Path) -> list[Photo]:
-    return read_album(folder)[0]
+    return read_album(folder)
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +109,11 @@ def test_photos_of_other_aspects_are_cropped_about_their_middle(tmp_path: Path) 
     with Image.open(draw(tmp_path / "in" / "3.png", 3, (80, 120))) as opened:
         gray = opened.convert("L")
     gray.save(tmp_path / "in" / "3.png")
-    photos, notes = read_album(tmp_path / "in")
+    photos = read_album(tmp_path / "in")
     assert [photo.size for photo in photos] == [(40, 60), (40, 60), (40, 60), (80, 120)]
     assert all(photo.channels == Channels(mode="RGB") for photo in photos)
     assert torch.equal(photos[2].pixels, read_photo(wide).pixels[:, :, 15:75])
+    notes = [note for photo in photos for note in photo.notes]
     assert notes == ["2.png is cropped to the aspect of the others, 33% are left out."]
 
 

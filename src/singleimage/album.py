@@ -13,8 +13,8 @@ NEARLY = 0.02
 """Aspects that differ by less are not worth a note."""
 
 
-def read_album(folder: Path) -> tuple[list[Photo], list[str]]:
-    """All photos of a folder, cropped about their middle to the median aspect, and notes on them.
+def read_album(folder: Path) -> list[Photo]:
+    """All photos of a folder, cropped about their middle to the median aspect, with a note of it.
 
     Gray photos among colored ones become colored.
 
@@ -28,7 +28,6 @@ def read_album(folder: Path) -> tuple[list[Photo], list[str]]:
     bits = photos[0][1].channels.bits
     channels = Channels(mode=mode, bits=bits)
     aspect = median(photo.size.height / photo.size.width for _, photo in photos)
-    notes = []
     album = []
     for name, photo in photos:
         if mode == "RGB" and photo.channels.mode == "L":
@@ -40,10 +39,11 @@ def read_album(folder: Path) -> tuple[list[Photo], list[str]]:
             )
         cropped = _cropped(photo, aspect)
         lost = 1 - cropped.pixels.numel() / photo.pixels.numel()
+        notes = photo.notes
         if lost > NEARLY:
-            notes.append(f"{name} is cropped to the aspect of the others, {lost:.0%} are left out.")
-        album.append(replace(cropped, channels=channels))
-    return album, notes
+            notes += (f"{name} is cropped to the aspect of the others, {lost:.0%} are left out.",)
+        album.append(replace(cropped, channels=channels, notes=notes))
+    return album
 
 
 def fitted(photo: Photo, channels: Channels) -> Photo:

@@ -97,6 +97,7 @@ def train(
         precision=precision,
         embed_image=embed_image,
     )
+    _tell_notes(photos)
     return train_run(run, as_json)
 
 
@@ -152,29 +153,31 @@ def tune(
 
 
 def _read(image: Path, masks: "Sequence[Path]", recipe: "Recipe", device: str) -> "Sequence[Photo]":
-    """The photo, or all photos of a folder; notes on them are said, by one of several processes."""
+    """The photo, or all photos of a folder."""
     from singleimage.album import read_album
     from singleimage.device import find_device
     from singleimage.generators.hyper import HyperSpec
     from singleimage.image import read_photo
-    from singleimage.parallel import join, leading
+    from singleimage.parallel import join
 
     join(find_device(device))
-    notes: Sequence[str]
     if not image.is_dir():
-        photos = [read_photo(image, masks=masks)]
-        notes = photos[0].notes
-    elif isinstance(recipe.generator, HyperSpec):
-        refuse(["--mask"] if masks else [], "does not go with a folder of photos")
-        photos, notes = read_album(image)
-    else:
+        return [read_photo(image, masks=masks)]
+    if not isinstance(recipe.generator, HyperSpec):
         raise ImageError(
             f"{image} is a folder; add --each to learn every photo in it, or --preset meta-small "
             f"for one model of all."
         )
-    for note in notes if leading() else ():
+    refuse(["--mask"] if masks else [], "does not go with a folder of photos")
+    return read_album(image)
+
+
+def _tell_notes(photos: "Sequence[Photo]") -> None:
+    """What was changed in reading; one of several processes says it."""
+    from singleimage.parallel import leading
+
+    for note in [note for photo in photos for note in photo.notes] if leading() else ():
         say(f"note: {note}")
-    return photos
 
 
 def train_run(run: "Run", as_json: bool) -> int:
