@@ -4,7 +4,8 @@ python benchmarks/meta.py PHOTO ... --out RUNS --sizes 1 2 5 --steps 300
 
 For each size the first photos of the list are learned together, once with a predicted critic for
 each (as published for sets) and, with --shared, once with one critic for all. SIFID, diversity and
-leaked patches are means over the photos. Runs continue where they were stopped.
+leaked patches are means over the photos, and `first` is the mean SIFID of the first photo, which is
+in all runs. Runs continue where they were stopped.
 """
 
 import argparse
@@ -64,6 +65,7 @@ def measure(models: list[Model], samples: int) -> dict[str, float]:
         name: statistics.fmean(getattr(score, name) for score in scores)
         for name in ("sifid_mean", "sifid_min", "diversity_intensity", "copy_continuing")
     }
+    found["first"] = scores[0].sifid_mean
     if len(models) > 1:
         owners = PatchOwners([real.colors() for real in reals])
         leaks = [

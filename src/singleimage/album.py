@@ -8,6 +8,7 @@ from statistics import median
 from singleimage.errors import ImageError
 from singleimage.gallery import pictures_in
 from singleimage.image import MODE_CHANNELS, Channels, Photo, read_photo
+from singleimage.resample import Size
 
 NEARLY = 0.02
 """Aspects that differ by less are not worth a note."""
@@ -37,17 +38,15 @@ def read_album(folder: Path) -> list[Photo]:
                 f"{name} is {photo.channels.mode}, most photos are {mode}; convert it, or leave it "
                 f"out."
             )
-        cropped = _cropped(photo, aspect)
-        lost = 1 - cropped.pixels.numel() / photo.pixels.numel()
-        notes = photo.notes
-        if lost > NEARLY:
-            notes += (f"{name} is cropped to the aspect of the others, {lost:.0%} are left out.",)
-        album.append(replace(cropped, channels=channels, notes=notes))
+        album.append(replace(_cropped(photo, aspect, name), channels=channels))
     return album
 
 
-def fitted(photo: Photo, channels: Channels) -> Photo:
-    """A photo in the channels of others; gray becomes color.
+def fitted(photo: Photo, channels: Channels, size: Size, name: str = "the photo") -> Photo:
+    """A photo in the channels of others, and cropped to the aspect of `size`; gray becomes color.
+
+    Args:
+        name: of the photo, for its note.
 
     Raises:
         ImageError: it has other channels.
@@ -61,11 +60,12 @@ def fitted(photo: Photo, channels: Channels) -> Photo:
             f"the photo is {photo.channels.mode}, the model was trained on {channels.mode}; "
             f"convert it."
         )
-    return replace(photo, pixels=pixels, channels=channels)
+    photo = replace(photo, pixels=pixels, channels=channels)
+    return _cropped(photo, size.height / size.width, name)
 
 
-def _cropped(photo: Photo, aspect: float) -> Photo:
-    """The middle of a photo, of height over width `aspect`, as large as can be."""
+def _cropped(photo: Photo, aspect: float, name: str) -> Photo:
+    """The middle of a photo, of height over width `aspect`, as large as can be; with a note."""
     size = photo.size
     height, width = size
     if height > width * aspect:
@@ -73,4 +73,8 @@ def _cropped(photo: Photo, aspect: float) -> Photo:
     else:
         width = max(round(height / aspect), 1)
     top, left = (size.height - height) // 2, (size.width - width) // 2
-    return replace(photo, pixels=photo.pixels[:, top : top + height, left : left + width])
+    notes, lost = photo.notes, 1 - height * width / (size.height * size.width)
+    if lost > NEARLY:
+        notes += (f"{name} is cropped to the aspect of the others, {lost:.0%} are left out.",)
+    pixels = photo.pixels[:, top : top + height, left : left + width]
+    return replace(photo, pixels=pixels, notes=notes)

@@ -62,6 +62,8 @@ class HyperModel:
     def model(self, photo: Photo) -> Model:
         """The model of a photo, by one pass through the hypernetwork.
 
+        The photo is cropped to the aspect of those of training.
+
         Raises:
             ImageError: the photo has other channels than those of training.
             SizeError: the photo does not fit the pyramid.
@@ -80,6 +82,10 @@ class HyperModel:
         self.hyper.ladder.require_level(level)
         return self._made(first, second, t, level)
 
+    def fitted(self, photo: Photo, name: str = "the photo") -> Photo:
+        """A photo as the hypernetwork takes it; `name` is for the note of what is cropped."""
+        return fitted(photo, self.channels, Size(*self.provenance.photo), name)
+
     def start(self, photo: Photo) -> Start:
         """What a training on the photo can begin with: the predicted generator and critic."""
         example = self._pyramid(photo)
@@ -91,7 +97,7 @@ class HyperModel:
         return Start(generator, critic, self.sha256)
 
     def _made(self, first: Photo, second: Photo, t: float, level: int) -> Model:
-        first = fitted(first, self.channels)
+        first = self.fitted(first)
         example = self._pyramid(first)
         vector = self.hyper.embed(example)
         other = vector if t == 0 else self.hyper.embed(self._pyramid(second))
@@ -111,8 +117,7 @@ class HyperModel:
         return Model(generator.eval(), recipe, self.channels, provenance, image)
 
     def _pyramid(self, photo: Photo) -> Pyramid:
-        like = self.hyper.amplitudes
-        pixels = fitted(photo, self.channels).pixels[None].to(like)
+        pixels = self.fitted(photo).pixels[None].to(self.hyper.amplitudes)
         return Pyramid.build(pixels, self.recipe.pyramid)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from singleimage.commands.arguments import Device, Json, Output, Overwrite, Precision, Whole
-from singleimage.console import report
+from singleimage.console import report, say
 from singleimage.errors import OutputError, SizeError
 
 if TYPE_CHECKING:
@@ -49,16 +49,18 @@ def model(
     from singleimage.hypermodel import HyperModel
     from singleimage.image import read_photo, refuse_existing
 
+    if adapt is not None and adapt < 1:
+        raise SizeError(f"cannot adapt for {adapt} steps; use 1 or more.")
     if adapt is None:
         _require_file(output)
         refuse_existing(output, overwrite=overwrite)
     hyper = HyperModel.load(meta, device=device, precision=precision)
-    picture = read_photo(photo)
+    picture = hyper.fitted(read_photo(photo), photo.name)
+    for note in picture.notes:
+        say(f"note: {note}")
     if adapt is not None:
         from singleimage.commands.training import train_run
 
-        if adapt < 1:
-            raise SizeError(f"cannot adapt for {adapt} steps; use 1 or more.")
         run = _adapting(hyper, picture, photo.name, output, adapt, seed, device, precision)
         return train_run(run, as_json)
     started = time.perf_counter()
@@ -88,16 +90,14 @@ def _adapting(
     """A training that begins with the predicted generator and critic."""
     from msgspec.structs import replace
 
-    from singleimage.album import fitted
     from singleimage.run import Run
 
     recipe = hyper.recipe.of_one()
     recipe = replace(recipe, training=replace(recipe.training, steps=steps))
-    fit = fitted(photo, hyper.channels)
     return Run(
         output,
         recipe,
-        fit,
+        photo,
         seed=seed,
         name=name,
         device=device,
