@@ -174,7 +174,9 @@ TINY = {
     "generator.latent": "6",
 }
 PHOTO = Size(38, 46)
-METHODS = [recipe for name, recipe in PRESETS.items() if name != "preview"]  # consingan, small
+KIN = {"preview", "meta-single", "meta-small"}
+"""They draw with the generators of consingan and meta."""
+METHODS = [recipe.of_one() for name, recipe in PRESETS.items() if name not in KIN]
 RECIPES = {r.name: r for p in METHODS for r in (p, for_animating(p))}
 
 

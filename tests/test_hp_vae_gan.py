@@ -785,7 +785,7 @@ def test_recipes_of_earlier_versions_are_read_and_keep_their_digests() -> None:
     assert larger.digest() != SINGAN.digest()
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", sorted(PRESETS.keys() - {"meta-single", "meta-small"}))
 def test_every_method_trains_in_batches(name: str) -> None:
     small = {
         "pyramid.width": "46",
@@ -798,6 +798,12 @@ def test_every_method_trains_in_batches(name: str) -> None:
         "training.steps": "1",
         "training.batch": "3",
         "training.clip_generator": "0.1",
+        "generator.embedding.width": "4",
+        "generator.embedding.view": "64",
+        "generator.embedding.blocks": "[1, 1, 1, 1]",
+        "critic.embedding.width": "4",
+        "critic.embedding.view": "64",
+        "critic.embedding.blocks": "[1, 1, 1, 1]",
     }
     recipe = PRESETS[name]
     recipe = with_overrides(recipe, {k: v for k, v in small.items() if k in fields_of(recipe)})

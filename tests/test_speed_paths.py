@@ -581,6 +581,15 @@ GENERATORS: dict[str, Recipe] = {
     "cascade": SMALL_SINGAN,
     "cascade of 8 bits": with_overrides(SMALL_SINGAN, {"generator.quantize": "true"}),
     "cascade without norm": with_overrides(SMALL_SINGAN, {"generator.norm": "none"}),
+    "cascade of a hypernetwork": with_overrides(
+        SMALL_SINGAN,
+        {
+            "generator.norm": "none",
+            "generator.noise_border": "finer",
+            "generator.base_noise": "color",
+            "generator.enlarging": "bilinear",
+        },
+    ),
 }
 NORMED: dict[str, Recipe] = {
     "growing": with_overrides(SMALL_CONSINGAN, {"generator.norm": "image"}),

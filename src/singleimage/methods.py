@@ -255,7 +255,8 @@ def for_animating(recipe: Recipe) -> Recipe:
     if isinstance(recipe.generator, GrowingSpec):
         generator = replace(recipe.generator, anchor="noise")
         return replace(recipe, name=f"{recipe.name}-animate", generator=generator)
-    if not isinstance(recipe.generator, CascadeSpec):
+    cascade = isinstance(recipe.generator, CascadeSpec)
+    if not cascade or not isinstance(recipe.pyramid, SinGANPyramid):
         return recipe
     return replace(
         recipe,
