@@ -104,15 +104,17 @@ def seen(images: Tensor, view: int) -> Tensor:
 
 
 def batch_norm(weights: Weights, name: str, x: Tensor, *, train: bool) -> Tensor:
-    """In train mode by the statistics of the batch, of which the running ones take note."""
+    """In train mode by the statistics of the batch, of which the running ones take note.
+
+    The published code is never in eval mode; the running variance is that of the batch.
+    """
     mean, variance = weights[f"{name}.running_mean"], weights[f"{name}.running_var"]
     if train:
-        dims, count = (0, 2, 3), x.numel() // x.shape[1]
+        dims = (0, 2, 3)
         now = x.mean(dims)
         spread = (x - now[:, None, None]).square().mean(dims)
-        unbiased = spread.detach() * count / (count - 1)
         weights[f"{name}.running_mean"] = (1 - MOMENTUM) * mean + MOMENTUM * now.detach()
-        weights[f"{name}.running_var"] = (1 - MOMENTUM) * variance + MOMENTUM * unbiased
+        weights[f"{name}.running_var"] = (1 - MOMENTUM) * variance + MOMENTUM * spread.detach()
         weights[f"{name}.num_batches_tracked"] = weights[f"{name}.num_batches_tracked"] + 1
         mean, variance = now, spread
     scale = weights[f"{name}.weight"] / (variance + EPS).sqrt()

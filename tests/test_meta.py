@@ -27,6 +27,7 @@ from singleimage.errors import ImageError, ModelFileError, RecipeError, RunError
 from singleimage.hypermodel import HyperModel
 from singleimage.image import Channels
 from singleimage.metrics.leakage import PatchOwners
+from singleimage.nn.embedding import BatchNorm
 from singleimage.objectives.base import StepView, Turn
 
 SETS = {
@@ -289,6 +290,14 @@ def test_models_differ_with_the_photo_and_not_with_their_company(
     first, second = (hyper.model(photo).sample([1])[0].pixels for photo in photos[:2])
     assert not torch.equal(first, second)
     assert torch.equal(first, hyper.model(photos[0]).sample([1])[0].pixels)
+
+
+def test_a_batch_that_never_changes_is_the_same_in_training_and_in_use() -> None:
+    norm = BatchNorm(3)
+    images = torch.randn(1, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    for _ in range(300):
+        made = norm(images)
+    torch.testing.assert_close(norm.eval()(images), made, rtol=0, atol=1e-5)
 
 
 def test_a_gray_photo_is_modelled_in_color(hyper: HyperModel, photos: list[Photo]) -> None:

@@ -201,8 +201,9 @@ def test_the_embedding_is_the_residual_network_of_torchvision() -> None:
             found = embedding.train(train)(images)
             assert max(difference(found, x) for x in (expected, transcribed)) < TOLERANCE
     for name, value in embedding_of(embedding).items():
-        for other in (weights[name], known[name]):
-            assert difference(value.to(F64), other.to(F64)) < TOLERANCE, name
+        assert difference(value.to(F64), weights[name].to(F64)) < TOLERANCE, name
+        if not name.endswith("running_var"):  # torchvision's is that of more photos
+            assert difference(value.to(F64), known[name].to(F64)) < TOLERANCE, name
 
 
 @EITHER
