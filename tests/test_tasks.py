@@ -199,7 +199,7 @@ def test_paint_enters_in_the_main_colors_of_the_photo(photo: Photo) -> None:
     assert len(known) == 5
     image = photo.pixels[None, :, :30, :40]
     for level, limited in ((1, False), (2, True)):
-        found = generator._enlarge(image, latent, level)
+        found = generator.enlarged(image, latent, level)
         colors = {tuple(pixel) for pixel in found[0].flatten(1).T.tolist()}
         assert (colors <= known) is limited
 
