@@ -154,7 +154,9 @@ def interpolate(
         raise SizeError(f"cannot write {frames} frames; use 0 or more.")
     hyper = HyperModel.load(meta, device=device, precision=precision)
     chosen = _levels(levels, len(hyper.hyper.heads))
-    one, other = read_photo(first), read_photo(second)
+    one, other = (hyper.fitted(read_photo(path), path.name) for path in (first, second))
+    for note in (*one.notes, *other.notes):
+        say(f"note: {note}")
     page_path = output / "sheet.png"
     movies = {level: output / f"level-{level}.gif" for level in chosen} if frames else {}
     files = [page_path, *movies.values()]
