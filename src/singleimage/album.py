@@ -68,6 +68,8 @@ def _cropped(photo: Photo, aspect: float, name: str) -> Photo:
     """The middle of a photo, of height over width `aspect`, as large as can be; with a note."""
     size = photo.size
     height, width = size
+    if abs(height - width * aspect) <= 0.5 or abs(width - height / aspect) <= 0.5:
+        return photo  # so what was cropped before stays as it is
     if height > width * aspect:
         height = max(round(width * aspect), 1)
     else:

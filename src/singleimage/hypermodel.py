@@ -128,7 +128,10 @@ class HyperModel:
         """
         path = Path(path)
         refuse_existing(path, overwrite=overwrite)
-        parts = {"generator": self.hyper, **({"critic": self.critic} if self.critic else {})}
+        parts = {
+            "generator": self.hyper,
+            **({} if self.critic is None else {"critic": self.critic}),
+        }
         tensors = {
             f"{part}.{name}": tensor.contiguous().cpu()
             for part, module in parts.items()

@@ -39,7 +39,7 @@ class HyperSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def cascade(self) -> CascadeSpec:
         """The cascades that are predicted."""
         return CascadeSpec(
-            width=Width(base=self.width, limit=max(self.width, 1)),
+            width=Width(base=self.width, limit=self.width),
             norm="none",
             slope=self.slope,
             noise_amplitude=1.0,

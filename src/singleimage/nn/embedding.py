@@ -55,9 +55,8 @@ class BatchNorm(nn.BatchNorm2d):
         kept = self.running_var * (1 - self.momentum)
         y: Tensor = super().forward(x)
         count = x.numel() // x.shape[1]
-        self.running_var = torch.lerp(
-            self.running_var, kept, 1 / count
-        )  # a new one: autograd holds the old
+        # A new tensor: autograd holds the old one.
+        self.running_var = torch.lerp(self.running_var, kept, 1 / count)
         return y
 
 
