@@ -5,6 +5,7 @@ Everything runs in float64, where the two differ by rounding alone, and is compa
 a small error too, which must be seen.
 """
 
+from collections.abc import Mapping
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any
@@ -21,11 +22,12 @@ from singleimage.generators import base
 from singleimage.generators.growing import Growing, GrowingSpec
 from singleimage.latent import Latent, seed_for
 from singleimage.methods import FAST_STABILIZED, fast_ablations, preset
-from singleimage.nn.blocks import Conv, Width, init_normal
+from singleimage.nn.blocks import Conv, Norm, PatchNet, Width, init_normal
 from singleimage.nn.critic import CriticSpec
 from singleimage.nn.decoding import (
     DecodersSpec,
     DecodingCritic,
+    gate,
     in_box,
     random_square,
 )
@@ -272,6 +274,10 @@ def critic(width: int = 8, *, seed: int = 9, **decoders: bool) -> DecodingCritic
     return made
 
 
+def errors_of(made: PatchNet | DecodingCritic, real: Tensor, seed: int) -> Mapping[str, Tensor]:
+    return made.judge(real, -real, real / 2, seed).errors
+
+
 @pytest.mark.parametrize("size", [(11, 11), (20, 31), (27, 18)], ids=str)
 def test_the_critic_is_its_transcription(size: tuple[int, int]) -> None:
     made = critic()
@@ -279,7 +285,7 @@ def test_the_critic_is_its_transcription(size: tuple[int, int]) -> None:
     assert difference(made(real), fast.scores(ours, real)) < TOLERANCE
     assert difference(made.mean_scores(real), fast.scores(ours, real).mean((1, 2, 3))) < TOLERANCE
     box = random_square(Size(*size), 3)
-    found = made.decoding_errors(real, 3)
+    found = errors_of(made, real, 3)
     place = (box.top, box.left, box.height)
     expected = fast.decoding_terms(ours, real, place, beta=1.0)
     assert list(found) == ["decoded", "decoded_crop"]
@@ -294,10 +300,58 @@ def test_decoders_teach_the_trunk_and_not_the_scores() -> None:
     """The full one reaches four layers, the one of the crop three."""
     made, real = critic(), noise(1, 3, 20, 20).clamp(-1, 1)
     depth = {"decoded": 4, "decoded_crop": 3}
-    for name, error in made.decoding_errors(real, 0).items():
+    for name, error in errors_of(made, real, 0).items():
         weights = [*(conv.weight for conv in made.net.trunk.layers), made.net.last.weight]
-        found = torch.autograd.grad(error, weights, allow_unused=True, retain_graph=True)
-        assert [gradient is not None for gradient in found] == [i < depth[name] for i in range(5)]
+        found = torch.autograd.grad(error, weights, retain_graph=True)
+        assert [bool(gradient.any()) for gradient in found] == [i < depth[name] for i in range(5)]
+
+
+@pytest.mark.parametrize("norm", ["none", "image"])
+def test_one_pass_teaches_what_two_do(norm: Norm) -> None:
+    """Scores and decoders share the pass of the photo and its gradient."""
+    spec = CriticSpec(width=Width(base=4), norm=norm, decoders=DecodersSpec(full=True, crop=True))
+    made = spec.build(level=0, channels=3, generator=None).to(F64)
+    assert isinstance(made, DecodingCritic)
+    randomize(made, 3)
+    real, fake, between = noise(3, 3, 19, 14, seed=2).clamp(-1, 1).split(1)
+    said = made.judge(real, fake, between, 5)
+
+    layers = [real]
+    for conv, by in zip(made.net.trunk.layers, made.net.trunk.norms, strict=True):
+        layers.append(F.leaky_relu(by(F.conv2d(layers[-1], conv.weight, conv.bias)), spec.slope))
+    size, box = size_of(real), random_square(size_of(real), 5)
+    assert made.full is not None
+    assert made.crop is not None
+    full = made.full(layers[4], size)
+    crop = made.crop(in_box(layers[3], size, box), Size(box.height, box.width))
+    errors = {"decoded": (full - real).square(), "decoded_crop": (crop - box.cut(real)).square()}
+    plain = {name: error.mean() for name, error in errors.items()}
+    assert difference(made(real).mean((1, 2, 3)), said.real) < TOLERANCE
+    assert difference(made(fake).mean((1, 2, 3)), said.fake) < TOLERANCE
+    for weights in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (2, 3, 4)):
+        terms = [said.real - said.fake, *said.errors.values()]
+        expected = [(made(real) - made(fake)).mean(), *plain.values()]
+        ours, theirs = (
+            torch.autograd.grad(
+                sum((w * t.sum() for w, t in zip(weights, losses, strict=True)), torch.zeros(())),
+                list(made.parameters()),
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            for losses in (terms, expected)
+        )
+        for a, b in zip(ours, theirs, strict=True):
+            assert difference(a, b) < TOLERANCE
+
+
+def test_the_gate_is_that_of_gated_linear_units() -> None:
+    x = noise(2, 6, 5, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    g = noise(2, 3, 5, 4, seed=1)
+    assert difference(gate(x), F.glu(x, 1)) < 1e-15
+    found, expected = (torch.autograd.grad(y, x, g)[0] for y in (gate(x), F.glu(x, 1)))
+    assert difference(found, expected) < 1e-15
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +364,7 @@ def test_decoders_teach_the_trunk_and_not_the_scores() -> None:
 )
 def test_each_decoder_can_be_left_out(full: bool, crop: bool, names: list[str]) -> None:
     made = critic(full=full, crop=crop)
-    errors = made.decoding_errors(noise(1, 3, 14, 15), 0)
+    errors = errors_of(made, noise(1, 3, 14, 15), 0)
     assert list(errors) == names
     both = critic(seed=1)
     assert all(name in dict(both.named_parameters()) for name, _ in made.named_parameters())
@@ -319,12 +373,12 @@ def test_each_decoder_can_be_left_out(full: bool, crop: bool, names: list[str]) 
 def test_a_critic_without_decoders_redraws_nothing() -> None:
     made = CriticSpec().build(level=0, channels=3, generator=None)
     assert not isinstance(made, DecodingCritic)
-    assert made.decoding_errors(noise(1, 3, 14, 15), 0) == {}
+    assert errors_of(made, noise(1, 3, 14, 15), 0) == {}
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 6])
 def test_decoders_take_any_number_of_channels(width: int) -> None:
-    errors = critic(width).decoding_errors(noise(1, 3, 12, 13), 0)
+    errors = errors_of(critic(width), noise(1, 3, 12, 13), 0)
     assert all(bool(torch.isfinite(error)) for error in errors.values())
 
 
@@ -351,9 +405,9 @@ def test_the_critic_in_bfloat16_is_close() -> None:
     made = critic(16).float()
     init_normal(made, torch.Generator().manual_seed(0))
     real = noise(1, 3, 24, 25).clamp(-1, 1).float()
-    expected = made.decoding_errors(real, 0)
+    expected = errors_of(made, real, 0)
     use_precision(made, "bf16")
-    for name, error in made.decoding_errors(real, 0).items():
+    for name, error in errors_of(made, real, 0).items():
         assert error.dtype == torch.float32
         assert error.item() == pytest.approx(expected[name].item(), rel=0.02)
 

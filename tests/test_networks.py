@@ -338,8 +338,8 @@ def test_a_stack_is_convolution_norm_and_leaky_relu_in_turn() -> None:
 
 
 def penalty_of(critic: PatchNet, real: Tensor, fake: Tensor, epsilon: float) -> Tensor:
-    _, gradient = critic.judge(torch.cat([real, fake]), torch.lerp(fake, real, epsilon))
-    return gradient_penalty(gradient)
+    said = critic.judge(real, fake, torch.lerp(fake, real, epsilon), 0)
+    return gradient_penalty(said.gradient)
 
 
 def penalty_and_gradients(penalty: Tensor, critic: PatchNet) -> tuple[float, dict[str, Tensor]]:
@@ -375,7 +375,7 @@ def test_penalty_in_closed_form_is_that_of_a_double_backward_pass(
     real, fake = (noise(batch, channels, height, breadth, seed=s) for s in (seed + 1, seed + 2))
     x = torch.lerp(fake, real, epsilon).requires_grad_()
     (expected,) = torch.autograd.grad(critic(x).sum(), x)
-    _, gradient = critic.judge(real, x.detach())
+    _, gradient, _ = critic.examine(real, x.detach())
     assert (gradient - expected).abs().max() < 1e-10
 
     found, ours = penalty_and_gradients(penalty_of(critic, real, fake, epsilon), critic)

@@ -90,6 +90,10 @@ def plain_judge(critic: PatchNet, images: Tensor, between: Tensor) -> tuple[Tens
     return plain_map(critic, images).mean((1, 2, 3)), gradient
 
 
+def examine(critic: PatchNet) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    return lambda images, between: critic.examine(images, between)[:2]
+
+
 def judged(
     judge: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     critic: PatchNet,
@@ -127,7 +131,7 @@ def test_a_critic_judges_as_plain_autograd_does(
 ) -> None:
     critic = random_critic(norm, slope=slope, seed=sum(size) + sum(batches))
     images, between = (noise(n, 3, *size, seed=n + 7) for n in batches)
-    found = judged(critic.judge, critic, images, between)
+    found = judged(examine(critic), critic, images, between)
     expected = judged(lambda a, b: plain_judge(critic, a, b), critic, images, between)
     assert farthest(found, expected) < 1e-9
     alone = judged(lambda a, b: (critic.mean_scores(a), b), critic, images, between)
@@ -140,12 +144,12 @@ def test_the_comparison_of_judgements_sees_a_wrong_slope_and_a_wrong_weight(norm
     critic, other = random_critic(norm), random_critic(norm)
     images, between = noise(2, 3, 12, 13, seed=1), noise(1, 3, 12, 13, seed=2)
     expected = judged(lambda a, b: plain_judge(other, a, b), other, images, between)
-    assert farthest(judged(critic.judge, critic, images, between), expected) < 1e-9
+    assert farthest(judged(examine(critic), critic, images, between), expected) < 1e-9
     critic.trunk.slope += 1e-6
-    assert farthest(judged(critic.judge, critic, images, between), expected) > 1e-8
+    assert farthest(judged(examine(critic), critic, images, between), expected) > 1e-8
     critic.trunk.slope -= 1e-6
     critic.last.weight.data[0, 0, 0, 0] += 1e-6
-    found = judged(critic.judge, critic, images, between)
+    found = judged(examine(critic), critic, images, between)
     assert all(apart(found[k], expected[k]) > 1e-8 for k in ("scores", "gradient", "images"))
 
 
@@ -172,7 +176,7 @@ def test_a_critic_judges_in_float32_as_in_float64(
     exact, critic = random_critic("none"), random_critic("none").float()
     images, between = noise(2, 3, *size, seed=1), noise(1, 3, *size, seed=2)
     expected = judged(lambda a, b: plain_judge(exact, a, b), exact, images, between)
-    found = judged(critic.judge, critic, images.float(), between.float())
+    found = judged(examine(critic), critic, images.float(), between.float())
     assert all(value.dtype == F32 for value in found.values())
     assert farthest({k: v.double() for k, v in found.items()}, expected) < 1e-4
 
@@ -181,9 +185,9 @@ def test_a_critic_judges_in_float32_as_in_float64(
 def test_a_critic_judges_in_bfloat16_about_as_in_float32(norm: Norm) -> None:
     critic = random_critic(norm).float()
     images, between = noise(2, 3, 40, 40, seed=1, dtype=F32), noise(1, 3, 40, 40, seed=2, dtype=F32)
-    expected = judged(critic.judge, critic, images, between)
+    expected = judged(examine(critic), critic, images, between)
     use_precision(critic, "bf16")
-    found = judged(critic.judge, critic, images, between)
+    found = judged(examine(critic), critic, images, between)
     for name, value in found.items():
         assert value.dtype == F32
         assert (value - expected[name]).norm() <= 0.2 * expected[name].norm() + 0.01, name

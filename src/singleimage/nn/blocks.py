@@ -8,14 +8,22 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.nn.convolution import Link, chain, channels_last, judge, mean_scores
+from singleimage.nn.convolution import (
+    NOTHING,
+    Link,
+    Shown,
+    chain,
+    channels_last,
+    judge,
+    mean_scores,
+)
 from singleimage.nn.second_order import bend, convolve, normalize
 from singleimage.resample import Window, Wrap, framed
 
@@ -180,16 +188,16 @@ class ConvStack(nn.Module):
         return [conv for conv in self.convs if isinstance(conv, Conv)]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.between(x, 0, len(self.convs))
-
-    def between(self, x: Tensor, first: int, stop: int) -> Tensor:
-        """What layers `first` to `stop - 1` make of the features `x` that layer `first` takes."""
-        layers = self.layers[first:stop]
         if self.piecewise_linear:
-            return run_chain(x, layers, [self.slope] * len(layers))
-        for conv, norm in zip(layers, list(self.norms)[first:stop], strict=True):
-            x = bend(norm(conv.twice_differentiable(x)), self.slope)
-        return x
+            return run_chain(x, self.layers, [self.slope] * len(self.convs))
+        return self.layered(x)[-1]
+
+    def layered(self, x: Tensor) -> list[Tensor]:
+        """`x` and what each layer makes of it, one by one."""
+        layers = [x]
+        for conv, norm in zip(self.layers, self.norms, strict=True):
+            layers.append(bend(norm(conv.twice_differentiable(layers[-1])), self.slope))
+        return layers
 
     def within(self, x: Tensor, here: Window, wanted: Window, wrap: Wrap) -> Tensor:
         """The features in the window `wanted` of an image of which `x` is the window `here`.
@@ -214,6 +222,20 @@ class ConvolutionBody(
 
     def build(self, width: int, *, norm: Norm, slope: float) -> ConvStack:
         return ConvStack((width,) * 4, norm=norm, slope=slope)
+
+
+class Judgement(NamedTuple):
+    """What a critic says in its turn."""
+
+    real: Tensor
+    """Mean scores of the photos (B,)."""
+    fake: Tensor
+    """Mean scores of generated images (B,)."""
+    gradient: Tensor
+    """Of the summed scores at images between the two, (B, C, H, W)."""
+    errors: Mapping[str, Tensor] = {}
+    """How far the photos are from what the critic redraws of them, by name, mean squared; none
+    if it redraws nothing."""
 
 
 class PatchNet(nn.Module):
@@ -247,8 +269,15 @@ class PatchNet(nn.Module):
             return scores
         return mean_scores(*_chain_arguments(images, self._convs, self._slopes)).to(images.dtype)
 
-    def judge(self, images: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
-        """`mean_scores(images)`, and the gradient of the summed output map at `between`.
+    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> Judgement:
+        """See `Judgement`."""
+        scores, gradient, _ = self.examine(torch.cat([real, fake]), between)
+        return Judgement(scores[: len(real)], scores[len(real) :], gradient)
+
+    def examine(
+        self, images: Tensor, between: Tensor, shown: Shown = NOTHING
+    ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        """`mean_scores(images)`, the gradient of the summed output map at `between`, features.
 
         The gradient (A, C, H, W) is differentiable in the weights. Without norm it is computed in
         closed form, exactly; with norm, by autograd's double backward.
@@ -257,14 +286,12 @@ class PatchNet(nn.Module):
             between = between.detach().requires_grad_()
             score = self(between).sum()
             (gradient,) = torch.autograd.grad(score, between, create_graph=True)
-            return self.mean_scores(images), gradient
+            layers = self.trunk.layered(images)
+            scores = self.last.twice_differentiable(layers[-1]).to(images.dtype).mean((1, 2, 3))
+            return scores, gradient, [layers[tap][: shown.images] for tap in shown.taps]
         cast, links, parameters = _chain_arguments(images, self._convs, self._slopes)
-        scores, gradient = judge(cast, between.to(cast.dtype), links, parameters)
-        return scores.to(images.dtype), gradient.to(images.dtype)
-
-    def decoding_errors(self, real: Tensor, seed: int) -> Mapping[str, Tensor]:
-        """None: nothing redraws an image from the features."""
-        return {}
+        scores, gradient, features = judge(cast, between.to(cast.dtype), links, parameters, shown)
+        return scores.to(images.dtype), gradient.to(images.dtype), features
 
     @property
     def _convs(self) -> list[Conv]:

@@ -9,7 +9,7 @@ backward pass, differentiable in the weights. (With norm, see `nn.second_order`.
 All are without stride, on images in channels-last order, of any device and type.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -58,9 +58,25 @@ def chain(x: Tensor, links: Sequence[Link], parameters: Sequence[Tensor]) -> Ten
     return x
 
 
+class Shown(NamedTuple):
+    """Which features of which images a critic shows besides its scores."""
+
+    images: int = 0
+    """The first so many."""
+    taps: tuple[int, ...] = ()
+    """Those behind so many links, in ascending order."""
+
+
+NOTHING = Shown()
+
+
 def judge(
-    images: Tensor, between: Tensor, links: Sequence[Link], parameters: Sequence[Tensor]
-) -> tuple[Tensor, Tensor]:
+    images: Tensor,
+    between: Tensor,
+    links: Sequence[Link],
+    parameters: Sequence[Tensor],
+    shown: Shown = NOTHING,
+) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
     """What a critic says of images, and how steep it is at other ones, in one pass.
 
     For links without padding: all but the last with a leaky ReLU, the last to one channel.
@@ -70,21 +86,23 @@ def judge(
 
     Returns:
         The mean of the output map of each of `images` (B,), in float32 or better, differentiable
-        once in `images` and `parameters`; and the gradient of the summed output map at `between`
-        (A, C, H, W), differentiable once in `parameters`.
+        once in `images` and `parameters`; the gradient of the summed output map at `between`
+        (A, C, H, W), differentiable once in `parameters`; and the features `shown`, differentiable
+        as the scores are.
     """
     layers = _layers(torch.cat([images.detach(), between.detach()]), links[:-1])
     count = len(images)
-    scores: Tensor = _Scores.apply(images, [x[:count] for x in layers], links, *parameters)
+    below = [x[:count] for x in layers]
+    scores, *features = _Scores.apply(images, below, links, shown, *parameters)
     steepness: Tensor = _Steepness.apply([x[count:] for x in layers], links, *parameters)
-    return scores, steepness
+    return scores, steepness, features
 
 
 def mean_scores(images: Tensor, links: Sequence[Link], parameters: Sequence[Tensor]) -> Tensor:
     """The first result of `judge`."""
     layers = _layers(images.detach(), links[:-1])
-    scores: Tensor = _Scores.apply(images, layers, links, *parameters)
-    return scores
+    (scores,) = _Scores.apply(images, layers, links, NOTHING, *parameters)
+    return scores  # type: ignore[no-any-return]
 
 
 class _Chain(Function):
@@ -106,30 +124,42 @@ class _Chain(Function):
 
 
 class _Scores(Function):
-    """Mean over the map of the last convolution: its weights times the means of its windows."""
+    """Mean over the map of the last convolution: its weights times the means of its windows.
+
+    And features on the way there, whose gradients join that of the scores.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, layers: list[Tensor], links: Sequence[Link], *parameters: Tensor
-    ) -> Tensor:
+        ctx: Any,
+        x: Tensor,
+        layers: list[Tensor],
+        links: Sequence[Link],
+        shown: Shown,
+        *parameters: Tensor,
+    ) -> tuple[Tensor, ...]:
         weight, bias, *_ = links[-1]
         kernel = weight.shape[-1]
         area = (layers[-1].shape[-2] - kernel + 1) * (layers[-1].shape[-1] - kernel + 1)
         means = _window_sums(layers[-1], kernel) / area
         ctx.layers, ctx.links, ctx.likes = layers, links, parameters
-        ctx.means, ctx.area = means, area
-        return (means * weight.to(means.dtype)).sum((1, 2, 3)) + bias.to(means.dtype)
+        ctx.means, ctx.area, ctx.shown = means, area, shown
+        scores = (means * weight.to(means.dtype)).sum((1, 2, 3)) + bias.to(means.dtype)
+        return scores, *(layers[tap][: shown.images] for tap in shown.taps)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, g: Tensor, *of_features: Tensor) -> tuple[Tensor | None, ...]:
         layers, links = ctx.layers, ctx.links
-        by_input, _, _, *by_parameters = ctx.needs_input_grad
+        by_input, _, _, _, *by_parameters = ctx.needs_input_grad
         top = _spread(links[-1].weight, layers[-1], g / ctx.area)
-        below, found = _descend(top, layers, links[:-1], by_input, by_parameters[:-2], reuse=True)
+        joining = dict(zip(ctx.shown.taps, of_features, strict=True))
+        below, found = _descend(
+            top, layers, links[:-1], by_input, by_parameters[:-2], reuse=True, joining=joining
+        )
         scale = g[:, None, None, None]
         found += [(ctx.means * scale).sum(0, keepdim=True), g.sum(0, keepdim=True)]
-        return below, None, None, *_like(found, ctx.likes)
+        return below, None, None, None, *_like(found, ctx.likes)
 
 
 class _Steepness(Function):
@@ -176,14 +206,20 @@ def _descend(
     by_parameters: Sequence[bool],
     *,
     reuse: bool,
+    joining: Mapping[int, Tensor] = {},
 ) -> tuple[Tensor | None, list[Tensor | None]]:
     """From the gradient after the last link to those at the input and by all parameters.
 
-    `reuse`: `g` is nobody else's.
+    Args:
+        reuse: `g` is nobody else's.
+        joining: gradients that arrive elsewhere too, by the number of links below them, for the
+            first images of the batch; only with `reuse`.
     """
     found: list[Tensor | None] = [None] * (2 * len(links))
     for i in range(len(links) - 1, -1, -1):
         weight, _, slope, padding = links[i]
+        if i + 1 in joining:
+            g[: len(joining[i + 1])] += channels_last(joining[i + 1])
         if slope is not None:
             g = _bend(g, layers[i + 1], slope, reuse=reuse or i < len(links) - 1)
         of_weight, of_bias = by_parameters[2 * i : 2 * i + 2]

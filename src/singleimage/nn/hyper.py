@@ -7,7 +7,7 @@ in the order in which the convolutions want them that is faster than one grouped
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
@@ -15,7 +15,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from singleimage.nn.blocks import Channels, PatchNet, Slope
+from singleimage.nn.blocks import Channels, Judgement, PatchNet, Slope
 from singleimage.nn.convolution import Link, chain, judge, mean_scores
 from singleimage.nn.embedding import Embedding, EmbeddingSpec, init_embedding, init_linear
 
@@ -123,20 +123,17 @@ class GivenNets(nn.Module):
         ]
         return _interleaved(scores).to(images.dtype)
 
-    def judge(self, images: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
-        """See `PatchNet`; images (k n, ...) and between (m n, ...)."""
+    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> Judgement:
+        """See `Judgement`; image j of each is judged by network j modulo n."""
         count = len(self._layers)
-        images_cast, between_cast = images.to(self._compute), between.to(self._compute)
+        images, points = (x.to(self._compute) for x in (torch.cat([real, fake]), between))
         found = [
-            judge(images_cast[i::count], between_cast[i::count], links, layers)
+            judge(images[i::count], points[i::count], links, layers)
             for i, (links, layers) in enumerate(zip(self._links, self._layers, strict=True))
         ]
-        scores = _interleaved([score for score, _ in found]).to(images.dtype)
-        return scores, _interleaved([gradient for _, gradient in found]).to(images.dtype)
-
-    def decoding_errors(self, real: Tensor, seed: int) -> Mapping[str, Tensor]:
-        """None: nothing redraws an image from the features."""
-        return {}
+        scores = _interleaved([score for score, _, _ in found]).to(real.dtype)
+        gradient = _interleaved([gradient for _, gradient, _ in found]).to(real.dtype)
+        return Judgement(scores[: len(real)], scores[len(real) :], gradient)
 
     def net(self, index: int) -> PatchNet:
         """One of the networks, with weights of its own."""

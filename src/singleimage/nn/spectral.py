@@ -5,7 +5,7 @@ Miyato, Kataoka, Koyama, Yoshida: Spectral Normalization for Generative Adversar
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.nn.blocks import Channels, Conv, Slope
+from singleimage.nn.blocks import Channels, Conv, Judgement, Slope
 from singleimage.nn.convolution import Link, chain
 from singleimage.nn.second_order import bend, convolve
 
@@ -119,15 +119,15 @@ class SpectralCritic(nn.Module):
         scores: Tensor = self(images).mean((1, 2, 3))
         return scores
 
-    def judge(self, images: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
-        """`mean_scores(images)`, and the gradient of the summed map at `between`.
+    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> Judgement:
+        """See `Judgement`; the gradient is differentiable in the weights, by autograd.
 
-        The gradient (A, C, H, W) is differentiable in the weights, by autograd. This stands for the
-        published code's three passes: of the photo, of generated images, and between them. It makes
-        three power iterations and uses the last weights for all, where the code uses each once.
+        This stands for the published code's three passes: of the photo, of generated images, and
+        between them. It makes three power iterations and uses the last weights for all, where the
+        code uses each once.
         """
         parameters = self._weights(3)
-        scores = self._scores(images, parameters).mean((1, 2, 3))
+        scores = self._scores(torch.cat([real, fake]), parameters).mean((1, 2, 3))
         point = between.detach().requires_grad_()
         dtype = self.trunk.compute or point.dtype
         cast = [tensor.to(dtype) for tensor in parameters]
@@ -136,11 +136,7 @@ class SpectralCritic(nn.Module):
             x = convolve(x, weight, bias, padding=1)
             x = x if slope is None else bend(x, slope)
         (gradient,) = torch.autograd.grad(x.sum(), point, create_graph=True)
-        return scores, gradient
-
-    def decoding_errors(self, real: Tensor, seed: int) -> Mapping[str, Tensor]:
-        """None: this critic redraws nothing."""
-        return {}
+        return Judgement(scores[: len(real)], scores[len(real) :], gradient)
 
     def _weights(self, passes: int) -> list[Tensor]:
         return [*self.trunk.parameters_for(passes), self.last.weight, self.last.bias]

@@ -49,14 +49,12 @@ class AdversarialSpec(
             fake = view.shown
             between = torch.lerp(fake, view.real, view.uniform())
             # Critics judge each image by itself, norms included.
-            scores, gradient = view.critic.judge(torch.cat([view.real, fake]), between)
-            real_score, fake_score = scores.chunk(2)
-            errors = view.critic.decoding_errors(view.real, view.fresh_seed("decoding"))
+            said = view.critic.judge(view.real, fake, between, view.fresh_seed("decoding"))
             return {
-                "critic_real": -real_score.mean(),
-                "critic_fake": fake_score.mean(),
-                "penalty": self.penalty_weight * gradient_penalty(gradient),
-                **{name: self.decoding_weight * error for name, error in errors.items()},
+                "critic_real": -said.real.mean(),
+                "critic_fake": said.fake.mean(),
+                "penalty": self.penalty_weight * gradient_penalty(said.gradient),
+                **{name: self.decoding_weight * error for name, error in said.errors.items()},
             }
         error = view.reconstruction_error(accumulate=self.accumulate)
         return {

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from singleimage.generators.base import ALL, Encoded, Encoding, Layered, Trainee
 from singleimage.latent import Latent, seed_for, splice
+from singleimage.nn.blocks import Judgement
 from singleimage.resample import Size
 
 Player = Literal["critic", "generator"]
@@ -40,15 +41,10 @@ class Critic(Protocol):
         """The mean score of each image, (B,)."""
         ...
 
-    def judge(self, images: Tensor, between: Tensor) -> tuple[Tensor, Tensor]:
-        """`mean_scores(images)`, and the gradient of the summed scores at `between`."""
-        ...
+    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> Judgement:
+        """All that a critic learns from, differentiable in its weights.
 
-    def decoding_errors(self, real: Tensor, seed: int) -> Mapping[str, Tensor]:
-        """How far real images (1, C, H, W) are from what the critic redraws of them, by name.
-
-        Mean squared errors, differentiable in the critic; none if it redraws nothing. `seed`
-        decides what is random in them.
+        `seed` decides what is random in it.
         """
         ...
 
