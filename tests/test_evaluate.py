@@ -25,8 +25,9 @@ from conftest import Command, Outcome
 from singleimage import evaluation
 from singleimage.errors import ImageError, Incomparable, OutputError, SizeError
 from singleimage.evaluation import NUMBERS, Evaluation, Scores, average, evaluate
-from singleimage.gallery import Drawn, Files, pictures_in, published
+from singleimage.gallery import Drawn, Files, published
 from singleimage.image import Channels, Photo, read_photo
+from singleimage.imagefile import pictures_in
 from singleimage.metrics.sifid import fit, frechet
 from singleimage.model import Model
 from singleimage.nn.features import INCEPTION_VARIABLE, Features, load_features

@@ -7,7 +7,7 @@ with a small error, which it must see.
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from singleimage import PRESETS, Channels, Photo, Trainer, with_overrides
 from singleimage.apps.sample import reconstruct, sample
 from singleimage.apps.upscale import upscale
+from singleimage.clip import Clip
 from singleimage.errors import RecipeError, SizeError
 from singleimage.feed import AugmentedFeed
 from singleimage.generators import base
 from singleimage.generators.base import Entry
 from singleimage.generators.patch_vae import PatchVAE
 from singleimage.latent import Noise, seed_for
-from singleimage.methods import CONSINGAN, HP_VAE_GAN, SINGAN
+from singleimage.methods import CONSINGAN, HP_VAE_GAN, SINGAN, for_video
 from singleimage.nn.second_order import convolve
 from singleimage.nn.spectral import SpectralConv, SpectralCriticSpec
 from singleimage.objectives.variational import divergence_from_normal
@@ -38,22 +39,22 @@ from singleimage.resample import Size, bilinear, enlarge
 
 F64 = torch.float64
 TOLERANCE = 1e-10
-SMALL = with_overrides(
-    HP_VAE_GAN,
-    {
-        "pyramid.width": "30",
-        "pyramid.min_width": "13",
-        "pyramid.quantize": "false",
-        "generator.width": "4",
-        "generator.latent": "5",
-        "generator.depth": "3",
-        "critic.width": "4",
-        "critic.depth": "3",
-        "training.steps": "2",
-        "training.clip_generator": "0.5",  # so low that it always acts
-    },
-)
+FIELDS = {
+    "pyramid.width": "30",
+    "pyramid.min_width": "13",
+    "pyramid.quantize": "false",
+    "generator.width": "4",
+    "generator.latent": "5",
+    "generator.depth": "3",
+    "critic.width": "4",
+    "critic.depth": "3",
+    "training.steps": "2",
+    "training.clip_generator": "0.5",  # so low that it always acts
+}
+SMALL = with_overrides(HP_VAE_GAN, FIELDS)
 """Five levels: three variational, and two with a critic."""
+MOVING = with_overrides(for_video(HP_VAE_GAN), FIELDS | {"pyramid.strides": "[3, 2, 1]"})
+"""The same for clips of seven frames; the levels have 3, 3, 4, 4 and 7."""
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -62,6 +63,11 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 def photo() -> Photo:
     return Photo(noise(3, 26, 30, seed=77).mul(0.6).clamp(-1, 1), Channels(mode="RGB"))
+
+
+def clip_of(frames: int) -> Clip:
+    pixels = noise(3, frames, 26, 30, seed=77).mul(0.6).clamp(-1, 1)
+    return Clip(pixels, Channels(mode="RGB"), fps=12.0)
 
 
 def trainer_of(recipe: Recipe = SMALL, **settings: Any) -> Trainer:
@@ -181,28 +187,34 @@ def test_spectral_norm_tends_to_the_largest_singular_value() -> None:
     assert torch.equal(layer.direction, before)
 
 
+@pytest.mark.parametrize("frames", [(), (3,)])
 @pytest.mark.parametrize("padding", [0, 1])
-def test_gradients_of_padded_convolutions_can_be_differentiated_again(padding: int) -> None:
-    inputs = [noise(2, 2, 5, 6), noise(3, 2, 3, 3, seed=1), noise(3, seed=2)]
+def test_gradients_of_padded_convolutions_can_be_differentiated_again(
+    padding: int, frames: tuple[int, ...]
+) -> None:
+    kernel = (3,) * (2 + len(frames))
+    inputs = [noise(2, 2, *frames, 4, 5), noise(3, 2, *kernel, seed=1), noise(3, seed=2)]
     arguments = tuple(x.requires_grad_() for x in inputs)
 
     def ours(*given: Tensor) -> Tensor:
         return convolve(*given, padding=padding)
 
-    assert difference(ours(*arguments), F.conv2d(*arguments, padding=padding)) < 1e-12
+    assert difference(ours(*arguments), plain_conv(*arguments, padding=padding)) < 1e-12
     assert torch.autograd.gradcheck(ours, arguments)
     assert torch.autograd.gradgradcheck(ours, arguments)
 
 
-def test_the_critic_judges_as_plain_autograd_does() -> None:
-    critic = SpectralCriticSpec(width=4, depth=3).build(
+@pytest.mark.parametrize("frames", [(), (4,)])
+def test_the_critic_judges_as_plain_autograd_does(frames: tuple[int, ...]) -> None:
+    critic = SpectralCriticSpec(width=4, depth=3, axes=3 if frames else 2).build(
         level=0, channels=3, generator=torch.Generator().manual_seed(1)
     )
     critic.double().eval()
-    images, between = noise(3, 3, 8, 9), noise(2, 3, 8, 9, seed=1)
-    assert critic(images).shape == (3, 1, 8, 9)
+    images, between = noise(3, 3, *frames, 8, 9), noise(2, 3, *frames, 8, 9, seed=1)
+    assert critic(images).shape == (3, 1, *frames, 8, 9)
     said = critic.judge(images[:2], images[2:], between, 0)
-    assert difference(torch.cat([said.real, said.fake]), critic(images).mean((1, 2, 3))) < 1e-12
+    means = critic(images).flatten(1).mean(1)
+    assert difference(torch.cat([said.real, said.fake]), means) < 1e-12
     state = {name: value.detach() for name, value in critic.state_dict().items()}
     point = between.clone().requires_grad_()
     (expected,) = torch.autograd.grad(critic_map(state, point, 1).sum(), point)
@@ -222,8 +234,12 @@ def test_the_divergence_is_that_of_normal_distributions() -> None:
 State = dict[str, Tensor]
 
 
+def plain_conv(x: Tensor, weight: Tensor, bias: Tensor, padding: int = 1) -> Tensor:
+    return (F.conv3d if x.dim() == 5 else F.conv2d)(x, weight, bias, padding=padding)
+
+
 def conv(state: State, name: str, x: Tensor) -> Tensor:
-    return F.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], padding=1)
+    return plain_conv(x, state[f"{name}.weight"], state[f"{name}.bias"])
 
 
 def spectral(state: State, name: str, iterations: int) -> Tensor:
@@ -251,7 +267,7 @@ def divided(state: State, prefix: str, iterations: int) -> list[tuple[Tensor, Te
 
 def apply(layers: list[tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
     for weight, bias in layers:
-        x = F.leaky_relu(F.conv2d(x, weight, bias, padding=1), 0.2)
+        x = F.leaky_relu(plain_conv(x, weight, bias), 0.2)
     return x
 
 
@@ -265,16 +281,24 @@ def normed_net(state: State, level: int, x: Tensor) -> Tensor:
     i, prefix = 0, f"levels.{level}"
     while f"{prefix}.convs.{i}.weight" in state:
         x = conv(state, f"{prefix}.convs.{i}", x)
-        center = x - x.mean((0, 2, 3), keepdim=True)
-        x = center / (center.square().mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
-        scale, shift = (state[f"{prefix}.norms.{i}.{n}"] for n in ("weight", "bias"))
-        x = F.leaky_relu(x * scale[:, None, None] + shift[:, None, None], 0.2)
+        all_but_channels = [0, *range(2, x.dim())]
+        center = x - x.mean(all_but_channels, keepdim=True)
+        x = center / (center.square().mean(all_but_channels, keepdim=True) + 1e-5).sqrt()
+        scale, shift = (
+            state[f"{prefix}.norms.{i}.{n}"].view(-1, *[1] * (x.dim() - 2))
+            for n in ("weight", "bias")
+        )
+        x = F.leaky_relu(x * scale + shift, 0.2)
         i += 1
     return conv(state, f"{prefix}.last", x)
 
 
-def block(state: State, level: int, below: Tensor, size: Size, noise: Tensor | float) -> Tensor:
-    up = F.interpolate(below, tuple(size), mode="bilinear", align_corners=True)
+Shape = tuple[int, ...]
+
+
+def block(state: State, level: int, below: Tensor, shape: Shape, noise: Tensor | float) -> Tensor:
+    mode = "trilinear" if below.dim() == 5 else "bilinear"
+    up = F.interpolate(below, tuple(shape), mode=mode, align_corners=True)
     return torch.tanh(normed_net(state, level, up + noise) + up)
 
 
@@ -282,15 +306,20 @@ def generate(
     state: State,
     z: Tensor,
     noises: list[Tensor] | None,
-    sizes: tuple[Size, ...],
+    sizes: Sequence[Shape],
     amplitudes: list[float],
     cut: int = 0,
+    silent: int = 0,
 ) -> list[Tensor]:
-    """The images of all levels; what level `cut` - 1 made is detached."""
+    """The images of all levels; what level `cut` - 1 made is detached.
+
+    Up to level `silent` no noise is added.
+    """
     images = [torch.tanh(normed_net(state, 0, z))]
     for level in range(1, len(sizes)):
         below = images[-1].detach() if level == cut else images[-1]
-        drawn = 0.0 if noises is None else amplitudes[level] * noises[level]
+        still = noises is None or level <= silent
+        drawn = 0.0 if noises is None or still else amplitudes[level] * noises[level]
         images.append(block(state, level, below, sizes[level], drawn))
     return images
 
@@ -356,7 +385,7 @@ class Transcribed:
         with torch.no_grad():
             z, _, _ = self.sample(coarsest, epsilon)
             error = F.mse_loss(generate(self.g, z, None, sizes, [])[-1], real).sqrt()
-        self.amplitudes.append(0.1 * float(error) / self.get("batch", 2))
+        self.amplitudes.append(0.1 * float(error) / self.get("batch", len(real)))
 
     def variational_step(self, a: dict[str, Any]) -> list[Tensor]:
         z, mean, log_variance = self.sample(a["coarsest"], a["epsilon"])
@@ -371,7 +400,10 @@ class Transcribed:
         return terms
 
     def adversarial_step(self, a: dict[str, Any]) -> list[Tensor]:
-        fake = generate(self.g, a["maps"][0], a["maps"], a["sizes"], self.amplitudes, cut=3)[-1]
+        moving = a["real"].dim() == 5
+        silent = self.get("silent", 2 if moving else 0)  # no noise but where there is a critic
+        made = generate(self.g, a["maps"][0], a["maps"], a["sizes"], self.amplitudes, 3, silent)
+        fake = made[-1]
         layers = divided(self.d, "trunk", self.get("iterations", 3))  # once for all three maps
         shown = fake.detach()
         real_map, fake_map = (conv(self.d, "last", apply(layers, x)) for x in (a["real"], shown))
@@ -420,9 +452,10 @@ def nudged(x: Tensor) -> Tensor:
     return values.view(x.shape)
 
 
-def posterior_noise(learner: PatchVAE, seed: int, size: Size) -> Tensor:
-    seeds = tuple(seed_for(seed_for(seed, "posterior"), i) for i in range(2))
-    return Noise(seeds, 5, size, learner.amplitudes).drawn()
+def posterior_noise(learner: PatchVAE, seed: int, batch: int) -> Tensor:
+    seeds = tuple(seed_for(seed_for(seed, "posterior"), i) for i in range(batch))
+    ladder = learner.ladder
+    return Noise(seeds, 5, ladder.sizes[0], learner.amplitudes, ladder.frames(0)).drawn()
 
 
 def share_of_the_real(seed: int) -> float:
@@ -433,10 +466,12 @@ def share_of_the_real(seed: int) -> float:
 class Compared(Trainer):
     """A training beside its transcription, from the same first weights."""
 
-    def __init__(self, paper: Transcribed) -> None:
-        super().__init__(SMALL, photo(), seed=3, device="cpu", precision="fp32", dtype=F64)
+    def __init__(self, paper: Transcribed, recipe: Recipe) -> None:
+        given = clip_of(7) if recipe.learns_clips else photo()
+        super().__init__(recipe, given, seed=3, device="cpu", precision="fp32", dtype=F64)
         self.paper = paper
-        self.reals = [x.expand(2, -1, -1, -1) for x in self.example.images]
+        self.copies = recipe.training.batch
+        self.reals = [x.expand(self.copies, *x.shape[1:]) for x in self.example.images]
         self.found: dict[str, float] = {}
 
     @property
@@ -450,7 +485,7 @@ class Compared(Trainer):
 
     def _begin_level(self) -> None:
         super()._begin_level()
-        level, sizes, paper = self.level, self.vae.ladder.sizes, self.paper
+        level, sizes, paper = self.level, self.shapes(self.level), self.paper
         if level <= 1:  # fresh networks; later blocks are copies
             fresh = plain_state(self.vae)
             paper.g |= {name: value for name, value in fresh.items() if name not in paper.g}
@@ -463,20 +498,24 @@ class Compared(Trainer):
             assert self._critic is not None
             paper.d = plain_state(self._critic)
         if level > 0:
-            epsilon = posterior_noise(self.vae, seed_for(3, level, "level"), sizes[0])
+            epsilon = posterior_noise(self.vae, seed_for(3, level, "level"), self.copies)
             paper.calibrate(self.reals[level], self.reals[0], epsilon, sizes)
             self.note("amplitudes", self.vae.amplitudes[level], paper.amplitudes[-1])
         paper.begin(level)
 
+    def shapes(self, level: int) -> list[Shape]:
+        """Height and width, and of clips frames before them, up to a level."""
+        return [self.example.ladder.shape(i) for i in range(level + 1)]
+
     def given(self, level: int, step: int) -> dict[str, Any]:
         """What the transcription's step needs, all that is random included."""
         seed, sizes = seed_for(3, level, step), self.example.ladder.sizes[: level + 1]
-        draws = [seed_for(seed, "latent"), seed_for(seed, "latent", 1)]
+        draws = [seed_for(seed, "latent"), seed_for(seed, "latent", 1)][: self.copies]
         return {
             "real": self.reals[level],
             "coarsest": self.reals[0],
-            "sizes": sizes,
-            "epsilon": posterior_noise(self.vae, seed, sizes[0]),
+            "sizes": self.shapes(level),
+            "epsilon": posterior_noise(self.vae, seed, self.copies),
             "maps": list(self.vae.draw(sizes, draws).tensors()),
             "share": share_of_the_real(seed),
         }
@@ -491,11 +530,11 @@ class Compared(Trainer):
 
 
 def largest_differences(
-    *, levels: int = 5, given: Flaw | None = None, **flaws: Any
+    *, recipe: Recipe = SMALL, levels: int = 5, given: Flaw | None = None, **flaws: Any
 ) -> dict[str, float]:
     """Of each kind, through a training of so many levels."""
     paper = Transcribed(**flaws)
-    trainer = Compared(paper)
+    trainer = Compared(paper, recipe)
     for progress in trainer:
         kind = "variational" if progress.level < 3 else "adversarial"
         arguments = trainer.given(progress.level, progress.step - 1)
@@ -514,13 +553,20 @@ def before_norm(name: str) -> bool:
     return ".convs." in name and name.endswith("bias") and name.startswith("levels.")
 
 
-def test_training_equals_its_transcription() -> None:
-    found = largest_differences()
+@pytest.mark.parametrize("recipe", [SMALL, MOVING], ids=["photo", "clip"])
+def test_training_equals_its_transcription(recipe: Recipe) -> None:
+    found = largest_differences(recipe=recipe)
     kinds = {"amplitudes", "critics"}
     for kind in ("variational", "adversarial"):
         kinds |= {f"{kind} losses", f"weights after {kind} steps"}
     assert set(found) == kinds
     assert max(found.values()) < TOLERANCE, found
+
+
+def test_the_comparison_sees_noise_where_clips_have_none() -> None:
+    found = largest_differences(recipe=MOVING, silent=0)
+    assert found["weights after adversarial steps"] > TOLERANCE
+    assert found["weights after variational steps"] < TOLERANCE
 
 
 FLAWS: dict[str, dict[str, Any]] = {

@@ -38,7 +38,7 @@ TINY = {
     "critic.embedding.view": "64",
     "critic.embedding.blocks": "[1, 1, 1, 1]",
 }
-TASKS = ["harmonize", "edit", "paint", "animate", "upscale:2"]
+TASKS = ["harmonize", "edit", "paint", "animate", "video", "upscale:2"]
 
 
 def tiny(recipe: Recipe) -> Recipe:
@@ -60,7 +60,15 @@ def test_every_preset_trains_for_every_task_or_says_why_not(
         with pytest.raises(RecipeError, match="use --preset singan"):
             for_task(base, task)
         return
+    if task == "video" and name != "hp-vae-gan":
+        with pytest.raises(RecipeError, match="use --preset hp-vae-gan for video"):
+            for_task(base, task)
+        return
     recipe = for_task(base, task)
+    if task == "video":
+        with pytest.raises(ImageError, match="a clip of 13 frames or more is needed, not 1"):
+            Trainer(recipe, photo, seed=0, device="cpu")
+        return
     trainer = Trainer(recipe, photo, seed=0, device="cpu", precision="fp32")
     for _ in trainer:
         pass

@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import median
 
 from singleimage.errors import ImageError
-from singleimage.gallery import pictures_in
 from singleimage.image import MODE_CHANNELS, Channels, Photo, read_photo
+from singleimage.imagefile import pictures_in
 from singleimage.resample import Size
 
 NEARLY = 0.02

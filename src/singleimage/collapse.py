@@ -24,7 +24,7 @@ def is_time_to_look(step: int, steps: int) -> bool:
 
 
 def is_one_color(generator: Generator, photo: Tensor) -> bool:
-    """Whether the reconstruction of a photo (1, C, H, W) in [-1, 1] is one pure color."""
+    """Whether the reconstruction of a photo (1, C, H, W) in [-1, 1], or clip, is one pure color."""
     made = generator.decode(generator.anchor())
-    spread, wanted = (x.var((2, 3), correction=0).mean() for x in (made, photo))
+    spread, wanted = (x.flatten(2).var(2, correction=0).mean() for x in (made, photo))
     return bool((spread < FLAT * wanted) & (made.abs().mean() > SATURATED))

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from singleimage.errors import ImageError
 from singleimage.image import Photo, read_photo
+from singleimage.imagefile import pictures_in
 from singleimage.model import Model
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"}
 _DRAWN_AT_ONCE = 16
 
 
@@ -72,33 +71,7 @@ class Files:
         return self.paths[index].name
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The image files of a folder in the order of their numbers, without masks and sheets.
-
-    Raises:
-        ImageError: there is no such folder, or no picture in it.
-    """
-    if not folder.is_dir():
-        raise ImageError(f"there is no folder {folder}; check the path.")
-    found = [path for path in folder.iterdir() if _is_picture(path)]
-    if not found:
-        raise ImageError(f"{folder} holds no pictures; give a folder of image files.")
-    return sorted(found, key=_by_number)
-
-
 def published(folder: Path, photo: Path) -> list[Path]:
     """The samples of a photo in a folder of published samples; maybe none."""
     name = re.compile(re.escape(photo.stem) + r"(_\d+)?")
     return [path for path in pictures_in(folder) if name.fullmatch(path.stem)]
-
-
-def _is_picture(path: Path) -> bool:
-    hidden = path.name.startswith(".") or path.name == "sheet.png"
-    mask = re.search(r"_mask\d*$", path.stem)
-    return path.suffix.lower() in SUFFIXES and not hidden and not mask and path.is_file()
-
-
-def _by_number(path: Path) -> list[tuple[int, str]]:
-    """2 before 10."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -216,7 +216,8 @@ def joined_digest(digests: Sequence[str]) -> str:
 def require_texture(photo: Photo) -> Photo:
     """Return the photo; raises `ImageError` if it has one color, so nothing to learn from."""
     picture = photo.pixels[: MODE_CHANNELS[photo.channels.mode]]
-    if bool((picture.amax(dim=(1, 2)) == picture.amin(dim=(1, 2))).all()):
+    values = picture.flatten(1)
+    if bool((values.amax(1) == values.amin(1)).all()):
         raise ImageError(
             "every pixel of the image has the same color, so there is nothing to learn; "
             "choose an image with some texture."

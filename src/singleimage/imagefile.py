@@ -25,6 +25,9 @@ PIXEL_LIMIT = 80_000_000
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What Pillow may open. Not EPS: Pillow hands it to Ghostscript, which runs what is in it."""
 
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"}
+"""Of the pictures in a folder."""
+
 Notes = tuple[str, ...]
 
 _ORIENTATION = 274  # the tag of EXIF and TIFF
@@ -311,3 +314,32 @@ def _plain(path: Path, picture: Image.Image) -> NDArray[Any]:
         target += "A"
     values = np.asarray(picture if mode == target else picture.convert(target))
     return values[..., None] if values.ndim == 2 else values
+
+
+# Folders -----------------------------------------------------------------------------------------
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The image files of a folder in the order of their numbers, without masks and sheets.
+
+    Raises:
+        ImageError: there is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise ImageError(f"there is no folder {folder}; check the path.")
+    found = [path for path in folder.iterdir() if _is_picture(path)]
+    if not found:
+        raise ImageError(f"{folder} holds no pictures; give a folder of image files.")
+    return sorted(found, key=_by_number)
+
+
+def _is_picture(path: Path) -> bool:
+    hidden = path.name.startswith(".") or path.name == "sheet.png"
+    mask = re.search(r"_mask\d*$", path.stem)
+    return path.suffix.lower() in SUFFIXES and not hidden and not mask and path.is_file()
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """2 before 10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

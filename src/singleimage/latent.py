@@ -48,10 +48,13 @@ class Noise:
     size: Size
     like: Tensor
     """Its device and type are those of the noise."""
+    frames: int | None = None
+    """Of a clip; None: of an image."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (len(self.seeds), self.channels, *self.size)
+        time = () if self.frames is None else (self.frames,)
+        return (len(self.seeds), self.channels, *time, *self.size)
 
     def drawn(
         self,
@@ -60,7 +63,7 @@ class Noise:
         scale: Tensor | float = 1.0,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """`scale` times the noise (B, C, H, W), channels last.
+        """`scale` times the noise (B, C, H, W), channels last; of clips (B, C, T, H, W).
 
         Args:
             window: this part of it.
@@ -68,7 +71,7 @@ class Noise:
         """
         part = window or Window.whole(self.size)
         on_cpu = self.like.device.type == "cpu"
-        shape = len(self.seeds), part.height, part.width, self.channels
+        shape = len(self.seeds), part.height, part.width, self._depth
         out: Any = np.empty(shape, np.int16) if on_cpu else self.like.new_empty(shape)
         blocks = [
             (index, y, x)
@@ -93,11 +96,19 @@ class Noise:
             for block in blocks:
                 fill(block)
         values = _normal(out, self.like.dtype, scale) if on_cpu else out.mul_(scale)
-        return values.to(dtype or self.like.dtype).permute(0, 3, 1, 2)
+        noise: Tensor = values.to(dtype or self.like.dtype)
+        if self.frames is None:
+            return noise.permute(0, 3, 1, 2)
+        return noise.view(*shape[:3], self.frames, self.channels).permute(0, 4, 3, 1, 2)
+
+    @property
+    def _depth(self) -> int:
+        """Values of a pixel in all frames."""
+        return self.channels * (self.frames or 1)
 
     def _block(self, index: int, y: int, x: int) -> Any:
         """(h, w, C) of the block whose corner is there: bits, or noise where it is drawn there."""
-        size = min(BLOCK, self.size.height - y), min(BLOCK, self.size.width - x), self.channels
+        size = min(BLOCK, self.size.height - y), min(BLOCK, self.size.width - x), self._depth
         seed = seed_for(self.seeds[index], y // BLOCK, x // BLOCK)
         if self.like.device.type == "cpu":
             return _bits(size, seed)
@@ -159,8 +170,8 @@ class Latent:
     """The noise of one batch of samples."""
 
     maps: tuple[Map, ...]
-    """One map (B, channels, h, w) a level, coarsest first. Channels and borders are the
-    generator's affair; at level 0 some generators take an image here."""
+    """One map (B, channels, h, w) a level, of clips (B, channels, t, h, w), coarsest first.
+    Channels and borders are the generator's affair; at level 0 some take an image here."""
     sizes: tuple[Size, ...]
     """The image sizes of the levels that the maps stand for."""
     wrap: Wrap = OPEN

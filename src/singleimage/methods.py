@@ -184,7 +184,7 @@ def fast_ablations() -> dict[str, Recipe]:
 
 
 def for_task(recipe: Recipe, task: str) -> Recipe:
-    """The recipe for `harmonize`, `edit`, `paint`, `animate`, or `upscale:FACTOR`.
+    """The recipe for `harmonize`, `edit`, `paint`, `animate`, `video`, or `upscale:FACTOR`.
 
     Raises:
         RecipeError: there is no such task, or the method cannot be trained for it.
@@ -266,6 +266,24 @@ def for_animating(recipe: Recipe) -> Recipe:
     )
 
 
+def for_video(recipe: Recipe) -> Recipe:
+    """To learn a clip and draw new ones (HP-VAE-GAN's code for videos).
+
+    Raises:
+        RecipeError: the method learns photos alone.
+    """
+    if not isinstance(recipe.generator, PatchVAESpec):
+        raise RecipeError(f"{recipe.name} learns photos alone; use --preset hp-vae-gan for video.")
+    return replace(
+        recipe,
+        name=f"{recipe.name}-video",
+        pyramid=replace(recipe.pyramid, strides=(4, 3, 2, 1)),
+        generator=replace(recipe.generator, noise_from=recipe.generator.vae_levels),
+        critic=replace(recipe.critic, axes=3),
+        training=replace(recipe.training, steps=10 * recipe.training.steps, batch=1),
+    )
+
+
 def for_upscaling(recipe: Recipe, factor: float) -> Recipe:
     """To enlarge the photo: levels related by a root of the factor (SinGAN, section 4; its code).
 
@@ -300,6 +318,7 @@ TASKS: dict[str, Callable[[Recipe], Recipe]] = {
     "edit": for_editing,
     "paint": for_painting,
     "animate": for_animating,
+    "video": for_video,
 }
 
 

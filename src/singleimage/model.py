@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from singleimage.apps.sample import Tile, reconstruct, sample
+from singleimage.clip import Clip
 from singleimage.errors import ModelFileError, SizeError
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
@@ -51,12 +52,18 @@ class Model:
     channels: Channels
     provenance: Provenance
     image: Tensor | None
-    """The photo at the finest trained level, (C, H, W) in [-1, 1]; None if it was not embedded."""
+    """The photo at the finest trained level, (C, H, W) in [-1, 1], or the clip, (C, T, H, W); None
+    if it was not embedded."""
 
     @property
     def size(self) -> Size:
         """Size of the training image at the finest trained level, and of samples by default."""
         return self.generator.ladder.finest
+
+    @property
+    def suffix(self) -> str:
+        """Of the files of samples: a lossless format, or of clips that of a GIF."""
+        return ".gif" if self.generator.ladder.moving else self.channels.suffix
 
     def sample(
         self,
@@ -65,31 +72,43 @@ class Model:
         size: tuple[int, int] | None = None,
         start_level: int = 0,
         tile: Tile = None,
+        frames: int | None = None,
     ) -> list[Photo]:
-        """One new picture a seed; picture i depends on `seeds[i]` alone.
+        """One new picture a seed, or clip; picture i depends on `seeds[i]` alone.
 
         Args:
             size: (height, width) of the pictures; None: that of the training image.
             start_level: keep the photo's layout below this level; 0 keeps nothing.
             tile: pictures without a seam when repeated: "x" side by side, "y" over each other,
                 "xy" both.
+            frames: of clips; None: as many as in training.
 
         Raises:
-            SizeError: the size is too small for the pyramid, the level does not exist, or what
-                is asked for does not go together.
+            SizeError: the size is too small for the pyramid, the level does not exist, frames are
+                too few or those of a photo, or what is asked for does not go together.
         """
+        generator = self.generator if frames is None else self._lasting(frames, start_level)
         target = Size(*size) if size else self.size
-        batch = max(1, BATCH_PIXELS // (target.height * target.width))
+        pixels = (generator.ladder.frames(-1) or 1) * target.height * target.width
+        batch = max(1, BATCH_PIXELS // pixels)
         pictures: list[Photo] = []
-        large = target.height * target.width > BATCH_PIXELS
+        large = pixels > BATCH_PIXELS
         with contextlib.nullcontext() if large else kept_heap():  # which would keep the peak
             for first in range(0, len(seeds), batch):
                 part = seeds[first : first + batch]
-                images = sample(
-                    self.generator, part, size=target, start_level=start_level, tile=tile
-                )
+                images = sample(generator, part, size=target, start_level=start_level, tile=tile)
                 pictures.extend(self._photo(image) for image in images)
         return pictures
+
+    def _lasting(self, frames: int, start_level: int) -> PatchVAE:
+        if start_level:
+            raise SizeError(
+                f"a start level of {start_level} keeps the clip's layout and so its length, not "
+                f"{frames} frames; drop one of the two."
+            )
+        self.generator.ladder.lasting(frames)  # refuses models of photos
+        assert isinstance(self.generator, PatchVAE)
+        return self.generator.lasting(frames)
 
     def reconstruct(self) -> Photo:
         """The picture the model makes of its anchor noise: how well it knows the photo."""
@@ -97,7 +116,7 @@ class Model:
 
     def training_image(self) -> Photo | None:
         """The photo at the finest trained level, if it is embedded."""
-        return None if self.image is None else Photo(self.image, self.channels)
+        return None if self.image is None else self._picture(self.image)
 
     def sheet(self, seeds: Sequence[int] = range(5)) -> Image.Image:
         """The training image, where it is embedded, then samples, on one page."""
@@ -107,7 +126,12 @@ class Model:
     @torch.inference_mode()
     def _photo(self, image: Tensor) -> Photo:
         """`image` belongs to nobody else: it may be as large as memory allows."""
-        return Photo(image.float().clamp_(-1, 1).cpu(), self.channels)
+        return self._picture(image.float().clamp_(-1, 1).cpu())
+
+    def _picture(self, pixels: Tensor) -> Photo:
+        if self.provenance.fps is None:
+            return Photo(pixels, self.channels)
+        return Clip(pixels, self.channels, fps=self.provenance.fps)
 
     def _repr_png_(self) -> bytes:
         return png_of(self.sheet())
@@ -179,7 +203,7 @@ class Model:
         generator.requires_grad_(False).eval()
         image = None
         if stored is not None:
-            expected = (channels.count, *generator.ladder.finest)
+            expected = (channels.count, *generator.ladder.shape(-1))
             if tuple(stored.shape) != expected or stored.dtype not in (torch.uint8, torch.uint16):
                 raise damaged(path, f"tensor image is not {expected} integers")
             image = from_stored(stored)

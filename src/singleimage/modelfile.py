@@ -31,6 +31,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     photo: tuple[PhotoSide, PhotoSide]
     """Height and width of the photo, before it was reduced to the finest level."""
     image_sha256: str
+    fps: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Frames a second of a clip; null: it was a photo."""
     photos: Annotated[int, msgspec.Meta(ge=1)] = 1
     """How many photos were learned together; the rest tells of the first, the digest of all."""
     seed: int

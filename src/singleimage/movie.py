@@ -1,4 +1,4 @@
-"""Movie files: GIF and animated WebP by Pillow, MP4 and WebM by PyAV (the extra `video`).
+"""Movie files: GIF and animated WebP by Pillow, video by PyAV (the extra `video`).
 
 Masks are left out. GIF keeps alpha as opaque or not, with the border at one half, WebP keeps all of
 it, and video shows it over a checkerboard.
@@ -7,15 +7,24 @@ it, and video shows it over a checkerboard.
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from singleimage.errors import OutputError
-from singleimage.image import MODE_CHANNELS, Channels, Photo, refuse_existing, write_atomically
+from singleimage.errors import ImageError, OutputError
+from singleimage.image import (
+    MODE_CHANNELS,
+    PIXEL_LIMIT,
+    Channels,
+    Photo,
+    refuse_existing,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -192,6 +201,68 @@ def _video_frame(photo: Photo) -> "VideoFrame":
     values = np.pad(np.asarray(shown), odd, mode="edge")
     frame = VideoFrame.from_ndarray(values, format="rgb24")
     return frame.reformat(format="yuv420p", dst_colorspace=BT709, dst_color_range=NARROW)
+
+
+# Reading -----------------------------------------------------------------------------------------
+
+VIDEO_SUFFIXES = {".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"}
+
+
+def moving_picture(path: Path, data: bytes) -> tuple[NDArray[np.uint8], float]:
+    """The frames (T, H, W, 3) of a GIF or WebP, and how many there are a second.
+
+    Raises:
+        ImageError: it is no such file, or too large.
+    """
+    try:
+        with Image.open(BytesIO(data), formats=("GIF", "WEBP", "PNG", "TIFF")) as opened:
+            times: list[float] = []
+
+            def shown() -> Iterator[NDArray[np.uint8]]:
+                for frame in ImageSequence.Iterator(opened):
+                    picture = frame.convert("RGB")  # WebP tells the time of a frame it has read
+                    times.append(frame.info.get("duration") or 100)
+                    yield np.asarray(picture)
+
+            frames = _stacked(path, shown())
+            return frames, 1000 * len(times) / sum(times)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ImageError(
+            f"{path} is no movie, or is damaged: {error}; give a GIF, a WebP, a video or a folder "
+            f"of frames."
+        ) from None
+
+
+def frames_of_video(path: Path, data: bytes) -> tuple[NDArray[np.uint8], float]:
+    """The same of a video; raises `ImageError` too where PyAV is missing."""
+    try:
+        import av
+    except ImportError:
+        raise ImageError(
+            f"{path} needs PyAV: pip install 'singleimage[video]'; or give a GIF or a folder of "
+            f"frames."
+        ) from None
+    try:
+        with av.open(BytesIO(data), "r") as container:
+            decoded = container.decode(video=0)
+            frames = _stacked(path, (np.asarray(frame.to_image()) for frame in decoded))
+            rate = container.streams.video[0].average_rate
+    except (av.FFmpegError, IndexError) as error:
+        raise ImageError(f"{path} is no video, or is damaged: {error}; convert it.") from None
+    return frames, float(rate or 25)
+
+
+def _stacked(path: Path, frames: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """All frames in one array, counted before they take too much memory."""
+    kept: list[NDArray[np.uint8]] = []
+    for frame in frames:
+        kept.append(frame)
+        if len(kept) * frame.shape[0] * frame.shape[1] > PIXEL_LIMIT:
+            raise ImageError(
+                f"{path} has over {PIXEL_LIMIT // 10**6} megapixels in all its frames; cut or "
+                f"reduce it."
+            )
+    return np.stack(kept)
 
 
 # Formats -----------------------------------------------------------------------------------------

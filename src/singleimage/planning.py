@@ -19,12 +19,19 @@ class LevelPlan:
     """What one level of a training would be."""
 
     size: Size
+    frames: int | None
+    """Of a clip; null: of a photo."""
     generator_parameters: int
     """Of all levels up to this one."""
     critic_parameters: int
     """0 where the objective has no turn for a critic."""
     seconds_per_step: float
     """The faster of two steps on this machine."""
+
+    @property
+    def text(self) -> str:
+        """Size, of a clip with its frames before it."""
+        return str(self.size) if self.frames is None else f"{self.frames}x{self.size}"
 
 
 def plan(
@@ -47,7 +54,8 @@ def plan(
         if progress.level_done:
             ladder = trainer.example.ladder.truncated(progress.level + 1)
             counts = count_parameters(recipe, ladder, channels=trainer.photo.channels.count)
-            plans.append(LevelPlan(ladder.finest, *counts, min(seconds[-2:])))
+            frames = ladder.frames(progress.level)
+            plans.append(LevelPlan(ladder.finest, frames, *counts, min(seconds[-2:])))
     return plans
 
 

@@ -1,5 +1,6 @@
 """How far a training is, and how long it will take."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,7 +37,8 @@ class Pace:
     """A step costs as if it had so many pixels more than it has."""
 
     def __init__(self, example: Pyramid, steps: int) -> None:
-        self._work = [s.height * s.width + self.OVERHEAD_PIXELS for s in example.ladder.sizes]
+        shapes = map(example.ladder.shape, range(len(example.ladder.sizes)))
+        self._work = [math.prod(shape) + self.OVERHEAD_PIXELS for shape in shapes]
         self._steps = steps
         self._level = -1
         self._seconds = 0.0

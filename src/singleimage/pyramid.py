@@ -35,6 +35,24 @@ class Ladder:
     """r in the papers: the factor to which neighboring levels are related."""
     rounding: Literal["nearest", "down"]
     """How a level's size is rounded when the output has another size than the training image."""
+    strides: tuple[int, ...] = ()
+    """Of clips: each level has every so many frames; empty: of photos."""
+    span: int = 0
+    """Of clips: frames from the first to the last that levels show, at full rate."""
+
+    @property
+    def moving(self) -> bool:
+        """Whether this is the ladder of a clip."""
+        return bool(self.strides)
+
+    def frames(self, level: int) -> int | None:
+        """Frames of a level of a clip; None: of a photo."""
+        return self.span // self.strides[level] + 1 if self.moving else None
+
+    def shape(self, level: int) -> tuple[int, ...]:
+        """(H, W) of a level, or (T, H, W) of a clip's."""
+        frames = self.frames(level)
+        return (() if frames is None else (frames,)) + self.sizes[level]
 
     @property
     def finest(self) -> Size:
@@ -78,12 +96,32 @@ class Ladder:
                 f"start level {start} is not one of this model's levels; use 0 to {last}."
             )
 
+    def lasting(self, frames: int) -> "Ladder":
+        """The ladder of clips of so many frames at the finest level.
+
+        Raises:
+            SizeError: this is no ladder of clips, or they are too few.
+        """
+        if not self.moving:
+            raise SizeError("a model of a photo draws no clips; train one with --for video.")
+        if frames <= max(self.strides):
+            raise SizeError(
+                f"{frames} frames are too few for this model; ask for {max(self.strides) + 1} or "
+                f"more."
+            )
+        return replace(self, span=frames - 1)
+
     def _round(self, side: float) -> int:
         return round(side) if self.rounding == "nearest" else math.floor(side)
 
     def truncated(self, levels: int) -> "Ladder":
         """The same ladder without its finest levels."""
-        return replace(self, sizes=self.sizes[:levels], scales=self.scales[:levels])
+        return replace(
+            self,
+            sizes=self.sizes[:levels],
+            scales=self.scales[:levels],
+            strides=self.strides[:levels],
+        )
 
 
 class PyramidLaw(Protocol):
@@ -92,7 +130,10 @@ class PyramidLaw(Protocol):
     def plan(self, size: Size) -> Ladder: ...
 
     def images(self, photo: Tensor, ladder: Ladder) -> tuple[Tensor, ...]:
-        """The photo (B, C, H, W) in [-1, 1] at every level of its ladder, coarsest first."""
+        """The photo (B, C, H, W) in [-1, 1] at every level of its ladder, coarsest first.
+
+        Of clips (B, C, T, H, W) all frames, see `Pyramid.excerpt`.
+        """
         ...
 
 
@@ -178,6 +219,10 @@ class WidthPyramid(
     as in SinGAN, each level from the photo (Meta Internal Learning's)."""
     quantize: bool = True
     """Of bilinear levels: round them to 8 bits, as the published code's library does."""
+    strides: tuple[Annotated[int, msgspec.Meta(ge=1, le=64)], ...] = ()
+    """Of clips: which frames coarse to fine levels have, every so many; empty: of photos. All
+    levels begin and end with the same frame, their least common multiple apart (HP-VAE-GAN's code
+    for clips: 4, 3, 2, 1, so 4 to 13 frames)."""
 
     def plan(self, size: Size) -> Ladder:
         if self.min_width >= self.width:
@@ -198,10 +243,14 @@ class WidthPyramid(
                 f"the image is {size}, too wide: its coarsest level would be {sizes[0]}. Crop it, "
                 f"or set pyramid.min_width={needed} or more."
             )
-        return Ladder(sizes, scales, self.width / size.width, ratio, "down")
+        kinds = len(self.strides)
+        strides = [self.strides[i * (kinds - 1) // last] for i in range(last + 1) if kinds]
+        span = math.lcm(*self.strides) if kinds else 0
+        reduction = self.width / size.width
+        return Ladder(sizes, scales, reduction, ratio, "down", tuple(strides), span)
 
     def images(self, photo: Tensor, ladder: Ladder) -> tuple[Tensor, ...]:
-        if self.resampling == "bicubic":
+        if self.resampling == "bicubic" and photo.dim() == 4:
             return tuple(resize(photo, size) for size in ladder.sizes)
         return tuple(bilinear(photo, size, quantize=self.quantize) for size in ladder.sizes)
 
@@ -247,7 +296,7 @@ def _too_narrow(size: Size, min_size: int, max_size: int) -> SizeError:
 
 @dataclass(frozen=True)
 class Pyramid:
-    """A photo at every level of a ladder: `images[i]` is (B, C, *ladder.sizes[i]) in [-1, 1]."""
+    """A photo at every level of a ladder: `images[i]` is (B, C, *ladder.shape(i)) in [-1, 1]."""
 
     images: tuple[Tensor, ...]
     ladder: Ladder
@@ -279,5 +328,11 @@ class Pyramid:
 
     def repeated(self, times: int) -> "Pyramid":
         """The same photo so many times in every batch, without copies."""
-        images = tuple(image.expand(times, -1, -1, -1) for image in self.images)
+        images = tuple(image.expand(times, *image.shape[1:]) for image in self.images)
         return replace(self, images=images)
+
+    def excerpt(self, start: int) -> "Pyramid":
+        """Of a pyramid of all frames of a clip, those that each level has, from `start` on."""
+        stop = start + self.ladder.span + 1
+        levels = zip(self.images, self.ladder.strides, strict=True)
+        return replace(self, images=tuple(x[:, :, start:stop:stride] for x, stride in levels))

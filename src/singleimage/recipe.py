@@ -102,10 +102,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Whether a critic plays at `level`."""
         return any(turn.player == "critic" for turn in self.objective_at(level).turns)
 
+    @property
+    def learns_clips(self) -> bool:
+        """Whether it learns a clip, not a photo."""
+        return isinstance(self.pyramid, WidthPyramid) and bool(self.pyramid.strides)
+
     def __post_init__(self) -> None:
         if min(phase.from_level for phase in self.phases) != 0:
             raise ValueError("the first phase must start at level 0")
-        encoder = isinstance(self.generator, PatchVAESpec)
         learning = self.generator.vae_levels if isinstance(self.generator, PatchVAESpec) else 0
         for level in {learning, *(phase.from_level for phase in self.phases)}:
             if isinstance(self.objective_at(level), VariationalSpec) != (level < learning):
@@ -113,9 +117,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"variational objectives train the levels in which an encoder learns and no "
                     f"others; here these are the first {learning}"
                 )
-        hyper = isinstance(self.generator, HyperSpec)
-        if (encoder or hyper) and not isinstance(self.feed, NoiseFeed):
+        special = isinstance(self.generator, PatchVAESpec | HyperSpec)
+        if special and not isinstance(self.feed, NoiseFeed):
             raise ValueError("this generator is fed with noise alone")
+        self._check_hyper()
+        self._check_clips()
+
+    def _check_hyper(self) -> None:
+        hyper = isinstance(self.generator, HyperSpec)
         if self.training.mirror and not hyper:
             raise ValueError("only a generator of type hyper learns mirrored photos too")
         if isinstance(self.critic, HyperCriticSpec) and not hyper:
@@ -126,6 +135,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ValueError("a shared embedding is the same for generator and critic")
         if hyper and not isinstance(self.pyramid, WidthPyramid):
             raise ValueError("a generator of type hyper goes with a pyramid of type width")
+
+    def _check_clips(self) -> None:
+        axes = self.critic.axes if isinstance(self.critic, SpectralCriticSpec) else 2
+        if self.learns_clips != (axes == 3):
+            raise ValueError("pyramid.strides, for clips, go with critic.axes=3")
+        if self.learns_clips and not isinstance(self.generator, PatchVAESpec):
+            raise ValueError("only a generator of type patch-vae learns clips")
 
     def of_one(self) -> "Recipe":
         """The recipe of the models that a hypernetwork predicts: an ordinary cascade's."""
@@ -171,6 +187,9 @@ _ADDITIONS: dict[str, Any] = {
     "clip_critic": None,
     "mirror": False,
     "spectral": True,
+    "axes": 2,
+    "strides": (),
+    "noise_from": 1,
     "accumulate": False,
     "resampling": "bilinear",
     "base_noise": "gray",

@@ -5,7 +5,8 @@ These laws live here and nowhere else:
 * `resize` is the antialiased bicubic of the SinGAN family (Keys, a = -0.5) with its exact border
   rule. Output size and scale are separate arguments, because many scales round to one size.
 * `stretch` is the plain bicubic (a = -0.75, corners aligned) that ConSinGAN applies to features.
-* `enlarge` is the bilinear one with aligned corners by which HP-VAE-GAN goes from level to level.
+* `enlarge` is the bilinear one with aligned corners by which HP-VAE-GAN goes from level to level;
+  `retimed` is the same along the time of clips.
 * `bilinear` is that of OpenCV on bytes, by which HP-VAE-GAN reduces the photo.
 
 The first three are linear, so each is `rows @ x @ columns.T` with constant matrices, built once in
@@ -18,6 +19,7 @@ published scale and the aligned corners have no such form: they would leave a se
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -238,13 +240,35 @@ def stretch_source(here: Size, size: Size, window: Window, *, wrap: Wrap = OPEN)
 
 
 def enlarge(image: Tensor, size: Size, *, part: Part | None = None, wrap: Wrap = OPEN) -> Tensor:
-    """Images (B, C, H, W) at `size`: bilinear, corners aligned; never clamped.
+    """Images (B, C, H, W), or clips (B, C, T, H, W), at `size`: bilinear, corners aligned.
+
+    Never clamped.
 
     Args:
         part, wrap: as for `stretch`.
     """
     here = part.whole if part else size_of(image)
-    return _apply(_laws("linear", here, size, wrap), part, image)
+    laws = _laws("linear", here, size, wrap)
+    if image.dim() == 4:
+        return _apply(laws, part, image)
+    return _of_frames(image, lambda frames: _apply(laws, part, frames))
+
+
+def retimed(clip: Tensor, frames: int) -> Tensor:
+    """A clip (B, C, T, H, W) of so many frames, linear between the given ones; ends stay ends."""
+    here = clip.shape[2]
+    if here == frames:
+        return clip
+    law = _Law("linear", here, frames, frames / here, False)
+    matrix = torch.from_numpy(law.weights()).to(clip)
+    return torch.einsum("st,bcthw->bcshw", matrix, clip)
+
+
+def _of_frames(clip: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """A clip (B, C, T, H, W) with its frames changed by a function of images."""
+    images = change(clip.transpose(1, 2).flatten(0, 1))
+    frames: Tensor = images.unflatten(0, (len(clip), -1))
+    return frames.transpose(1, 2)
 
 
 def enlarge_source(here: Size, size: Size, window: Window, *, wrap: Wrap = OPEN) -> Window:
@@ -255,8 +279,12 @@ def enlarge_source(here: Size, size: Size, window: Window, *, wrap: Wrap = OPEN)
 def bilinear(image: Tensor, size: Size, *, quantize: bool = False) -> Tensor:
     """Images (B, C, H, W) in [-1, 1] at `size`: bilinear between pixel centers, not antialiased.
 
+    Or clips (B, C, T, H, W), frame by frame.
+
     `quantize`: round the result to 8 bits, as OpenCV does with bytes.
     """
+    if image.dim() == 5:
+        return _of_frames(image, lambda frames: bilinear(frames, size, quantize=quantize))
     image = F.interpolate(image.clamp(-1, 1), size, mode="bilinear", align_corners=False)
     return image.add(1).mul(127.5).round().div(127.5).sub(1) if quantize else image
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from singleimage.clip import Clip
 from singleimage.collapse import is_one_color, is_time_to_look
 from singleimage.device import find_device
 from singleimage.errors import (
@@ -220,6 +221,7 @@ class Trainer:
         return Provenance(
             photo=(self.photo.size.height, self.photo.size.width),
             image_sha256=self.sha256,
+            fps=self.photo.fps if isinstance(self.photo, Clip) else None,
             photos=len(self.example.images[0]),
             seed=self.seed,
             levels=self.level,

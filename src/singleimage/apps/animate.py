@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from singleimage.errors import SizeError
+from singleimage.errors import SizeError, UnsupportedEntry
 from singleimage.generators.base import Generator
 from singleimage.latent import Latent, combine, mix, seed_for, splice
 from singleimage.resample import Size
@@ -172,8 +172,11 @@ def animate(
     Raises:
         SizeError: `size` is too small for the pyramid, `start_level` is no level of the model,
             there are no frames, or `alpha` or `beta` is out of range.
+        UnsupportedEntry: the generator is one of clips.
     """
     ladder = generator.ladder
+    if ladder.moving:
+        raise UnsupportedEntry("a model of a clip moves by itself; draw its samples.")
     ladder.require_level(start_level)
     if frames < 1:
         raise SizeError(f"cannot draw {frames} frames; ask for 1 or more.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, Token
 
-from singleimage.errors import RecipeError, SizeError
+from singleimage.errors import RecipeError, SizeError, UnsupportedEntry
 
 if TYPE_CHECKING:
     from singleimage.model import Model
@@ -52,12 +52,23 @@ def read_recipe(
     return with_overrides(for_task(recipe, task) if task else recipe, overrides)
 
 
-def load_model(source: Path, device: str, precision: Precision = "auto") -> "Model":
-    """The model in a file or a run folder."""
+def load_model(
+    source: Path, device: str, precision: Precision = "auto", *, moving: bool = False
+) -> "Model":
+    """The model in a file or a run folder.
+
+    `moving`: of a clip is as good as of a photo.
+    """
     from singleimage.device import find_device
     from singleimage.model import Model
 
-    return Model.load(source, device=find_device(device), precision=precision)
+    model = Model.load(source, device=find_device(device), precision=precision)
+    if model.generator.ladder.moving and not moving:
+        raise UnsupportedEntry(
+            f"{source} is a model of a clip; draw new clips with: singleimage sample {source} -o "
+            f"FOLDER, or give a model of a photo."
+        )
+    return model
 
 
 def target_size(model: "Model", size: str | None, scale: float | None) -> "Size | None":

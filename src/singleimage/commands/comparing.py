@@ -134,7 +134,7 @@ def _ready(protocol: Protocol) -> "Measure":
 
 def _photos(images: Sequence[Path]) -> list[Path]:
     """All photos, each once."""
-    from singleimage.gallery import pictures_in
+    from singleimage.imagefile import pictures_in
 
     found = [p for image in images for p in (pictures_in(image) if image.is_dir() else [image])]
     for photo in found:

@@ -45,6 +45,7 @@ def sample(
     scale: float | None = None,
     start_level: Whole = 0,
     tile: Literal["x", "y", "xy"] | None = None,
+    frames: Whole | None = None,
     sheet: bool = True,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -52,6 +53,8 @@ def sample(
     as_json: Json = False,
 ) -> int:
     """Draw new pictures, one file a seed, and a contact sheet that begins with the photo.
+
+    Of a model of a clip, new clips as GIF; the sheet shows some frames of each.
 
     Parameters
     ----------
@@ -69,6 +72,8 @@ def sample(
         Keep the photo's layout below this level and renew what is finer; 0 renews everything.
     tile
         Draw pictures without a seam when repeated side by side (x), over each other (y) or both.
+    frames
+        Length of clips, of a model of a clip; default: as in training.
     sheet
         Also write sheet.png.
     """
@@ -78,10 +83,10 @@ def sample(
 
     if count < 1:
         raise SizeError(f"cannot draw {count} pictures; ask for 1 or more.")
-    model = load_model(source, device, precision)
+    model = load_model(source, device, precision, moving=True)
     target = target_size(model, size, scale)
     seeds = range(seed, seed + count)
-    paths = [output / f"{s:04}{model.channels.suffix}" for s in seeds]
+    paths = [output / f"{s:04}{model.suffix}" for s in seeds]
     page_path = output / "sheet.png"
     files = [file for path in paths for file in model.channels.files(path)]
     files += [page_path] if sheet else []
@@ -89,7 +94,8 @@ def sample(
         refuse_existing(file, overwrite=overwrite)
     shown: list[Image] = []
     seams: list[Seam] = []
-    for path, picture in zip(paths, _drawn(model, seeds, target, start_level, tile), strict=True):
+    drawn = _drawn(model, seeds, target, start_level, tile, frames)
+    for path, picture in zip(paths, drawn, strict=True):
         make_folder(output)  # only now: a size or level that cannot be drawn leaves nothing behind
         picture.save(path, overwrite=overwrite)
         shown += [picture.preview(SHEET_SIDE)] if sheet and len(shown) < SHEET_LIMIT else []
@@ -123,9 +129,9 @@ def reconstruct(
     Parameters
     ----------
     output
-        The image file to write.
+        The image file to write; of a model of a clip, the GIF, WebP, MP4 or WebM.
     """
-    model = load_model(source, device, precision)
+    model = load_model(source, device, precision, moving=True)
     picture = model.reconstruct()
     files = picture.save(output, overwrite=overwrite)
     summary: dict[str, Any] = {"files": list(map(str, files))}
@@ -143,14 +149,14 @@ def info(source: Source, /, *, as_json: Json = False) -> int:
     """Say what a model is: method, levels, sizes, where and when it was trained."""
     import msgspec
 
-    model = load_model(source, "cpu")
+    model = load_model(source, "cpu", moving=True)
     ladder = model.generator.ladder
     facts = {
         **msgspec.to_builtins(model.provenance),
         "preset": model.recipe.name,
         "recipe_digest": model.recipe.digest(),
         "channels": msgspec.to_builtins(model.channels),
-        "levels": [list(size) for size in ladder.sizes],
+        "levels": [list(ladder.shape(level)) for level in range(len(ladder.sizes))],
         "entry_levels": sorted(model.generator.entry_levels),
         "smallest_sample": list(ladder.minimum()),
         "parameters": sum(p.numel() for p in model.generator.parameters()),
@@ -159,7 +165,7 @@ def info(source: Source, /, *, as_json: Json = False) -> int:
     if as_json:
         print(json.dumps(facts))
     else:
-        facts["levels"] = "  ".join(map(str, ladder.sizes))
+        facts["levels"] = "  ".join("x".join(map(str, shape)) for shape in facts["levels"])
         facts["smallest_sample"] = str(ladder.minimum())
         for name, value in facts.items():
             print(f"{name.replace('_', ' '):>18}  {value}")
@@ -167,9 +173,14 @@ def info(source: Source, /, *, as_json: Json = False) -> int:
 
 
 def _drawn(
-    model: "Model", seeds: range, size: "Size | None", start_level: int, tile: "Tile"
+    model: "Model",
+    seeds: range,
+    size: "Size | None",
+    start_level: int,
+    tile: "Tile",
+    frames: int | None,
 ) -> Iterator["Photo"]:
     """Pictures a few at a time, so that any count fits in memory."""
     for first in range(0, len(seeds), 16):
         part = seeds[first : first + 16]
-        yield from model.sample(part, size=size, start_level=start_level, tile=tile)
+        yield from model.sample(part, size=size, start_level=start_level, tile=tile, frames=frames)

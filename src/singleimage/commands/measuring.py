@@ -123,7 +123,8 @@ def _gallery(
 
 def _samples_in(folder: Path, real: Path) -> list[Path]:
     """The samples of the photo if the folder has such, else all pictures; never the photo."""
-    from singleimage.gallery import pictures_in, published
+    from singleimage.gallery import published
+    from singleimage.imagefile import pictures_in
 
     found = published(folder, real) or pictures_in(folder)
     samples = [path for path in found if path.resolve() != real.resolve()]

@@ -47,7 +47,8 @@ def train(
     ----------
     image
         The photo: JPEG, PNG, WebP, TIFF; gray or color, with or without alpha. With --each, or for
-        the preset meta or meta-small, a folder of photos.
+        the preset meta or meta-small, a folder of photos. With --for video a GIF, a WebP, a video
+        or a folder of frames.
     output
         Folder of the run: model, state, log, previews. With --each the folder of all runs, each
         named after its photo.
@@ -56,7 +57,8 @@ def train(
         short), or a hypernetwork for many photos: meta (the paper's), meta-single (of one photo),
         meta-small.
     task
-        What it is for: harmonize, edit, paint, animate or upscale:FACTOR; default: to sample.
+        What it is for: harmonize, edit, paint, animate, upscale:FACTOR, or for hp-vae-gan video;
+        default: to sample.
     steps
         Steps of each level, in place of the recipe's.
     set_
@@ -153,14 +155,18 @@ def tune(
 
 
 def _read(image: Path, masks: "Sequence[Path]", recipe: "Recipe", device: str) -> "Sequence[Photo]":
-    """The photo, or all photos of a folder."""
+    """The photo, all photos of a folder, or the clip."""
     from singleimage.album import read_album
+    from singleimage.clip import read_clip
     from singleimage.device import find_device
     from singleimage.generators.hyper import HyperSpec
     from singleimage.image import read_photo
     from singleimage.parallel import join
 
     join(find_device(device))
+    if recipe.learns_clips:
+        refuse(["--mask"] if masks else [], "does not go with a clip")
+        return [read_clip(image)]
     if not image.is_dir():
         return [read_photo(image, masks=masks)]
     if not isinstance(recipe.generator, HyperSpec):
@@ -228,7 +234,7 @@ def _train_each(
     folder: Path, output: Path | None, form: _Form, engine: "Engine", as_json: bool
 ) -> int:
     """A run for each photo of a folder, in `output`."""
-    from singleimage.gallery import pictures_in
+    from singleimage.imagefile import pictures_in
     from singleimage.jobs import Job
     from singleimage.overview import Halted, show_events, tell_failures
 
@@ -295,7 +301,7 @@ def _show_plan(
     print("\nlevel       size   generator so far      critic   s/step")
     for i, level in enumerate(levels):
         print(
-            f"{i:5} {level.size!s:>10} {level.generator_parameters:18,} "
+            f"{i:5} {level.text:>10} {level.generator_parameters:18,} "
             f"{level.critic_parameters:11,} {level.seconds_per_step:8.3f}"
         )
     print(f"\n{recipe.training.steps} steps a level: about {duration(seconds)} on this machine")

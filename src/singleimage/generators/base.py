@@ -185,9 +185,10 @@ class Learner(Protocol):
 def check_entry(entry: Entry, levels: frozenset[int], sizes: Sequence[Size]) -> None:
     """Raises `UnsupportedEntry` unless `entry` may enter a generator of these sizes."""
     if entry.level not in levels:
+        accepted = ", ".join(map(str, sorted(levels))) or "none"
         raise UnsupportedEntry(
-            f"level {entry.level} cannot take an image; this model accepts "
-            f"{', '.join(map(str, sorted(levels)))}. `singleimage info MODEL` lists its levels."
+            f"level {entry.level} cannot take an image; this model accepts {accepted}. "
+            f"`singleimage info MODEL` lists its levels."
         )
     expected = sizes[max(entry.level - 1, 0)]
     found = tuple(entry.image.shape[-2:])
@@ -230,7 +231,7 @@ def decode_tiles(
     for window in windows:
         part = decode(window)
         if image is None:
-            image = part.new_empty(*part.shape[:2], *size)
+            image = part.new_empty(*part.shape[:-2], *size)
         window.cut(image).copy_(part)
     assert image is not None
     return image

@@ -1,11 +1,12 @@
 """HP-VAE-GAN's generator: a variational autoencoder of patches, refined level by level.
 
 Gur, Benaim, Wolf: Hierarchical Patch VAE-GAN, NeurIPS 2020, section 3; details from the published
-code, for images.
+code. Of photos, or of clips: then all images here are (B, C, T, H, W), and every layer looks along
+time too.
 """
 
 from collections.abc import Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from singleimage.generators.base import (
     ALL,
@@ -25,7 +27,7 @@ from singleimage.generators.base import (
     evaluating,
 )
 from singleimage.latent import Latent, Noise, drawn, seed_for
-from singleimage.nn.blocks import Channels, Conv, Slope
+from singleimage.nn.blocks import Axes, Channels, Conv, Slope
 from singleimage.nn.spectral import SpectralStack, init_uniform
 from singleimage.pyramid import Ladder, Pyramid
 from singleimage.resample import (
@@ -37,6 +39,7 @@ from singleimage.resample import (
     enlarge,
     enlarge_source,
     framed,
+    retimed,
     size_of,
 )
 
@@ -65,6 +68,9 @@ class PatchVAESpec(
     what these levels make is frozen. The objectives change there too, see `Recipe.phases`."""
     lr_scale: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.2
     """Learning rate of encoder and decoder at a level over that at the level below."""
+    noise_from: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """The first level, of those above the coarsest, that adds noise; in the published code for
+    clips the first one with a critic."""
     noise_amplitude: Annotated[float, msgspec.Meta(ge=0)] = 0.1
     """Noise of a level over the error of its reconstruction before training."""
     amplitude_over_batch: bool = True
@@ -106,17 +112,18 @@ class PaddedNet(nn.Module):
     Every layer sees zeros around its input, or where an axis wraps, the opposite edge.
     """
 
-    def __init__(self, c_in: int, c_out: int, spec: PatchVAESpec) -> None:
+    def __init__(self, c_in: int, c_out: int, spec: PatchVAESpec, axes: Axes) -> None:
         super().__init__()
         pairs = pairwise((c_in, *[spec.width] * spec.depth))
-        norm = nn.BatchNorm2d if spec.decode_norm == "running" else ExampleNorm
-        self.convs = nn.ModuleList(Conv(a, b, padding=1) for a, b in pairs)
+        remembering = nn.BatchNorm3d if axes == 3 else nn.BatchNorm2d
+        norm = remembering if spec.decode_norm == "running" else ExampleNorm
+        self.convs = nn.ModuleList(Conv(a, b, padding=1, axes=axes) for a, b in pairs)
         self.norms = nn.ModuleList(norm(spec.width) for _ in self.convs)
-        self.last = Conv(spec.width, c_out, padding=1)
+        self.last = Conv(spec.width, c_out, padding=1, axes=axes)
         self.slope = spec.slope
 
     def forward(self, x: Tensor, wrap: Wrap = OPEN) -> Tensor:
-        """(B, C, H, W) -> (B, C', H, W), in the type the convolutions compute in."""
+        """(B, C, H, W) -> (B, C', H, W), in the type the convolutions compute in; so of clips."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.leaky_relu_(norm(_around(conv, x, wrap)), self.slope)
         return _around(self.last, x, wrap)
@@ -125,12 +132,12 @@ class PaddedNet(nn.Module):
 class Encoder(nn.Module):
     """From an image to mean and logarithm of the variance of every value of a map of its size."""
 
-    def __init__(self, channels: int, spec: PatchVAESpec) -> None:
+    def __init__(self, channels: int, spec: PatchVAESpec, axes: Axes) -> None:
         super().__init__()
         widths = (channels, *[spec.width] * spec.encoder_depth)
-        self.trunk = SpectralStack(widths, slope=spec.slope)
-        self.mean = Conv(spec.width, spec.latent, padding=1)
-        self.log_variance = Conv(spec.width, spec.latent, padding=1)
+        self.trunk = SpectralStack(widths, slope=spec.slope, axes=axes)
+        self.mean = Conv(spec.width, spec.latent, padding=1, axes=axes)
+        self.log_variance = Conv(spec.width, spec.latent, padding=1, axes=axes)
 
     def forward(self, image: Tensor) -> Encoded:
         features = self.trunk(image)
@@ -149,10 +156,11 @@ class PatchVAE(nn.Module):
         self.spec = spec
         self.channels = channels
         self.full_ladder = ladder
-        self.encoder = Encoder(channels, spec)
+        self.axes: Axes = 3 if ladder.moving else 2
+        self.encoder = Encoder(channels, spec, self.axes)
         self.levels = nn.ModuleList()  # the decoder, then the blocks
         self.register_buffer("amplitudes", torch.ones(len(ladder.sizes)))
-        self.register_buffer("anchor_image", torch.zeros(1, channels, *ladder.sizes[0]))
+        self.register_buffer("anchor_image", torch.zeros(1, channels, *ladder.shape(0)))
         self.amplitudes: Tensor
         self.anchor_image: Tensor
         """The photo at level 0."""
@@ -166,14 +174,15 @@ class PatchVAE(nn.Module):
 
     @property
     def entry_levels(self) -> frozenset[int]:
-        return frozenset(range(1, len(self.levels)))
+        return frozenset() if self.ladder.moving else frozenset(range(1, len(self.levels)))
 
     def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
         maps = []
         for level, size in enumerate(sizes):
             channels = self.spec.latent if level == 0 else self.channels
             level_seeds = tuple(seed_for(seed, "noise", level) for seed in seeds)
-            maps.append(Noise(level_seeds, channels, size, self.amplitudes))
+            frames = self.full_ladder.frames(level)
+            maps.append(Noise(level_seeds, channels, size, self.amplitudes, frames))
         return Latent(tuple(maps), tuple(sizes), wrap)
 
     @torch.no_grad()
@@ -194,6 +203,12 @@ class PatchVAE(nn.Module):
             local = self.spec.decode_norm == "running"
             return decode_images(run, partial(self._source, latent), latent, entry, local=local)
 
+    def lasting(self, frames: int) -> "PatchVAE":
+        """The same networks for clips of so many frames; raises `SizeError` as `Ladder.lasting`."""
+        other = copy(self)
+        other.full_ladder = self.full_ladder.lasting(frames)
+        return other
+
     # Trainee
 
     def approach(self, latent: Latent) -> Tensor | None:
@@ -208,7 +223,7 @@ class PatchVAE(nn.Module):
         self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
     ) -> list[Tensor]:
         first = self._first_moving()
-        norms = [part for part in self.levels.modules() if isinstance(part, nn.BatchNorm2d)]
+        norms = [part for part in self.levels.modules() if isinstance(part, _BatchNorm)]
         for norm in norms:
             norm.momentum = MOMENTUM if observe else 0.0
         images = [
@@ -226,7 +241,7 @@ class PatchVAE(nn.Module):
             net: nn.Module = deepcopy(self.levels[-1])
         else:
             c_in = self.spec.latent if level == 0 else self.channels
-            net = PaddedNet(c_in, self.channels, self.spec)
+            net = PaddedNet(c_in, self.channels, self.spec, self.axes)
             if generator is not None:
                 init_uniform(net, generator)
                 if level == 0:
@@ -300,10 +315,10 @@ class PatchVAE(nn.Module):
 
     def silent(self, coarsest: Tensor) -> Latent:
         """This map at level 0 and no noise above."""
-        sizes = self.ladder.sizes
-        shape = len(coarsest), self.channels
-        silence = (coarsest.new_zeros(1).expand(*shape, *size) for size in sizes[1:])
-        return Latent((coarsest, *silence), sizes)
+        ladder, batch = self.ladder, (len(coarsest), self.channels)
+        above = range(1, len(ladder.sizes))
+        silence = (coarsest.new_zeros(1).expand(*batch, *ladder.shape(level)) for level in above)
+        return Latent((coarsest, *silence), ladder.sizes)
 
     def _run(
         self,
@@ -336,7 +351,11 @@ class PatchVAE(nn.Module):
             x, base = drawn(noise, seen), None
         else:
             base = enlarge(image, size, part=Part(seen, below, sizes[level - 1]), wrap=wrap)
-            x = base + drawn(noise, seen, scale=self.amplitudes[level])
+            if (frames := self.full_ladder.frames(level)) is not None:
+                base = retimed(base, frames)
+            x = base
+            if level >= self.spec.noise_from:
+                x = base + drawn(noise, seen, scale=self.amplitudes[level])
         # Where not all of an axis is seen, the zeros around reach `window` nowhere.
         rows, columns = (
             around and len(side) == length
@@ -379,7 +398,8 @@ class Rehearsal:
     def _anchor(self) -> Latent:
         like = self.encoded.mean
         seeds = tuple(seed_for(self._seed, i) for i in range(len(like)))
-        noise = Noise(seeds, like.shape[1], size_of(like), like).drawn()
+        frames = like.shape[2] if like.dim() == 5 else None
+        noise = Noise(seeds, like.shape[1], size_of(like), like, frames).drawn()
         return self.vae.silent(self.encoded.sampled(noise))
 
     def anchor(self) -> Latent:
@@ -398,7 +418,7 @@ class Rehearsal:
 
 
 def _around(conv: nn.Module, x: Tensor, wrap: Wrap) -> Tensor:
-    """A padded convolution of x (B, C, H, W), whose axes may wrap."""
+    """A padded convolution of x (..., H, W), whose axes may wrap."""
     if wrap == OPEN:
         result: Tensor = conv(x)
         return result

@@ -32,6 +32,8 @@ Norm = Literal["none", "batch", "image"]
 generators); image: always the statistics of each image alone, which is what batch norm does in
 train mode at batch size one (SinGAN's critics, ConSinGAN's batch-norm option)."""
 
+Axes = Literal[2, 3]
+"""Those of images, or those of clips: time, height, width."""
 Channels = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 Slope = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
@@ -55,16 +57,19 @@ class Width(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Conv(nn.Module):
     """A convolution without stride; weights (out, in, k, k) in channels-last order.
 
+    Of clips it has three axes, (out, in, k, k, k).
+
     It computes in `compute` if that is set (see `nn.precision`), else in the type of its input.
     """
 
     compute: torch.dtype | None = None
 
-    def __init__(self, c_in: int, c_out: int, *, kernel: int = 3, padding: int = 0) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, *, kernel: int = 3, padding: int = 0, axes: Axes = 2
+    ) -> None:
         super().__init__()
         self.padding = padding
-        weight = torch.empty(c_out, c_in, kernel, kernel, memory_format=torch.channels_last)
-        self.weight = nn.Parameter(weight)
+        self.weight = nn.Parameter(channels_last(torch.empty(c_out, c_in, *[kernel] * axes)))
         self.bias = nn.Parameter(torch.empty(c_out))
         self._cast: tuple[Any, Tensor, Tensor] | None = None
 

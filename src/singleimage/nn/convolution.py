@@ -6,7 +6,8 @@ gradient penalty is made of. A piecewise linear network is linear around almost 
 that gradient is a chain of transposed convolutions and constant masks: exact, without a second
 backward pass, differentiable in the weights. (With norm, see `nn.second_order`.)
 
-All are without stride, on images in channels-last order, of any device and type.
+All are without stride, on images (B, C, H, W) or clips (B, C, T, H, W) in channels-last order, of
+any device and type: a convolution has as many axes as its weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ class Link(NamedTuple):
     """One convolution of a chain, in the type it computes in."""
 
     weight: Tensor
-    """(out, in, k, k), channels-last."""
+    """(out, in, k, k), or (out, in, k, k, k) for clips; channels-last."""
     bias: Tensor
     slope: float | None = None
     """Negative slope of the leaky ReLU behind it; None: none."""
@@ -36,7 +37,8 @@ class Link(NamedTuple):
 
 def channels_last(x: Tensor) -> Tensor:
     """`x` in channels-last order, which one-channel tensors lose on the way."""
-    return x.contiguous(memory_format=torch.channels_last)
+    clips = x.dim() == 5
+    return x.contiguous(memory_format=torch.channels_last_3d if clips else torch.channels_last)
 
 
 # Chains ------------------------------------------------------------------------------------------
@@ -184,7 +186,7 @@ class _Steepness(Function):
         for i, (weight, _, slope, _) in enumerate(links[:-1]):
             d = channels_last(d)
             found += [weight_gradient(d, ctx.arriving[i], weight.shape), None]
-            d = _bend(F.conv2d(d, weight), layers[i + 1], slope, reuse=True)
+            d = _bend(convolved(d, weight), layers[i + 1], slope, reuse=True)
         found += [_window_sums(d, links[-1].weight.shape[-1]).sum(0, keepdim=True), None]
         return None, None, *_like(found, ctx.likes)
 
@@ -292,12 +294,13 @@ def _apply(x: Tensor, link: Link) -> Tensor:
     """Convolution and leaky ReLU, in one pass over the memory where the build can."""
     weight, bias, slope, padding = link
     if slope is None:
-        return channels_last(F.conv2d(x, weight, bias, padding=padding))
+        return convolved(x, weight, bias, padding)
     if x.device.type == "cpu" and _fuses(x.dtype):
         fused = torch.ops.mkldnn._convolution_pointwise
-        y: Tensor = fused(x, weight, bias, [padding] * 2, *_UNIT, 1, "leaky_relu", [slope], "")
+        pads, ones = [padding] * axes_of(weight), [1] * axes_of(weight)
+        y: Tensor = fused(x, weight, bias, pads, ones, ones, 1, "leaky_relu", [slope], "")
         return y
-    return F.leaky_relu_(F.conv2d(x, weight, bias, padding=padding), slope)
+    return F.leaky_relu_(convolved(x, weight, bias, padding), slope)
 
 
 def _bend(g: Tensor, y: Tensor, slope: float | None, *, reuse: bool) -> Tensor:
@@ -318,13 +321,22 @@ def _like(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> l
 
 # The primitives ----------------------------------------------------------------------------------
 
-_UNIT: tuple[list[int], list[int]] = ([1, 1], [1, 1])
-"""Stride and dilation of every convolution here."""
+
+def axes_of(weight: Tensor) -> int:
+    """2 for images, 3 for clips."""
+    return weight.dim() - 2
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
+    """The convolution itself."""
+    convolve = F.conv3d if axes_of(weight) == 3 else F.conv2d
+    return channels_last(convolve(x, weight, bias, padding=padding))
 
 
 def input_gradient(g: Tensor, weight: Tensor, padding: int = 0) -> Tensor:
     """The gradient at the input of a convolution, from `g` at its output."""
-    return channels_last(F.conv_transpose2d(channels_last(g), weight, padding=padding))
+    transposed = F.conv_transpose3d if axes_of(weight) == 3 else F.conv_transpose2d
+    return channels_last(transposed(channels_last(g), weight, padding=padding))
 
 
 def weight_gradient(x: Tensor, g: Tensor, shape: torch.Size, padding: int = 0) -> Tensor:
@@ -343,10 +355,11 @@ def gradients(
     g, x = channels_last(g), channels_last(x)
     of_weight: Tensor | None = None
     if by_weight:
-        stride, dilation = _UNIT
+        axes = axes_of(weight)
+        stride = dilation = [1] * axes
         _, of_weight, _ = aten.convolution_backward(
-            *(g, x, weight, [len(weight)], stride, [padding] * 2, dilation),
-            *(False, [0, 0], 1, [False, True, False]),
+            *(g, x, weight, [len(weight)], stride, [padding] * axes, dilation),
+            *(False, [0] * axes, 1, [False, True, False]),
         )
     return (
         # A quarter faster than the same primitive asked for by `convolution_backward`.
@@ -354,8 +367,13 @@ def gradients(
         of_weight,
         # Image by image: what photo and generated image contribute to a critic's bias often cancels
         # exactly, and the rounding of a joint sum would become a full step of Adam.
-        g.sum((2, 3)).sum(0) if by_bias else None,
+        image_sums(g).sum(0) if by_bias else None,
     )
+
+
+def image_sums(x: Tensor) -> Tensor:
+    """(B, C, ...) -> (B, C): sums over all pixels."""
+    return x.sum(tuple(range(2, x.dim())))
 
 
 @lru_cache
@@ -367,7 +385,7 @@ def _fuses(dtype: torch.dtype) -> bool:
     weight, bias = x.expand(2, 2, 3, 3), -torch.ones(2, dtype=dtype)
     try:
         y = torch.ops.mkldnn._convolution_pointwise(
-            x, channels_last(-weight), bias, [0, 0], *_UNIT, 1, "leaky_relu", [0.5], ""
+            x, channels_last(-weight), bias, [0, 0], [1, 1], [1, 1], 1, "leaky_relu", [0.5], ""
         )
     except (AttributeError, RuntimeError, TypeError):
         return False

@@ -13,13 +13,20 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from singleimage.nn.convolution import channels_last, gradients, input_gradient, weight_gradient
+from singleimage.nn.convolution import (
+    channels_last,
+    convolved,
+    gradients,
+    image_sums,
+    input_gradient,
+    weight_gradient,
+)
 
 aten = torch.ops.aten
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, *, padding: int = 0) -> Tensor:
-    """(B, in, H, W) -> (B, out, H - k + 1, W - k + 1); all of one type.
+    """(B, in, H, W) -> (B, out, H - k + 1, W - k + 1), or the same of clips; all of one type.
 
     `padding`: zeros around the input, pixels a side.
     """
@@ -32,7 +39,7 @@ class _Convolve(Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.padding = padding
-        return channels_last(F.conv2d(x, weight, bias, padding=padding))
+        return convolved(x, weight, bias, padding)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -43,7 +50,7 @@ class _Convolve(Function):
         return (
             _InputGradient.apply(g, weight, ctx.padding) if by_input else None,
             _WeightGradient.apply(x, g, weight.shape, ctx.padding) if by_weight else None,
-            g.sum((2, 3)).sum(0) if by_bias else None,
+            image_sums(g).sum(0) if by_bias else None,
             None,
         )
 

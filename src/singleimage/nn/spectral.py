@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.nn.blocks import Channels, Conv, Judgement, Slope
+from singleimage.nn.blocks import Axes, Channels, Conv, Judgement, Slope
 from singleimage.nn.convolution import Link, chain
 from singleimage.nn.second_order import bend, convolve
 
@@ -26,10 +26,10 @@ class SpectralConv(nn.Module):
     iteration a forward pass is enough, from the direction where the last one ended.
     """
 
-    def __init__(self, c_in: int, c_out: int, *, spectral: bool = True) -> None:
+    def __init__(self, c_in: int, c_out: int, *, spectral: bool = True, axes: Axes = 2) -> None:
         """`spectral`: without it this is a plain convolution."""
         super().__init__()
-        self.conv = Conv(c_in, c_out, padding=1)
+        self.conv = Conv(c_in, c_out, padding=1, axes=axes)
         self.spectral = spectral
         self.register_buffer("direction", torch.zeros(c_out) if spectral else None)
         self.direction: Tensor
@@ -56,11 +56,14 @@ class SpectralConv(nn.Module):
 class SpectralStack(nn.Module):
     """3x3 convolutions of spectral norm one, each with a leaky ReLU behind it; sizes stay."""
 
-    def __init__(self, widths: tuple[int, ...], *, slope: float, spectral: bool = True) -> None:
+    def __init__(
+        self, widths: tuple[int, ...], *, slope: float, spectral: bool = True, axes: Axes = 2
+    ) -> None:
         """`widths`: channels before, between and after the convolutions."""
         super().__init__()
         self.convs = nn.ModuleList(
-            SpectralConv(c_in, c_out, spectral=spectral) for c_in, c_out in pairwise(widths)
+            SpectralConv(c_in, c_out, spectral=spectral, axes=axes)
+            for c_in, c_out in pairwise(widths)
         )
         self.slope = slope
 
@@ -102,21 +105,28 @@ class SpectralCritic(nn.Module):
     """Convolutions of spectral norm one and a plain one to a map of scores, of the image's size."""
 
     def __init__(
-        self, channels: int, width: int, *, depth: int, slope: float, spectral: bool = True
+        self,
+        channels: int,
+        width: int,
+        *,
+        depth: int,
+        slope: float,
+        spectral: bool = True,
+        axes: Axes = 2,
     ) -> None:
         super().__init__()
         widths = (channels, *[width] * depth)
-        self.trunk = SpectralStack(widths, slope=slope, spectral=spectral)
-        self.last = Conv(width, 1, padding=1)
+        self.trunk = SpectralStack(widths, slope=slope, spectral=spectral, axes=axes)
+        self.last = Conv(width, 1, padding=1, axes=axes)
         self.slopes: list[float | None] = [*[slope] * depth, None]
 
     def forward(self, images: Tensor) -> Tensor:
-        """The map of scores (B, 1, H, W) of images (B, C, H, W), unbounded."""
+        """The map of scores (B, 1, H, W) of images (B, C, H, W), unbounded; the same of clips."""
         return self._scores(images, self._weights(1))
 
     def mean_scores(self, images: Tensor) -> Tensor:
         """The mean of the map of each image, (B,)."""
-        scores: Tensor = self(images).mean((1, 2, 3))
+        scores: Tensor = self(images).flatten(1).mean(1)
         return scores
 
     def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> Judgement:
@@ -127,7 +137,7 @@ class SpectralCritic(nn.Module):
         code uses each once.
         """
         parameters = self._weights(3)
-        scores = self._scores(torch.cat([real, fake]), parameters).mean((1, 2, 3))
+        scores = self._scores(torch.cat([real, fake]), parameters).flatten(1).mean(1)
         point = between.detach().requires_grad_()
         dtype = self.trunk.compute or point.dtype
         cast = [tensor.to(dtype) for tensor in parameters]
@@ -152,6 +162,8 @@ class SpectralCriticSpec(
 ):
     """A critic with zeros around its layers: (B, C, H, W) -> (B, 1, H, W), unbounded."""
 
+    axes: Axes = 2
+    """3 for clips, (B, C, T, H, W) -> (B, 1, T, H, W)."""
     width: Channels = 64
     depth: Annotated[int, msgspec.Meta(ge=1, le=32)] = 6
     """Convolutions of spectral norm; a plain one follows."""
@@ -171,7 +183,12 @@ class SpectralCriticSpec(
     ) -> SpectralCritic:
         """A fresh critic for images of `channels` channels; the same at every `level`."""
         critic = SpectralCritic(
-            channels, self.width, depth=self.depth, slope=self.slope, spectral=self.spectral
+            channels,
+            self.width,
+            depth=self.depth,
+            slope=self.slope,
+            spectral=self.spectral,
+            axes=self.axes,
         )
         if generator is not None:
             init_uniform(critic, generator)
