@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from singleimage.clip import Clip, read_clip
     from singleimage.errors import SingleImageError
     from singleimage.image import Channels, Photo, read_photo
     from singleimage.methods import PRESETS, preset
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 __all__ = [
     "PRESETS",
     "Channels",
+    "Clip",
     "Model",
     "Photo",
     "Progress",
@@ -26,6 +28,7 @@ __all__ = [
     "SingleImageError",
     "Trainer",
     "preset",
+    "read_clip",
     "read_photo",
     "train",
     "with_overrides",
@@ -34,6 +37,7 @@ __all__ = [
 _HOMES = {
     "PRESETS": "methods",
     "Channels": "image",
+    "Clip": "clip",
     "Model": "model",
     "Photo": "image",
     "Progress": "progress",
@@ -42,6 +46,7 @@ _HOMES = {
     "SingleImageError": "errors",
     "Trainer": "trainer",
     "preset": "methods",
+    "read_clip": "clip",
     "read_photo": "image",
     "train": "trainer",
     "with_overrides": "recipe",

@@ -18,13 +18,7 @@ from torch.autograd.graph import increment_version
 from singleimage.clip import Clip
 from singleimage.collapse import is_one_color, is_time_to_look
 from singleimage.device import find_device
-from singleimage.errors import (
-    Diverged,
-    ImageError,
-    RunError,
-    SizeError,
-    UnsupportedEntry,
-)
+from singleimage.errors import Diverged, ImageError, RunError, SizeError, UnsupportedEntry
 from singleimage.examples import Examples
 from singleimage.feed import Given, ShuffledFeed
 from singleimage.generators.cascade import Cascade
@@ -72,14 +66,15 @@ class Trainer:
         start: Start | None = None,
     ) -> None:
         """Args: photo, recipe; `seed` decides everything random; `device` as in `find_device`.
-            photo: or photos, for a hypernetwork; all with the same channels and aspect.
+            photo: or photos, for a hypernetwork, all with the same channels and aspect; or a clip,
+                for a recipe that learns clips.
             given: a changed picture of the photo, of any size, to fine-tune on; see `tune`.
             start: networks that every level begins with, in place of fresh ones.
 
         Raises:
             SizeError: the photo does not fit the recipe's pyramid.
             ImageError: all pixels of a photo are equal, or photos, or what is given, have other
-                channels.
+                channels; or a clip is too short, or no photo.
             RecipeError: several photos for a method that learns one.
             DeviceError: the device is not available.
             UnsupportedEntry: what is given cannot enter the coarsest level.
