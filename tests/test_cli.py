@@ -30,8 +30,8 @@ FLAGS = {
     "model": "META PHOTO --output -o --adapt --seed --overwrite --device --precision --json",
     "interpolate": "META FIRST SECOND --output -o --levels --steps --frames --seed --overwrite "
     "--device --precision --json",
-    "sample": "SOURCE --output -o --count -n --seed --size --scale --start-level --tile --frames --sheet "
-    "--no-sheet --overwrite --device --precision --json",
+    "sample": "SOURCE --output -o --count -n --seed --size --scale --start-level --tile --frames "
+    "--sheet --no-sheet --overwrite --device --precision --json",
     "reconstruct": "SOURCE --output -o --overwrite --device --precision --json",
     "info": "SOURCE --json",
     "harmonize": f"SOURCE PICTURE --background --mask {RESULT} --level --sweep",

@@ -624,7 +624,7 @@ def test_the_preset_has_the_published_settings() -> None:
         "phases.0.objective.penalty_weight": 0.1,
         "phases.0.objective.critic_steps": 3,
     }.items() <= found.items()
-    factors = [FAST_STABILIZED.training.rate_factor(step) for step in (399, 400)]
+    factors = [FAST_STABILIZED.training.rate_factor(step, 500) for step in (399, 400)]
     assert factors == [1.0, 0.1]
 
 

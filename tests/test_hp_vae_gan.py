@@ -32,7 +32,7 @@ from singleimage.methods import CONSINGAN, HP_VAE_GAN, SINGAN, for_video
 from singleimage.nn.second_order import convolve
 from singleimage.nn.spectral import SpectralConv, SpectralCriticSpec
 from singleimage.objectives.variational import divergence_from_normal
-from singleimage.planning import count_parameters
+from singleimage.planning import count_parameters, plan
 from singleimage.pyramid import Pyramid, WidthPyramid
 from singleimage.recipe import Recipe, fields_of
 from singleimage.resample import Size, bilinear, enlarge
@@ -740,6 +740,21 @@ def test_large_pictures_are_decoded_in_tiles_if_the_norm_allows(
     assert difference(g.decode(latent), whole[0]) < 1e-12
     assert difference(g.decode(latent, entry), whole[1]) < 1e-12
     assert (len(shapes) > 2) == (norm == "running")
+
+
+def test_levels_of_a_phase_learn_for_its_steps() -> None:
+    """And the rest of the time is guessed from them."""
+    recipe = with_overrides(SMALL, {"phases.0.steps": "4"})
+    trainer = trainer_of(recipe)
+    seen, left = [], []
+    for progress in trainer:
+        seen.append((progress.level, progress.step))
+        left.append(progress.remaining)
+    steps = [4, 4, 4, 2, 2]
+    assert seen == [(i, step + 1) for i, count in enumerate(steps) for step in range(count)]
+    assert left[-1] == 0
+    planned = plan(recipe, photo(), seed=0, device="cpu")
+    assert [level.steps for level in planned] == steps
 
 
 @pytest.mark.parametrize("stop", [1, 5, 6, 7, 9])

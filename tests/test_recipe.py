@@ -74,11 +74,18 @@ def test_text_that_is_no_recipe_is_refused() -> None:
 
 
 def test_the_rate_decays_at_a_fraction_or_at_a_step() -> None:
-    fraction = TrainingSpec(steps=1001, decay_at=0.8)
-    assert [fraction.rate_factor(s) for s in (0, 799, 800, 1000)] == [1, 1, 0.1, 0.1]
-    step = TrainingSpec(steps=2000, decay_at=1600, decay=0.5)
-    assert [step.rate_factor(s) for s in (1599, 1600)] == [1, 0.5]
-    assert TrainingSpec(steps=100, decay_at=1600).rate_factor(99) == 1
+    fraction = TrainingSpec(decay_at=0.8)
+    assert [fraction.rate_factor(s, 1001) for s in (0, 799, 800, 1000)] == [1, 1, 0.1, 0.1]
+    step = TrainingSpec(decay_at=1600, decay=0.5)
+    assert [step.rate_factor(s, 2000) for s in (1599, 1600)] == [1, 0.5]
+    assert TrainingSpec(decay_at=1600).rate_factor(99, 100) == 1
+
+
+def test_a_phase_may_have_steps_of_its_own() -> None:
+    recipe = with_overrides(preset("hp-vae-gan"), {"phases.0.steps": "7", "training.steps": "5"})
+    assert [recipe.steps_at(level) for level in range(5)] == [7, 7, 7, 5, 5]
+    assert [recipe.steps_before(level) for level in (0, 1, 3, 5)] == [0, 7, 21, 31]
+    assert preset("hp-vae-gan").steps_before(2) == 10_000
 
 
 def test_digests_ignore_the_texts_for_people() -> None:

@@ -25,6 +25,7 @@ class LevelPlan:
     """Of all levels up to this one."""
     critic_parameters: int
     """0 where the objective has no turn for a critic."""
+    steps: int
     seconds_per_step: float
     """The faster of two steps on this machine."""
 
@@ -44,7 +45,9 @@ def plan(
 ) -> list[LevelPlan]:
     """The levels of a training, each tried for three steps; the first, a warm-up, is not timed."""
     short = msgspec.structs.replace(
-        recipe, training=msgspec.structs.replace(recipe.training, steps=3)
+        recipe,
+        training=msgspec.structs.replace(recipe.training, steps=3),
+        phases=tuple(msgspec.structs.replace(phase, steps=None) for phase in recipe.phases),
     )
     trainer = Trainer(short, photo, seed=seed, device=device, precision=precision)
     plans: list[LevelPlan] = []
@@ -55,7 +58,8 @@ def plan(
             ladder = trainer.example.ladder.truncated(progress.level + 1)
             counts = count_parameters(recipe, ladder, channels=trainer.photo.channels.count)
             frames = ladder.frames(progress.level)
-            plans.append(LevelPlan(ladder.finest, frames, *counts, min(seconds[-2:])))
+            steps = recipe.steps_at(progress.level)
+            plans.append(LevelPlan(ladder.finest, frames, *counts, steps, min(seconds[-2:])))
     return plans
 
 

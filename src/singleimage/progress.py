@@ -1,7 +1,7 @@
 """How far a training is, and how long it will take."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from singleimage.pyramid import Pyramid
@@ -36,7 +36,8 @@ class Pace:
     OVERHEAD_PIXELS = 4000
     """A step costs as if it had so many pixels more than it has."""
 
-    def __init__(self, example: Pyramid, steps: int) -> None:
+    def __init__(self, example: Pyramid, steps: Sequence[int]) -> None:
+        """`steps`: of every level."""
         shapes = map(example.ladder.shape, range(len(example.ladder.sizes)))
         self._work = [math.prod(shape) + self.OVERHEAD_PIXELS for shape in shapes]
         self._steps = steps
@@ -48,5 +49,6 @@ class Pace:
             self._level, self._seconds = level, seconds
         self._seconds += 0.1 * (seconds - self._seconds)
         per_work = self._seconds / self._work[level]
-        later = sum(self._work[level + 1 :]) * self._steps
-        return per_work * (later + self._work[level] * (self._steps - step))
+        pairs = list(zip(self._work, self._steps, strict=True))
+        later = sum(work * steps for work, steps in pairs[level + 1 :])
+        return per_work * (later + self._work[level] * (self._steps[level] - step))

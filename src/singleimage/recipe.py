@@ -33,7 +33,7 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Optimization of one level; optimizers start afresh at every level."""
 
     steps: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 2000
-    """Steps of every level."""
+    """Steps of every level, where its phase has no number of its own."""
     lr_generator: Rate = 5e-4
     lr_critic: Rate = 5e-4
     betas: tuple[Unit, Unit] = (0.5, 0.999)
@@ -60,9 +60,9 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Compute generated images again for the generator's turn, instead of keeping what their
     gradient needs through the critic's turn: the same numbers in less memory, a little slower."""
 
-    def rate_factor(self, step: int) -> float:
-        """Factor on the learning rates at `step`, counted from 0."""
-        at = self.decay_at if isinstance(self.decay_at, int) else int(self.decay_at * self.steps)
+    def rate_factor(self, step: int, steps: int) -> float:
+        """Factor on the learning rates at `step`, counted from 0, of a level with so many steps."""
+        at = self.decay_at if isinstance(self.decay_at, int) else int(self.decay_at * steps)
         return self.decay if step >= at else 1.0
 
 
@@ -73,6 +73,9 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The objective of a range of levels, up to the next phase."""
 
     from_level: Annotated[int, msgspec.Meta(ge=0)] = 0
+    steps: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] | None = None
+    """Steps of each of these levels; null: `training.steps`, as in all papers. Levels without a
+    critic cost little, and may learn for longer."""
     objective: ObjectiveSpec = AdversarialSpec()
 
 
@@ -91,12 +94,24 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     training: TrainingSpec = TrainingSpec()
     phases: Annotated[tuple[Phase, ...], msgspec.Meta(min_length=1)] = (Phase(),)
 
-    def objective_at(self, level: int) -> ObjectiveSpec:
-        """The objective that trains `level`."""
+    def phase_at(self, level: int) -> Phase:
+        """The phase of `level`."""
         return max(
             (phase for phase in self.phases if phase.from_level <= level),
             key=lambda phase: phase.from_level,
-        ).objective
+        )
+
+    def objective_at(self, level: int) -> ObjectiveSpec:
+        """The objective that trains `level`."""
+        return self.phase_at(level).objective
+
+    def steps_at(self, level: int) -> int:
+        """For how many steps `level` is trained."""
+        return self.phase_at(level).steps or self.training.steps
+
+    def steps_before(self, level: int) -> int:
+        """Steps of all levels under `level`."""
+        return sum(map(self.steps_at, range(level)))
 
     def has_critic(self, level: int) -> bool:
         """Whether a critic plays at `level`."""
@@ -190,6 +205,7 @@ _ADDITIONS: dict[str, Any] = {
     "axes": 2,
     "strides": (),
     "noise_from": 1,
+    "steps": None,
     "accumulate": False,
     "resampling": "bilinear",
     "base_noise": "gray",

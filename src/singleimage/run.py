@@ -278,9 +278,9 @@ class _Log:
     """log.jsonl, and TensorBoard's files where its package is installed."""
 
     def __init__(self, folder: Path, trainer: Trainer) -> None:
-        self._steps = trainer.recipe.training.steps
+        self._recipe = trainer.recipe
         path = folder / "log.jsonl"
-        done = trainer.level * self._steps + trainer.step
+        done = self._recipe.steps_before(trainer.level) + trainer.step
         kept = _lines_until(path, trainer.position) if path.exists() else b""
         write_atomically(path, lambda file: file.write(kept))
         self._file = path.open("a", encoding="utf-8")
@@ -299,14 +299,15 @@ class _Log:
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         if self._board is not None:
+            done = self._recipe.steps_before(progress.level) + progress.step
             for name, value in progress.losses.items():
-                self._board.add_scalar(name, value, progress.level * self._steps + progress.step)
+                self._board.add_scalar(name, value, done)
 
     def picture(self, level: int, page: Any) -> None:
         if self._board is not None:
             import numpy as np
 
-            step = (level + 1) * self._steps
+            step = self._recipe.steps_before(level + 1)
             self._board.add_image("preview", np.asarray(page), step, dataformats="HWC")
 
     def close(self) -> None:

@@ -111,7 +111,7 @@ class Trainer:
         self._beginning: dict[str, Any] | None = None
         """The state in which this level began, where the recipe allows restarts."""
         self._flat = False
-        self._pace = Pace(self.example, recipe.training.steps)
+        self._pace = Pace(self.example, [recipe.steps_at(i) for i in range(self.levels)])
 
     @property
     def levels(self) -> int:
@@ -148,7 +148,7 @@ class Trainer:
             level=self.level,
             levels=self.levels,
             step=self.step,
-            steps=self.recipe.training.steps,
+            steps=self.recipe.steps_at(self.level),
             losses=losses,
             seconds=seconds,
             remaining=self._pace.after(seconds, self.level, self.step),
@@ -163,7 +163,7 @@ class Trainer:
 
     def _collapsed(self) -> bool:
         """Whether the reconstruction is one pure color, at two looks running or at the end."""
-        steps = self.recipe.training.steps
+        steps = self.recipe.steps_at(self.level)
         if not is_time_to_look(self.step, steps):
             return False
         photo, before = self._examples.first, self._flat
@@ -345,7 +345,8 @@ class Trainer:
     def _play(self, turn: Turn, view: StepView) -> dict[str, Tensor]:
         objective = self.recipe.objective_at(self.level)
         optimizer = self._optimizers[turn.player]
-        factor = self.recipe.training.rate_factor(self.step)
+        steps = self.recipe.steps_at(self.level)
+        factor = self.recipe.training.rate_factor(self.step, steps)
         for group in optimizer.param_groups:
             group["lr"] = group["full_lr"] * factor
         parameters = [p for group in optimizer.param_groups for p in group["params"]]

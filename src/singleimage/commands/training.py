@@ -286,7 +286,7 @@ def _show_plan(
     from singleimage.recipe import fields_of
 
     levels = plan(recipe, photos, seed=seed, device=device, precision=precision)
-    seconds = sum(level.seconds_per_step for level in levels) * recipe.training.steps
+    seconds = sum(level.seconds_per_step * level.steps for level in levels)
     facts: dict[str, Any] = {
         "recipe": fields_of(recipe),
         "levels": msgspec.to_builtins(levels),
@@ -304,5 +304,6 @@ def _show_plan(
             f"{i:5} {level.text:>10} {level.generator_parameters:18,} "
             f"{level.critic_parameters:11,} {level.seconds_per_step:8.3f}"
         )
-    print(f"\n{recipe.training.steps} steps a level: about {duration(seconds)} on this machine")
+    steps = ", ".join(map(str, dict.fromkeys(level.steps for level in levels)))
+    print(f"\n{steps} steps a level: about {duration(seconds)} on this machine")
     return 0
