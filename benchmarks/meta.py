@@ -47,7 +47,6 @@ def models_of(folder: Path, recipe: Recipe, photos: list[Photo]) -> list[Model]:
     for progress in run:
         if progress.level_done:
             print(f"{folder.name}: level {progress.level} done", flush=True)
-    run.close()
     if len(photos) == 1:
         return [Model.load(folder)]
     hyper = HyperModel.load(folder)

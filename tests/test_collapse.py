@@ -1,7 +1,6 @@
 """Levels that collapse to one color are begun again, or are an error."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -126,12 +125,11 @@ def test_a_second_attempt_continues_after_a_stop(photo: Photo, tmp_path: Path) -
 
     def run(name: str, stop: int) -> Run:
         run = Run(tmp_path / name, recipe(), photo, seed=0, device="cpu", save_seconds=0)
-        with closing(run):
-            for progress in run:
-                if progress.level == 2 and progress.step == 3 and progress.attempt < 1:
-                    break_it(run.trainer)
-                if progress.attempt == 1 and progress.step == stop:
-                    break
+        for progress in run:
+            if progress.level == 2 and progress.step == 3 and progress.attempt < 1:
+                break_it(run.trainer)
+            if progress.attempt == 1 and progress.step == stop:
+                break
         return run
 
     whole = run("whole", 0)

@@ -91,7 +91,6 @@ def finish(home: Path, recipe: Recipe, photos: list[Photo]) -> bytes:
     run = Run(home, recipe, photos, seed=3, device="cpu", precision="fp32")
     for _ in run:
         pass
-    run.close()
     return weights(home)
 
 

@@ -60,7 +60,6 @@ def finish(folder: Path, recipe: Recipe, photo_path: Path) -> bytes:
     run = Run(folder, recipe, read_photo(photo_path), seed=3, device="cpu")
     for _ in run:
         pass
-    run.close()
     return weights(folder)
 
 
@@ -81,7 +80,6 @@ def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(
         if i == stop_after:
             stopped.save()
             break
-    stopped.close()
     assert finish(tmp_path / "parts", recipe, photo_path) == whole
     logs = [(tmp_path / f / "log.jsonl").read_text() for f in ("whole", "parts")]
     untimed = [[{**json.loads(line), "seconds": 0} for line in log.splitlines()] for log in logs]
@@ -163,7 +161,6 @@ def test_a_signal_saves_the_state_and_tells_the_code(
     assert (folder / "state.pt").exists()
     run = Run(folder, _recipe_of(folder), read_photo(photo_path), seed=0, device="cpu")
     assert run.resumed
-    run.close()
 
 
 def _lines(folder: Path) -> int:
@@ -174,12 +171,32 @@ def _recipe_of(folder: Path) -> Recipe:
     return Recipe.from_json(json.dumps(json.loads((folder / "run.json").read_text())["recipe"]))
 
 
+def test_a_folder_in_which_another_process_trains_is_refused(
+    tmp_path: Path, photo_path: Path
+) -> None:
+    """Without touching its log; and taken when that one is done or gone."""
+    runs = [
+        Run(tmp_path / "run", small("consingan"), read_photo(photo_path), seed=3, device="cpu")
+        for _ in range(2)
+    ]
+    steps = iter(runs[0])
+    for _ in range(5):
+        next(steps)
+    log = (tmp_path / "run" / "log.jsonl").read_text()
+    with pytest.raises(RunError, match="is in use by another process"):
+        next(iter(runs[1]))
+    assert log
+    assert (tmp_path / "run" / "log.jsonl").read_text() == log
+    del steps
+    finish(tmp_path / "run", small("consingan"), photo_path)
+
+
 def test_a_run_folder_describes_itself(tmp_path: Path, photo_path: Path) -> None:
     recipe = small("consingan", steps=2)
     finish(tmp_path / "run", recipe, photo_path)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
-        "run.json", "model.safetensors", "state.pt", "log.jsonl", "previews", "tensorboard",
+        "run.json", "model.safetensors", "state.pt", "log.jsonl", "previews", "tensorboard", ".lock",
     }  # fmt: skip
     sheets = sorted(path.name for path in (tmp_path / "run" / "previews").iterdir())
     assert sheets == [f"level-{i}.png" for i in range(4)]
@@ -194,7 +211,6 @@ def test_a_half_trained_run_can_be_sampled(tmp_path: Path, photo_path: Path) -> 
     for progress in run:
         if progress.level == 1 and progress.level_done:
             break
-    run.close()
     model = Model.load(tmp_path / "run")
     assert model.provenance.levels == 2
     assert model.sample([0])[0].size == model.size == run.trainer.example.ladder.sizes[1]
@@ -240,7 +256,6 @@ def test_divergence_stops_with_the_last_good_state_kept(tmp_path: Path, photo_pa
         next(steps)
     with pytest.raises(Diverged, match="not finite"):
         run.save()
-    run.close()
     assert (tmp_path / "run" / "state.pt").read_bytes() == good
 
 
@@ -263,7 +278,6 @@ def test_a_level_that_ends_broken_does_not_replace_the_model(
     monkeypatch.setattr(run.trainer, "_train_step", break_weights)
     with pytest.raises(Diverged, match="not finite"):
         next(steps)
-    run.close()
     assert run.model_path.read_bytes() == good
 
 
@@ -292,7 +306,6 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_state(
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(OutputError, match="No space left on device"):
         run.save()
-    run.close()
     assert (tmp_path / "run" / "state.pt").read_bytes() == good
     assert not [path for path in (tmp_path / "run").iterdir() if path.suffix == ".part"]
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -371,12 +370,11 @@ def test_a_stopped_tuning_ends_as_one_that_was_not(
     def train(name: str, tuning: Tuning | None = None, stop: int = 0) -> list[int]:
         run = Run(tmp_path / name, harmonizing, photo, seed=0, device="cpu", tuning=tuning)
         steps = []
-        with closing(run):
-            for progress in run:
-                steps.append(progress.step)
-                if progress.step == stop:
-                    run.save()
-                    break
+        for progress in run:
+            steps.append(progress.step)
+            if progress.step == stop:
+                run.save()
+                break
         return steps
 
     train("start")

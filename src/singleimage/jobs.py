@@ -150,8 +150,6 @@ def _train(job: Job, home: Path, photo: Photo, tell: Tell) -> Model:
     except Stopped:
         run.save()
         raise
-    finally:
-        run.close()
     return Model.load(home, device=find_device(job.device), precision=job.precision)
 
 

@@ -1,4 +1,4 @@
-"""One driver at a time in a folder of jobs."""
+"""One process at a time that trains in a folder, of one run or of many."""
 
 import os
 import platform

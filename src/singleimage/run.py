@@ -6,6 +6,7 @@ state.pt            everything needed to continue
 log.jsonl           losses
 previews/level-N.png  photo, reconstruction, samples after each level
 tensorboard/        the same for TensorBoard, where it is installed
+.lock               held while a process trains here
 """
 
 import io
@@ -13,6 +14,7 @@ import json
 import operator
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -24,6 +26,7 @@ from PIL.Image import Image
 from singleimage.errors import RunError, SingleImageError
 from singleimage.hypermodel import Start
 from singleimage.image import Photo, make_folder, save_sheet, sheet, write_atomically
+from singleimage.lock import claimed
 from singleimage.model import Model
 from singleimage.nn.precision import Precision
 from singleimage.parallel import in_turn, leading
@@ -136,7 +139,6 @@ class Run:
             if not self._restore(tuning.start):
                 raise RunError(f"{tuning.start} is not finished; continue it first.")
             self.trainer.tune()
-        self._log = _Log(self.folder, self.trainer) if leading() else None
 
     @property
     def photos(self) -> int:
@@ -148,14 +150,19 @@ class Run:
         return self.folder / "model.safetensors"
 
     def __iter__(self) -> Iterator[Progress]:
+        """Train. Raises `RunError` while another process trains in the folder."""
+        if not leading():  # that process writes for all
+            yield from self.trainer
+            return
+        with claimed(self.folder), closing(_Log(self.folder, self.trainer)) as log:
+            yield from self._logged(log)
+
+    def _logged(self, log: "_Log") -> Iterator[Progress]:
         saved = time.monotonic()
         for progress in self.trainer:
-            if self._log is None:  # the leading process writes for all
-                yield progress
-                continue
-            self._log.write(progress)
+            log.write(progress)
             if progress.level_done:
-                self._finish_level(progress.level)
+                log.picture(progress.level, self._finish_level(progress.level))
             if progress.level_done or time.monotonic() - saved > self._save_seconds:
                 self.save()
                 saved = time.monotonic()
@@ -222,7 +229,8 @@ class Run:
             ) from None
         return True
 
-    def _finish_level(self, level: int) -> None:
+    def _finish_level(self, level: int) -> Image:
+        """Write the model and a page of pictures, and return that."""
         self.trainer.state_dict()  # raises before a broken model could replace a good one
         if len(self._photos) > 1:
             hyper = self.trainer.hyper_model()
@@ -235,13 +243,7 @@ class Run:
             page = _preview([model], PREVIEW_SEEDS, columns=3)
         folder = make_folder(self.folder / "previews")
         save_sheet(page, folder / f"level-{level}.png", overwrite=True)
-        if self._log is not None:
-            self._log.picture(level, page)
-
-    def close(self) -> None:
-        """Close the log."""
-        if self._log is not None:
-            self._log.close()
+        return page
 
 
 def _preview(models: Sequence[Model], seeds: Sequence[int], *, columns: int) -> Image:

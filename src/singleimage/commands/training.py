@@ -3,7 +3,6 @@
 import json
 import signal
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -197,7 +196,7 @@ def train_run(run: "Run", as_json: bool) -> int:
     elif run.resumed and first:
         say(f"continuing {run.folder} at level {run.trainer.level}, step {run.trainer.step}.")
     stopped = False
-    with closing(run), catch_stop() as stop, progress_bars(quiet=quiet) as show:
+    with catch_stop() as stop, progress_bars(quiet=quiet) as show:
         for progress in run:
             show(progress)
             if stopped := anywhere(stop.by is not None):
