@@ -196,7 +196,8 @@ def test_a_run_folder_describes_itself(tmp_path: Path, photo_path: Path) -> None
     finish(tmp_path / "run", recipe, photo_path)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
-        "run.json", "model.safetensors", "state.pt", "log.jsonl", "previews", "tensorboard", ".lock",
+        *("run.json", "model.safetensors", "state.pt", "log.jsonl", "previews", "tensorboard"),
+        ".lock",
     }  # fmt: skip
     sheets = sorted(path.name for path in (tmp_path / "run" / "previews").iterdir())
     assert sheets == [f"level-{i}.png" for i in range(4)]
