@@ -78,6 +78,7 @@ def train(
     recipe = read_recipe(preset, steps, set_ or [], task)
     if each:
         odd = {"--mask": mask, "--dry-run": dry_run, "--no-embed-image": not embed_image}
+        odd["--for video"] = recipe.learns_clips
         refuse([flag for flag, given in odd.items() if given], "does not go with --each")
         engine, threads = place.engine(device)
         form = _Form(recipe, seed, device, precision, threads)
