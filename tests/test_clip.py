@@ -137,7 +137,7 @@ def unlike(folder: Path) -> Path:
         (broken("a.gif"), "is no movie, or is damaged"),
         (broken("a.mp4"), "is no video, or is damaged"),
         (lambda folder: folder / "a.gif", "does not exist"),
-        (unlike, "frames of 4x5 and 4x6"),
+        (unlike, "1.png is 4x6, RGB, the first frame 4x5, RGB"),
         (lambda folder: folder, "holds no pictures"),
     ],
     ids=["gif", "video", "nothing", "unlike", "empty"],
@@ -156,6 +156,13 @@ def test_a_clip_with_too_many_pixels_is_refused_while_it_is_read(
     monkeypatch.setattr("singleimage.movie.PIXEL_LIMIT", 39 * 20 * 24)
     with pytest.raises(ImageError, match="megapixels in all its frames; cut or reduce it"):
         read_clip(tmp_path / "a.gif")
+    (tmp_path / "frames").mkdir()
+    for i, frame in enumerate(clip(3).frames):
+        frame.save(tmp_path / "frames" / f"{i}.png")
+    assert read_clip(tmp_path / "frames").pixels.shape == (3, 3, 20, 24)
+    monkeypatch.setattr("singleimage.clip.PIXEL_LIMIT", 3 * 20 * 24 - 1)
+    with pytest.raises(ImageError, match="megapixels in all its frames; take some out"):
+        read_clip(tmp_path / "frames")
 
 
 def test_a_preview_shows_five_frames_from_the_first_to_the_last() -> None:
@@ -347,6 +354,8 @@ def test_applications_of_photos_refuse_a_model_of_a_clip(model: Model) -> None:
     image = torch.zeros(1, 3, 20, 24)
     with pytest.raises(UnsupportedEntry, match="this model accepts none"):
         inject(model.generator, image, level=1)
+    with pytest.raises(ImageError, match="take its `frames`"):
+        model.sample([0])[0].colors()
     with pytest.raises(UnsupportedEntry, match="a model of a clip moves by itself"):
         animate(model.generator, frames=2, seed=0)
 

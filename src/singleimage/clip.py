@@ -1,15 +1,17 @@
 """Clips: photos that move."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from singleimage.errors import ImageError
 from singleimage.image import Channels, Photo, joined_digest, read_photo
-from singleimage.imagefile import Notes, pictures_in, read_bytes
+from singleimage.imagefile import PIXEL_LIMIT, Notes, pictures_in, read_bytes
 from singleimage.movie import VIDEO_SUFFIXES, frames_of_video, moving_picture, write_movie
 
 STRIP = 5
@@ -36,6 +38,10 @@ class Clip(Photo):
         """
         write_movie(path, self.frames, fps=self.fps, overwrite=overwrite)
         return [Path(path)]
+
+    def colors(self, *, jpeg: int | None = None) -> Tensor:
+        """Raises `ImageError`: what is measured are photos."""
+        raise ImageError("a clip is not measured as a whole; take its `frames`.")
 
     def preview(self, limit: int | None = None) -> Image.Image:
         """Some frames side by side, 8-bit RGB, from the first to the last.
@@ -64,7 +70,7 @@ def read_clip(path: str | Path) -> Clip:
     """
     path = Path(path)
     if path.is_dir():
-        return _of_photos([read_photo(file) for file in pictures_in(path)], path)
+        return _of_frames(path, pictures_in(path))
     data = read_bytes(path)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         values, fps = frames_of_video(path, data)
@@ -74,16 +80,21 @@ def read_clip(path: str | Path) -> Clip:
     return Clip(pixels, Channels(mode="RGB"), hashlib.sha256(data).hexdigest(), fps=fps)
 
 
-def _of_photos(photos: list[Photo], folder: Path) -> Clip:
-    first = photos[0]
-    for photo in photos:
-        if photo.size != first.size or photo.channels.mode != first.channels.mode:
+def _of_frames(folder: Path, files: Sequence[Path]) -> Clip:
+    first = read_photo(files[0])
+    if len(files) * first.size.height * first.size.width > PIXEL_LIMIT:
+        raise ImageError(
+            f"{folder} has over {PIXEL_LIMIT // 10**6} megapixels in all its frames; take some out "
+            f"or reduce them."
+        )
+    photos = [first, *map(read_photo, files[1:])]
+    for photo, file in zip(photos, files, strict=True):
+        if (photo.size, photo.channels.mode) != (first.size, first.channels.mode):
             raise ImageError(
-                f"{folder} holds frames of {first.size} and {photo.size}, "
-                f"{first.channels.mode} and {photo.channels.mode}; make them alike."
+                f"{file} is {photo.size}, {photo.channels.mode}, the first frame "
+                f"{first.size}, {first.channels.mode}; make them alike."
             )
     digest = joined_digest([photo.sha256 for photo in photos])
     notes: Notes = tuple(dict.fromkeys(note for photo in photos for note in photo.notes))
-    channels = Channels(mode=first.channels.mode)
     pixels = torch.stack([photo.pixels for photo in photos], 1)
-    return replace(Clip(pixels, channels, digest), notes=notes)
+    return Clip(pixels, Channels(mode=first.channels.mode), digest, notes)
