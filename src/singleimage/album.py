@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from singleimage.errors import ImageError
-from singleimage.image import MODE_CHANNELS, Channels, Photo, read_photo
+from singleimage.image import MODE_CHANNELS, Channels, Mode, Photo, read_photo
 from singleimage.imagefile import pictures_in
 from singleimage.resample import Size
 
@@ -31,9 +31,8 @@ def read_album(folder: Path) -> list[Photo]:
     aspect = median(photo.size.height / photo.size.width for _, photo in photos)
     album = []
     for name, photo in photos:
-        if mode == "RGB" and photo.channels.mode == "L":
-            photo = replace(photo, pixels=photo.pixels.expand(3, -1, -1))
-        elif photo.channels.mode != mode:
+        photo = _colored(photo, mode)
+        if len(photo.pixels) != MODE_CHANNELS[mode]:
             raise ImageError(
                 f"{name} is {photo.channels.mode}, most photos are {mode}; convert it, or leave it "
                 f"out."
@@ -51,17 +50,21 @@ def fitted(photo: Photo, channels: Channels, size: Size, name: str = "the photo"
     Raises:
         ImageError: it has other channels.
     """
-    count = MODE_CHANNELS[channels.mode]
-    pixels = photo.pixels
-    if photo.channels.mode == "L" and channels.mode == "RGB":
-        pixels = pixels.expand(3, -1, -1)
-    if len(pixels) != count:
+    photo = _colored(photo, channels.mode)
+    if len(photo.pixels) != MODE_CHANNELS[channels.mode]:
         raise ImageError(
             f"the photo is {photo.channels.mode}, the model was trained on {channels.mode}; "
             f"convert it."
         )
-    photo = replace(photo, pixels=pixels, channels=channels)
-    return _cropped(photo, size.height / size.width, name)
+    return _cropped(replace(photo, channels=channels), size.height / size.width, name)
+
+
+def _colored(photo: Photo, mode: Mode) -> Photo:
+    """A gray photo in color, where that is the mode; any other as it is."""
+    gray = photo.channels.mode == "L" and not photo.channels.masks
+    if not gray or mode != "RGB":
+        return photo
+    return replace(photo, pixels=photo.pixels.expand(3, -1, -1))
 
 
 def _cropped(photo: Photo, aspect: float, name: str) -> Photo:
