@@ -164,7 +164,6 @@ def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(
         if i == stop_after:
             parts.save()
             break
-    parts.close()
     assert finish(tmp_path / "run", small(), photos) == weights(run)
 
 
