@@ -165,6 +165,15 @@ def test_a_clip_with_too_many_pixels_is_refused_while_it_is_read(
         read_clip(tmp_path / "frames")
 
 
+def test_a_frame_too_large_to_be_opened_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip().save(tmp_path / "a.gif")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match=r"is no movie, or is damaged: .* exceeds limit"):
+        read_clip(tmp_path / "a.gif")
+
+
 def test_a_preview_shows_five_frames_from_the_first_to_the_last() -> None:
     strip = np.asarray(clip().preview())
     frames = as_bytes(waves(9))

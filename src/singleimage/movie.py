@@ -4,6 +4,7 @@ Masks are left out. GIF keeps alpha as opaque or not, with the border at one hal
 it, and video shows it over a checkerboard.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageSequence
 
 from singleimage.errors import ImageError, OutputError
 from singleimage.image import (
@@ -214,19 +215,22 @@ def moving_picture(path: Path, data: bytes) -> tuple[NDArray[np.uint8], float]:
     Raises:
         ImageError: it is no such file, or too large.
     """
+    times: list[float] = []
+
+    def shown(opened: Image.Image) -> Iterator[NDArray[np.uint8]]:
+        for frame in ImageSequence.Iterator(opened):
+            picture = frame.convert("RGB")  # WebP tells the time of a frame it has read
+            times.append(frame.info.get("duration") or 100)
+            yield np.asarray(picture)
+
     try:
-        with Image.open(BytesIO(data), formats=("GIF", "WEBP", "PNG", "TIFF")) as opened:
-            times: list[float] = []
-
-            def shown() -> Iterator[NDArray[np.uint8]]:
-                for frame in ImageSequence.Iterator(opened):
-                    picture = frame.convert("RGB")  # WebP tells the time of a frame it has read
-                    times.append(frame.info.get("duration") or 100)
-                    yield np.asarray(picture)
-
-            frames = _stacked(path, shown())
-            return frames, 1000 * len(times) / sum(times)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(BytesIO(data), formats=("GIF", "WEBP", "PNG", "TIFF")) as opened:
+                return _stacked(path, shown(opened)), 1000 * len(times) / sum(times)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # Pillow raises many kinds on damaged and on huge files
         raise ImageError(
             f"{path} is no movie, or is damaged: {error}; give a GIF, a WebP, a video or a folder "
             f"of frames."
@@ -262,6 +266,8 @@ def _stacked(path: Path, frames: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint
                 f"{path} has over {PIXEL_LIMIT // 10**6} megapixels in all its frames; cut or "
                 f"reduce it."
             )
+    if not kept:
+        raise ImageError(f"{path} has no frames; convert it, or give another.")
     return np.stack(kept)
 
 

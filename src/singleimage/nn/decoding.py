@@ -106,10 +106,9 @@ class DecodingCritic(nn.Module):
             real, fake, between: images (B, C, H, W) in [-1, 1]; decoders see the first alone.
             seed: decides which square the crop decoder redraws.
         """
-        taps = [*([] if self.crop is None else [CROP_TAP])]
-        if self.full is not None:
-            taps.append(FULL_TAP)
-        shown = Shown(len(real), tuple(taps))
+        decoders = ((CROP_TAP, self.crop), (FULL_TAP, self.full))
+        taps = tuple(tap for tap, decoder in decoders if decoder is not None)
+        shown = Shown(len(real), taps)
         scores, gradient, found = self.net.examine(torch.cat([real, fake]), between, shown)
         features = dict(zip(taps, found, strict=True))
         errors: dict[str, Tensor] = {}
