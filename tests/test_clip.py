@@ -26,7 +26,7 @@ from singleimage.model import Model
 from singleimage.planning import count_parameters, plan
 from singleimage.pyramid import Pyramid, WidthPyramid
 from singleimage.recipe import Recipe
-from singleimage.resample import Size, Window, bilinear, enlarge, retimed
+from singleimage.resample import Size, Window, bilinear, enlarge, resize, retimed
 
 FIELDS = {
     "pyramid.width": "24",
@@ -205,6 +205,17 @@ def test_levels_begin_and_end_with_the_same_frames() -> None:
             assert difference(image[:, :, 0], bilinear(ends[0], size)) < 1e-6
             assert difference(image[:, :, -1], bilinear(ends[1], size)) < 1e-6
             assert difference(image, bilinear(chosen, size)) < 1e-6
+
+
+def test_clips_are_reduced_frame_by_frame_by_either_law() -> None:
+    pixels = waves(7)[None]
+    for resampling, reduce in (("bilinear", bilinear), ("bicubic", resize)):
+        fields = {"pyramid.resampling": resampling, "pyramid.quantize": "false"}
+        law = with_overrides(TINY, fields).pyramid
+        reel = Pyramid.build(pixels, law)
+        for image, size in zip(reel.images, reel.ladder.sizes, strict=True):
+            frames = [reduce(frame, size) for frame in pixels.unbind(2)]
+            assert difference(image, torch.stack(frames, 2)) < 1e-5
 
 
 def test_time_is_enlarged_as_rows_and_columns_are() -> None:

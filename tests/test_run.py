@@ -188,6 +188,8 @@ def test_a_folder_in_which_another_process_trains_is_refused(
     assert log
     assert (tmp_path / "run" / "log.jsonl").read_text() == log
     del steps
+    with pytest.raises(RunError, match=r"has trained in .* meanwhile; start again"):
+        next(iter(runs[1]))
     finish(tmp_path / "run", small("consingan"), photo_path)
 
 

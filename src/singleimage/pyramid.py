@@ -250,7 +250,7 @@ class WidthPyramid(
         return Ladder(sizes, scales, reduction, ratio, "down", tuple(strides), span)
 
     def images(self, photo: Tensor, ladder: Ladder) -> tuple[Tensor, ...]:
-        if self.resampling == "bicubic" and photo.dim() == 4:
+        if self.resampling == "bicubic":
             return tuple(resize(photo, size) for size in ladder.sizes)
         return tuple(bilinear(photo, size, quantize=self.quantize) for size in ladder.sizes)
 

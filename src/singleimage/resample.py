@@ -20,7 +20,7 @@ published scale and the aligned corners have no such form: they would leave a se
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -180,7 +180,7 @@ def resize(
     """Resize images (B, C, H, W) in [-1, 1] as the SinGAN family does (its `imresize`).
 
     Args:
-        image: images in [-1, 1]; values beyond count as its ends.
+        image: images in [-1, 1], or clips (B, C, T, H, W); values beyond count as its ends.
         size: the output size. With `scale`, outputs beyond `ceil(n * scale)` continue the mirrored
             border, and a smaller size keeps the top left corner: the published crop.
         scale: the true scale that places the samples. None: `size` over the input size, per axis.
@@ -191,6 +191,9 @@ def resize(
     Returns:
         Images (B, C, *size), or the part of them, clamped to [-1, 1].
     """
+    if image.dim() == 5:
+        change = partial(resize, size=size, scale=scale, quantize=quantize, part=part, wrap=wrap)
+        return _of_frames(image, change)
     image = truncate(image) if quantize else image.clamp(-1, 1)
     here = part.whole if part else size_of(image)
     if here == size and (scale in (None, 1.0) or all(wrap)):

@@ -134,6 +134,7 @@ class Run:
         )
         if tuning is not None:
             _require_start(Identity.read(tuning.start), identity, tuning.start)
+        self._known = self._stamp()
         self.resumed = in_turn(lambda: self._claim(identity))
         if tuning is not None and not self.resumed:
             if not self._restore(tuning.start):
@@ -150,12 +151,18 @@ class Run:
         return self.folder / "model.safetensors"
 
     def __iter__(self) -> Iterator[Progress]:
-        """Train. Raises `RunError` while another process trains in the folder."""
+        """Train. Raises `RunError` if another process trains in the folder, or has meanwhile."""
         if not leading():  # that process writes for all
             yield from self.trainer
             return
-        with claimed(self.folder), closing(_Log(self.folder, self.trainer)) as log:
-            yield from self._logged(log)
+        with claimed(self.folder):
+            if self._stamp() != self._known:
+                raise RunError(
+                    f"another process has trained in {self.folder} meanwhile; start again, to "
+                    f"continue from there."
+                )
+            with closing(_Log(self.folder, self.trainer)) as log:
+                yield from self._logged(log)
 
     def _logged(self, log: "_Log") -> Iterator[Progress]:
         saved = time.monotonic()
@@ -180,6 +187,15 @@ class Run:
         stream = io.BytesIO()
         torch.save(self.trainer.state_dict(), stream)
         write_atomically(self.folder / "state.pt", lambda file: file.write(stream.getbuffer()))
+        self._known = self._stamp()
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """What tells one state in the folder from another; None: there is none."""
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return None
+        facts = path.stat()
+        return facts.st_mtime_ns, facts.st_ino
 
     def _claim(self, identity: Identity) -> bool:
         """Make the folder this run's; True if it holds a state to continue from."""
