@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from machine import describe, machine, timed
-from singleimage.memory import kept_heap
+from singleimage.machine.memory import kept_heap
 from singleimage.nn.blocks import init_normal
 from singleimage.nn.involution import Involution, InvolutionBody
 from singleimage.nn.precision import use_precision

@@ -21,7 +21,7 @@ import numpy as np
 
 from machine import describe, machine, photo, random_model
 from singleimage import Trainer, preset, with_overrides
-from singleimage.latent import seed_for
+from singleimage.multiscale.latent import seed_for
 
 SIDES = (64, 128, 256, 512, 1024)
 STEPS = 3
@@ -39,7 +39,7 @@ def training_point(method: str, side: int, overrides: dict[str, str]) -> dict[st
         preset(method),
         {"pyramid.max_size": str(side), "training.steps": str(STEPS + 1), **overrides},
     )
-    trainer = Trainer(recipe, photo(side * 3 // 4, side), seed=0, device="cpu")
+    trainer = Trainer(photo(side * 3 // 4, side), recipe, seed=0, device="cpu")
     last = trainer.levels - 1
     for level in range(last):  # without training: only the finest level counts
         trainer.learner.grow(trainer.example, seed_for(0, level))

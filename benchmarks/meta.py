@@ -16,18 +16,19 @@ from pathlib import Path
 import torch
 from msgspec.structs import replace
 
-from singleimage.album import read_album
-from singleimage.evaluation import evaluate
-from singleimage.gallery import Drawn
-from singleimage.hypermodel import HyperModel
-from singleimage.image import Photo
-from singleimage.methods import preset
+from singleimage.images.folder import read_album
+from singleimage.images.photo import Photo
+from singleimage.metrics.evaluation import evaluate
+from singleimage.metrics.features import load_features
 from singleimage.metrics.leakage import PatchOwners
-from singleimage.model import Model
-from singleimage.nn.features import load_features
+from singleimage.metrics.samples import DrawnSamples
+from singleimage.models.hypermodel import HyperModel
+from singleimage.models.model import Model
 from singleimage.nn.spectral import SpectralCriticSpec
-from singleimage.recipe import Recipe, with_overrides
-from singleimage.run import Run
+from singleimage.recipes.overrides import with_overrides
+from singleimage.recipes.presets import preset
+from singleimage.recipes.recipe import Recipe
+from singleimage.training.run import Run
 
 
 def recipe_of(args: argparse.Namespace, shared: bool, size: int) -> Recipe:
@@ -43,7 +44,7 @@ def recipe_of(args: argparse.Namespace, shared: bool, size: int) -> Recipe:
 
 
 def models_of(folder: Path, recipe: Recipe, photos: list[Photo]) -> list[Model]:
-    run = Run(folder, recipe, photos, seed=0)
+    run = Run(folder, photos, recipe, seed=0)
     for progress in run:
         if progress.level_done:
             print(f"{folder.name}: level {progress.level} done", flush=True)
@@ -57,7 +58,7 @@ def measure(models: list[Model], samples: int) -> dict[str, float]:
     features = load_features("efficientnet-lite0")
     reals = [model.training_image() for model in models]
     scores = [
-        evaluate(Drawn(model, range(samples)), real, features).scores
+        evaluate(DrawnSamples(model, range(samples)), real, features).scores
         for model, real in zip(models, reals, strict=True)
     ]
     found = {

@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from singleimage.nn.hyper import TANH, Form, GivenNets
+from singleimage.nn.hyper import TANH, GivenNets, PrimaryShape
 from singleimage.nn.precision import resolve_precision
 
 SIZES = ((19, 26), (40, 54), (87, 117), (188, 250))
 RUNS = 5
 
 
-def grouped(form: Form, predicted: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
+def grouped(form: PrimaryShape, predicted: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
     """The batch in the channels, a group an image, with PyTorch's own gradients."""
     batch = len(x)
     layers = [torch.stack(each) for each in zip(*map(form.layers, predicted), strict=True)]
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--width", type=int, default=64)
     args = parser.parse_args()
-    form = Form(3, args.width, 3, 0.02, TANH)
+    form = PrimaryShape(3, args.width, 3, 0.02, TANH)
     low = resolve_precision("auto", torch.device("cpu")) == "bf16"
     dtype = torch.bfloat16 if low else torch.float32
     predicted = torch.randn(args.batch, form.numbers).mul_(0.3).requires_grad_()

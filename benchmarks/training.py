@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import transcription as paper
 from machine import describe, machine, photo, timed
 from singleimage import Photo, Trainer, preset, read_photo, with_overrides
-from singleimage.pyramid import Ladder
+from singleimage.multiscale.pyramid import Ladder
 
 Step = Callable[[], object]
 
@@ -138,7 +138,7 @@ def compare(method: str, picture: Photo, *, rounds: int, precision: Any) -> list
     least one. Before the first round each takes one to warm up.
     """
     recipe = with_overrides(preset(method), {"training.steps": str(rounds * BURST + 1)})
-    trainer = Trainer(recipe, picture, seed=0, device="cpu", precision=precision)
+    trainer = Trainer(picture, recipe, seed=0, device="cpu", precision=precision)
     ladder = trainer.example.ladder
     context = multiprocessing.get_context("spawn")
     plain_side, theirs = context.Pipe()

@@ -13,7 +13,7 @@ import skimage
 from PIL import Image, ImageDraw
 
 from singleimage import read_photo
-from singleimage.image import sheet
+from singleimage.images.sheet import sheet
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "gallery"

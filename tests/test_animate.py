@@ -23,16 +23,16 @@ from torch import Tensor, nn
 from singleimage import PRESETS, Channels, Photo, Recipe, with_overrides
 from singleimage.apps.animate import Motion, animate, loop, walk
 from singleimage.apps.sample import reconstruct, sample
-from singleimage.commands import animating
-from singleimage.commands.animating import animate as animate_command
-from singleimage.errors import OutputError, SingleImageError, SizeError
+from singleimage.commands import animate as animating
+from singleimage.commands.animate import animate as animate_command
+from singleimage.errors import ArgumentError, OutputError, SingleImageError, SizeError
 from singleimage.generators.base import Generator
-from singleimage.latent import Latent, seed_for
-from singleimage.methods import for_animating
-from singleimage.model import Model, Provenance
-from singleimage.movie import _FORMATS, _write_video, write_movie
-from singleimage.recipe import fields_of
-from singleimage.resample import Size
+from singleimage.images.movie import _FORMATS, _write_video, write_movie
+from singleimage.models.model import Model, Provenance
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.latent import Latent, seed_for
+from singleimage.recipes.overrides import fields_of
+from singleimage.recipes.tasks import for_animating
 
 PUBLISHED = [(0.1, beta) for beta in (0.8, 0.85, 0.9, 0.95)]
 """alpha and beta of the published animations."""
@@ -152,14 +152,14 @@ def test_a_loop_goes_around_the_anchor_on_every_level() -> None:
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
 def test_a_pull_and_a_memory_are_from_0_to_below_1(name: str, value: float) -> None:
     numbers = {"alpha": 0.1, "beta": 0.9, name: value}
-    with pytest.raises(SizeError, match=f"{name} .* use 0 up to less than 1"):
+    with pytest.raises(ArgumentError, match=f"{name} .* use 0 up to less than 1"):
         walk(ORIGIN, impulse(3), **numbers)
-    with pytest.raises(SizeError, match=f"{name} .* use 0 up to less than 1"):
+    with pytest.raises(ArgumentError, match=f"{name} .* use 0 up to less than 1"):
         loop(ORIGIN, impulse(3), frames=3, **numbers)
 
 
 def test_a_loop_needs_a_pull() -> None:
-    with pytest.raises(SizeError, match="use more than 0 for a loop"):
+    with pytest.raises(ArgumentError, match="use more than 0 for a loop"):
         loop(ORIGIN, impulse(3), frames=3, alpha=0, beta=0.9)
 
 
@@ -319,7 +319,7 @@ def test_what_cannot_be_animated_is_refused_at_once(generator: Generator) -> Non
         ({"size": Size(5, 5)}, "too small"),
         ({"alpha": 1.0}, "alpha 1 is out of range"),
     ):
-        with pytest.raises(SizeError, match=words):
+        with pytest.raises(SizeError if "size" in wrong else ArgumentError, match=words):
             animate(generator, **{"frames": 2, "seed": 0, **wrong})  # type: ignore[arg-type]
 
 
@@ -596,7 +596,7 @@ def test_a_long_animation_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("singleimage.commands.animating.SECONDS", 0.0)
+    monkeypatch.setattr("singleimage.commands.animate.SECONDS", 0.0)
     run(model_file, "-o", tmp_path / "a.gif", "-n", 3)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["frame 1/3", "frame 2/3"]

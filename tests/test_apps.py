@@ -11,14 +11,18 @@ import torch
 from torch import Tensor
 
 from conftest import Command
-from singleimage import Model, Photo, preset, read_photo, retouch, train, with_overrides
+from singleimage import Model, Photo, preset, read_photo, train, with_overrides
 from singleimage.apps.inject import inject, suggested_level, working_size
 from singleimage.apps.masks import binary, blend, difference, dilated, soften
 from singleimage.apps.upscale import bicubic, upscale
-from singleimage.errors import ImageError, MaskError, SizeError, UnsupportedEntry
-from singleimage.image import Channels
-from singleimage.methods import for_task
-from singleimage.resample import Size, resize, size_of
+from singleimage.errors import ArgumentError, ImageError, MaskError, UnsupportedEntry
+from singleimage.images.photo import Channels
+from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.resample import resize
+from singleimage.recipes.tasks import for_task
+from singleimage.tools import channels as channels_module
+from singleimage.tools import fill, retouch
+from singleimage.tools import upscale as upscaling
 
 
 @pytest.fixture
@@ -154,7 +158,7 @@ def test_retouching_changes_the_masked_part_alone(model: Model, photo: Photo, ta
         assert not torch.equal(image.pixels, composite.pixels)
     # A mask so small and soft that there is an outside at this size.
     soft = soften(binary(mask.pixels, photo.size), 1, sigma=0.5)
-    (raw,) = retouch._rendered(model, retouch.HARMONIZE, composite.pixels[None], None, [0])
+    (raw,) = retouch.rendered(model, retouch.HARMONIZE.share, composite.pixels[None], None, [0])
     mixed = blend(photo.pixels[None], raw[None], soft)
     outside = (soft == 0).expand_as(mixed)
     assert torch.equal(mixed[outside], photo.pixels[None][outside])
@@ -224,7 +228,7 @@ def test_pictures_of_any_size_are_rendered_at_the_models_size(
 
 def test_what_is_not_marked_is_not_filled(model: Model, photo: Photo) -> None:
     composite, mask = with_square(photo)
-    (image,) = retouch.fill(model, composite, mask)
+    (image,) = fill.fill(model, composite, mask)
     assert image.size == photo.size
     assert bool((image.pixels[:, 12:16, 16:20] < 0.99).any()), "the white square is still there"
     assert torch.equal(image.pixels[:, -6:, -6:], photo.pixels[:, -6:, -6:])
@@ -235,7 +239,7 @@ def test_a_smooth_filling_keeps_what_is_known_and_is_between_it() -> None:
     pixels[..., 24:] = 0.5
     part = torch.zeros(1, 1, 33, 47)
     part[..., 8:20, 15:35] = 1
-    filled = retouch._smooth(torch.where(part > 0, -1.0, pixels), part)
+    filled = fill._smooth(torch.where(part > 0, -1.0, pixels), part)
     assert torch.equal(filled[(part == 0).expand_as(filled)], pixels[(part == 0).expand_as(pixels)])
     assert float(filled.amin()) > -0.1
     assert float(filled.amax()) < 0.6
@@ -243,15 +247,15 @@ def test_a_smooth_filling_keeps_what_is_known_and_is_between_it() -> None:
 
 def test_a_canvas_is_extended_and_the_picture_stays(model: Model, photo: Photo) -> None:
     height, width = photo.size
-    (image,) = retouch.extend(model, photo, left=20, bottom=6)
+    (image,) = fill.extend(model, photo, left=20, bottom=6)
     assert image.size == Size(height + 6, width + 20)
     # Its borders to the new part are mixed; beyond, it is as it was.
     assert torch.equal(image.pixels[:, :10, -10:], photo.pixels[:, :10, -10:])
     assert float(image.pixels[:, :, :10].std()) > 0
-    with pytest.raises(ImageError, match="nothing to add"):
-        retouch.extend(model, photo)
-    with pytest.raises(ImageError, match="nothing to add"):
-        retouch.extend(model, photo, left=-1, right=4)
+    with pytest.raises(ArgumentError, match="nothing to add"):
+        fill.extend(model, photo)
+    with pytest.raises(ArgumentError, match="nothing to add"):
+        fill.extend(model, photo, left=-1, right=4)
 
 
 @pytest.mark.parametrize("factor", [1.5, 2, 3, 4])
@@ -261,9 +265,9 @@ def test_enlarging_to_any_factor_or_a_documented_refusal(
     top = len(model.generator.ladder.sizes) - 1
     if top not in model.generator.entry_levels:
         with pytest.raises(UnsupportedEntry, match="cannot take an image"):
-            retouch.enlarge(model, factor)
+            upscaling.upscale(model, factor=factor)
         return
-    image = retouch.enlarge(model, factor)
+    (image,) = upscaling.upscale(model, factor=factor)
     assert image.size == Size(int(photo.size.height * factor), int(photo.size.width * factor))
     plain = bicubic(photo.pixels[None], factor)
     assert size_of(plain) == image.size
@@ -280,12 +284,12 @@ def test_strength_is_the_part_of_a_pass_that_is_kept(tiny_runs: dict[str, Path])
     plain = bicubic(photo.pixels[None], 2)[0].clamp(-1, 1)
     distances = []
     for strength in (0.0, 0.5, 1.0):
-        image = retouch.enlarge(model, 2, strength=strength, consistent=False)
+        (image,) = upscaling.upscale(model, factor=2, strength=strength, consistent=False)
         distances.append(float((image.pixels - plain).square().mean().sqrt()))
     assert distances[0] < 0.05  # several bicubic passes in place of one
     assert distances[0] < distances[1] < distances[2]
-    with pytest.raises(SizeError, match=r"a strength of 1\.1 is out of range"):
-        retouch.enlarge(model, 2, strength=1.1)
+    with pytest.raises(ArgumentError, match=r"a strength of 1\.1 is out of range"):
+        upscaling.upscale(model, factor=2, strength=1.1)
 
 
 @pytest.mark.parametrize("channels", [Channels(mode="L"), Channels(mode="RGB", masks=((0, 255),))])
@@ -295,9 +299,9 @@ def test_gray_pictures_and_masks_are_enlarged_too(channels: Channels) -> None:
     small = {"training.steps": "1", "generator.width.base": "4", "critic.width.base": "4"}
     recipe = with_overrides(for_task(preset("singan"), "upscale:2"), small)
     model = train(photo, recipe, seed=0, device="cpu")
-    image = retouch.enlarge(model, 2)
+    (image,) = upscaling.upscale(model, factor=2)
     assert (image.channels, image.size) == (channels, Size(80, 88))
-    assert retouch.compare_enlarged(model, 2, image, image)["psnr_ours"] > 100
+    assert upscaling.compare_upscaled(model, 2, image, image)["psnr_ours"] > 100
 
 
 def test_a_consistent_result_reduces_to_the_photo(tiny_runs: dict[str, Path]) -> None:
@@ -306,7 +310,7 @@ def test_a_consistent_result_reduces_to_the_photo(tiny_runs: dict[str, Path]) ->
     assert photo is not None
     errors = []
     for consistent in (True, False):
-        image = retouch.enlarge(model, 2, consistent=consistent)
+        (image,) = upscaling.upscale(model, factor=2, consistent=consistent)
         assert image.size == Size(photo.size.height * 2, photo.size.width * 2)
         reduced = resize(image.pixels[None], photo.size)[0]
         errors.append(float((reduced - photo.pixels).square().mean().sqrt()))
@@ -316,7 +320,7 @@ def test_a_consistent_result_reduces_to_the_photo(tiny_runs: dict[str, Path]) ->
 
 def test_factors_out_of_range_are_refused(model: Model, photo: Photo) -> None:
     for factor in (1, 0.5, -2, 17, math.nan):
-        with pytest.raises(SizeError, match="out of range"):
+        with pytest.raises(ArgumentError, match="out of range"):
             upscale(model.generator, photo.pixels[None], factor)
 
 
@@ -331,7 +335,7 @@ def test_channels_are_brought_to_the_models_or_refused(model: Model, photo: Phot
     gray = Photo(photo.pixels[:1], Channels(mode="L"))
     assert retouch.paint(model, gray)[0].channels.mode == "RGB"
     red = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, 5, 7)
-    made_gray = retouch._as_channels(red, 1, Photo(red, Channels(mode="RGB")))
+    made_gray = channels_module.as_channels(red, 1, Photo(red, Channels(mode="RGB")))
     torch.testing.assert_close(made_gray, torch.full((1, 5, 7), 2 * 0.299 - 1))
     clear = Photo(torch.cat([photo.pixels, photo.pixels[:1]]), Channels(mode="RGBA"))
     with pytest.raises(ImageError, match="color with alpha, the model color; convert"):

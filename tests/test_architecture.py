@@ -1,4 +1,4 @@
-"""The table in docs/architecture.md is the architecture: imports follow it."""
+"""The layers in docs/architecture.md are the architecture: imports follow them."""
 
 import ast
 import re
@@ -13,84 +13,106 @@ import singleimage
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "singleimage"
 FILES = sorted(SOURCE.rglob("*.py"))
-TABLE = (ROOT / "docs" / "architecture.md").read_text().split("## Who may import whom")[1]
+LAYERS = re.findall(
+    r"^\| `(\w+)` \|", (ROOT / "docs" / "architecture.md").read_text().split("## Layers")[1], re.M
+)
+"""From the ground up: each may import itself and those before it."""
+CONCRETE = {
+    "Cascade", "Growing", "PatchVAE", "HyperCascade",
+    "CascadeSpec", "GrowingSpec", "PatchVAESpec", "HyperSpec",
+    "PatchNet", "DecodingCritic", "SpectralCritic", "HyperCritic",
+    "CriticSpec", "SpectralCriticSpec", "HyperCriticSpec",
+    "AdversarialSpec", "VariationalSpec", "NoiseInput", "AugmentedInput", "ShuffledInput",
+}  # fmt: skip
+"""Classes of single methods."""
 
 
-def allowed() -> dict[str, set[str]]:
-    rows = re.findall(r"^\| `([\w.]+)` \|(.*)\|$", TABLE, flags=re.M)
-    return {module: set(re.findall(r"`([\w.]+)`", cell)) for module, cell in rows}
+def wing_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def name_of(path: Path) -> str:
-    parts = path.relative_to(SOURCE).with_suffix("").parts
-    return ".".join(part for part in parts if part != "__init__")
-
-
-def imports_of(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports_of(tree: ast.AST) -> set[str]:
+    """The wings that a module imports, also inside functions and for the type checker."""
+    modules = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("singleimage"):
-            found.add((node.module or "").removeprefix("singleimage").removeprefix("."))
+            modules.add(node.module or "")
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name.startswith("singleimage.")}
-    return found
+            modules |= {a.name for a in node.names if a.name.startswith("singleimage")}
+    return {module.split(".")[1] for module in modules if "." in module}
 
 
-MODULES = [path for path in FILES if path.name not in ("__init__.py", "__main__.py")]
+def test_a_wing_imports_only_wings_below_it() -> None:
+    assert {wing_of(path) for path in FILES} - {"__init__", "__main__"} == set(LAYERS)
+    for path in FILES:
+        wing = wing_of(path)
+        if wing in LAYERS:
+            allowed = set(LAYERS[: LAYERS.index(wing) + 1])
+            assert imports_of(ast.parse(path.read_text())) <= allowed, path
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_imports_what_its_row_allows(path: Path) -> None:
-    assert imports_of(path) <= allowed()[name_of(path)]
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    needs: dict[str, set[str]] = {}
+    for path in FILES:
+        name = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
+        nodes = ast.walk(ast.parse(path.read_text()))
+        tops = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.col_offset == 0]
+        needs[name] = {node.module or "" for node in tops} - {"singleimage"}
+    while needs:
+        leaves = {module for module, wanted in needs.items() if not wanted & needs.keys()}
+        assert leaves, f"a circle among {sorted(needs)}"
+        needs = {module: wanted for module, wanted in needs.items() if module not in leaves}
 
 
-def test_the_table_lists_every_module_and_no_other() -> None:
-    assert set(allowed()) == {name_of(path) for path in MODULES}
+def test_only_recipes_and_a_class_itself_ask_for_a_concrete_method() -> None:
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+        for call in ast.walk(tree):
+            named = isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+            if named and call.func.id == "isinstance" and wing_of(path) != "recipes":
+                asked = {n.id for n in ast.walk(call.args[1]) if isinstance(n, ast.Name)}
+                assert not asked & (CONCRETE - own), f"{path}:{call.lineno}"
 
 
-def test_the_table_has_no_row_that_nothing_uses() -> None:
-    for path in MODULES:
-        assert imports_of(path) == allowed()[name_of(path)], name_of(path)
+def test_the_trainer_imports_no_method() -> None:
+    for name in ("trainer", "players", "collapse", "training_set", "run", "makers"):
+        words = set(re.findall(r"\w+", (SOURCE / "training" / f"{name}.py").read_text()))
+        assert not words & CONCRETE, name
 
 
-def test_the_table_has_no_cycle() -> None:
-    rows = allowed()
-    while rows:
-        leaves = {module for module, needs in rows.items() if not needs & set(rows)}
-        assert leaves, f"a cycle among {sorted(rows)}"
-        rows = {module: needs for module, needs in rows.items() if module not in leaves}
+def test_files_and_functions_stay_short() -> None:
+    for path in FILES:
+        text = path.read_text()
+        assert len(text.splitlines()) <= 450, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 80, f"{path}: {node.name}"
+                names = {a.arg for a in (*node.args.args, *node.args.kwonlyargs)}
+                assert not names & {"opt", "opts", "cfg", "config", "args"}, f"{path}: {node.name}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_files_and_functions_stay_short(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= 450
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            assert (node.end_lineno or 0) - node.lineno < 80, node.name
+def test_no_module_is_a_drawer() -> None:
+    assert not {path.stem for path in FILES} & {"utils", "functions", "misc", "helpers", "common"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_no_function_takes_a_bag_of_options(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef):
-            names = {a.arg for a in (*node.args.args, *node.args.kwonlyargs)}
-            assert not names & {"opt", "opts", "cfg", "config", "args"}, node.name
+def test_the_public_names_exist_and_all_tools_are_among_them() -> None:
+    from singleimage.tools.table import TOOLS
 
-
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_no_module_is_a_drawer(path: Path) -> None:
-    assert path.stem not in {"utils", "functions", "misc", "helpers", "common"}
-
-
-def test_the_public_names_are_sorted_and_exist() -> None:
-    constants = [name for name in singleimage.__all__ if name.isupper()]
-    rest = [name for name in singleimage.__all__ if not name.isupper()]
-    classes = sorted(name for name in rest if name[0].isupper())
-    functions = sorted(name for name in rest if not name[0].isupper())
-    assert singleimage.__all__ == [*sorted(constants), *classes, *functions]
+    assert singleimage.__all__ == sorted(singleimage.__all__)
+    assert {tool.name for tool in TOOLS} <= set(singleimage.__all__)
     for name in singleimage.__all__:
         assert getattr(singleimage, name) is not None
+    for tool in TOOLS:
+        assert tool.function is getattr(singleimage, tool.name)
+
+
+def test_type_checkers_see_the_public_names() -> None:
+    tree = ast.parse((SOURCE / "__init__.py").read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {a.name for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
+    tools = {tool.name for tool in singleimage.TOOLS}  # which a row alone exports, too
+    assert set(singleimage.__all__) - tools <= seen <= set(singleimage.__all__)
 
 
 def test_an_unknown_public_name_is_an_attribute_error() -> None:

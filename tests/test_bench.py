@@ -10,17 +10,18 @@ import pytest
 import torch
 
 from conftest import Command
-from singleimage import Photo, bench, read_photo
+from singleimage import Photo, read_photo
+from singleimage.bench import plan, table
+from singleimage.bench.papers import PUBLISHED
 from singleimage.errors import Incomparable
-from singleimage.evaluation import Scores
-from singleimage.image import Channels
-from singleimage.jobs import Job, Measure, Result
-from singleimage.methods import preset
-from singleimage.published import PUBLISHED
+from singleimage.images.photo import Channels
+from singleimage.jobs.job import Job, JobResult, Measure
+from singleimage.metrics.evaluation import Scores
+from singleimage.recipes.presets import preset
 
 
 def scores(**changes: object) -> Scores:
-    base = Scores(
+    flat = dict(
         features="net/layer/abc",
         files="lossless",
         samples=4,
@@ -34,11 +35,11 @@ def scores(**changes: object) -> Scores:
         copy_compression=0.9,
         copies=1,
     )
-    return msgspec.structs.replace(base, **changes)
+    return Scores.from_flat({**flat, **changes})
 
 
-def result(method: str, photo: str, seed: int, *found: Scores) -> Result:
-    return Result(
+def result(method: str, photo: str, seed: int, *found: Scores) -> JobResult:
+    return JobResult(
         name=f"{method}/{photo}/seed-{seed}",
         method=method,
         photo=f"{photo}.jpg",
@@ -57,7 +58,7 @@ def result(method: str, photo: str, seed: int, *found: Scores) -> Result:
 
 
 def test_jobs_are_all_pairs_photo_by_photo() -> None:
-    jobs = bench.plan(
+    jobs = plan.jobs_of(
         {"a": Path("/x/a.jpg"), "b": Path("/x/b.jpg")},
         recipes={"preview": preset("preview"), "singan": preset("singan")},
         published={"paper": Path("/samples")},
@@ -82,7 +83,7 @@ def test_jobs_are_all_pairs_photo_by_photo() -> None:
 
 
 def test_seeds_are_averaged_within_a_photo_and_photos_are_equal() -> None:
-    rows = bench.summarize(
+    rows = table.summarize(
         [
             result("m", "a", 0, scores(sifid_mean=1.0, sifid_min=0.5)),
             result("m", "a", 1, scores(sifid_mean=3.0, sifid_min=1.5)),
@@ -90,8 +91,8 @@ def test_seeds_are_averaged_within_a_photo_and_photos_are_equal() -> None:
         ]
     )
     (row,) = rows
-    assert row.msifid.mean == pytest.approx((2.0 + 6.0) / 2)
-    assert row.sifid.mean == pytest.approx((1.0 + 3.0) / 2)
+    assert row.numbers["sifid_mean"].mean == pytest.approx((2.0 + 6.0) / 2)
+    assert row.numbers["sifid_min"].mean == pytest.approx((1.0 + 3.0) / 2)
     assert (row.photos, row.results) == (2, 3)
     assert row.copies == pytest.approx(3 / 12)
     assert row.minutes.mean == pytest.approx(2.0)
@@ -99,32 +100,32 @@ def test_seeds_are_averaged_within_a_photo_and_photos_are_equal() -> None:
 
 def test_methods_and_features_have_rows_of_their_own() -> None:
     both = (scores(), scores(features="other/layer/def", sifid_mean=9.0))
-    rows = bench.summarize([result("m", "a", 0, *both), result("n", "a", 0, *both)])
+    rows = table.summarize([result("m", "a", 0, *both), result("n", "a", 0, *both)])
     assert [(row.method, row.features) for row in rows] == [
         ("m", "net/layer/abc"),
         ("m", "other/layer/def"),
         ("n", "net/layer/abc"),
         ("n", "other/layer/def"),
     ]
-    assert rows[1].msifid.mean == 9.0
+    assert rows[1].numbers["sifid_mean"].mean == 9.0
 
 
 def test_what_was_measured_otherwise_is_not_tabulated_together() -> None:
     with pytest.raises(Incomparable, match="do not compare"):
-        bench.summarize(
+        table.summarize(
             [result("m", "a", 0, scores()), result("m", "b", 0, scores(files="jpeg-75"))]
         )
 
 
 def test_the_interval_is_that_of_the_mean_of_photos() -> None:
     values = np.random.default_rng(1).normal(5.0, 2.0, 200)
-    found = bench.bootstrap(list(values))
+    found = table.bootstrap(list(values))
     half = 1.96 * values.std() / np.sqrt(200)
     assert found.mean == pytest.approx(values.mean())
     assert found.low == pytest.approx(values.mean() - half, abs=0.06)
     assert found.high == pytest.approx(values.mean() + half, abs=0.06)
-    assert bench.bootstrap([3.0]) == bench.Interval(3.0, 3.0, 3.0)
-    assert str(bench.bootstrap([3.0])) == "3"
+    assert table.bootstrap([3.0]) == table.Interval(3.0, 3.0, 3.0)
+    assert str(table.bootstrap([3.0])) == "3"
     assert "[" in str(found)
 
 

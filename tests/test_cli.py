@@ -17,10 +17,11 @@ from PIL import Image
 
 import singleimage
 from conftest import TINY, TINY_STEPS, Command, Outcome
-from singleimage import cli, console
-from singleimage.image import read_photo
-from singleimage.model import Model
-from singleimage.progress import Progress
+from singleimage import cli
+from singleimage.commands import console
+from singleimage.images.photo import read_photo
+from singleimage.models.model import Model
+from singleimage.training.progress import Progress
 
 RESULT = "--output -o --seed --overwrite --device --precision --json"
 FLAGS = {

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from singleimage import Photo, Recipe, Run, Trainer, preset, read_photo, with_overrides
-from singleimage import collapse as module
 from singleimage.errors import Diverged
-from singleimage.progress import Progress
+from singleimage.training import collapse as module
+from singleimage.training.progress import Progress
 
 STEPS = 12
 SMALL = {
@@ -39,7 +39,7 @@ def recipe(**fields: str) -> Recipe:
 
 def begun(photo: Photo, recipe: Recipe) -> Trainer:
     """A training that stands at the beginning of level 2, which level 0 and 1 do not disturb."""
-    trainer = Trainer(recipe, photo, seed=0, device="cpu", precision="fp32")
+    trainer = Trainer(photo, recipe, seed=0, device="cpu", precision="fp32")
     for progress in trainer:
         if progress.level == 1 and progress.level_done:
             break
@@ -124,7 +124,7 @@ def test_a_second_attempt_continues_after_a_stop(photo: Photo, tmp_path: Path) -
     """To the same weights, and with the log of both attempts."""
 
     def run(name: str, stop: int) -> Run:
-        run = Run(tmp_path / name, recipe(), photo, seed=0, device="cpu", save_seconds=0)
+        run = Run(tmp_path / name, photo, recipe(), seed=0, device="cpu", save_seconds=0)
         for progress in run:
             if progress.level == 2 and progress.step == 3 and progress.attempt < 1:
                 break_it(run.trainer)

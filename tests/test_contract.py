@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from singleimage import PRESETS, Model, Photo, Recipe, Trainer, with_overrides
 from singleimage.apps.sample import reconstruct, sample
-from singleimage.errors import SizeError, UnsupportedEntry
-from singleimage.generators.base import Entry, Generator
-from singleimage.image import Channels
-from singleimage.latent import mix, splice
-from singleimage.recipe import fields_of
-from singleimage.resample import Size
+from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
+from singleimage.generators.base import Generator, Injection
+from singleimage.images.photo import Channels
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.latent import mix, splice
+from singleimage.recipes.overrides import fields_of
 
 TINY = {
     "training.steps": "2",
@@ -59,7 +59,7 @@ def pattern(channels: int, size: Size = PHOTO) -> Tensor:
 def train(name: str, mode: str = "RGB") -> Trainer:
     channels = Channels(mode=mode)  # type: ignore[arg-type]
     photo = Photo(pattern(channels.count), channels)
-    trainer = Trainer(tiny(PRESETS[name]), photo, seed=1, device="cpu", precision="fp32")
+    trainer = Trainer(photo, tiny(PRESETS[name]), seed=1, device="cpu", precision="fp32")
     for _ in trainer:
         pass
     return trainer
@@ -91,8 +91,13 @@ def test_samples_differ_from_each_other_and_from_the_reconstruction(generator: G
 def test_a_sample_depends_on_its_seed_alone(generator: Generator) -> None:
     together = sample(generator, [5, 6, 7])
     alone = sample(generator, [6])
-    torch.testing.assert_close(together[1:2], alone, rtol=0, atol=2e-6)
+    torch.testing.assert_close(together[1:2], alone, rtol=0, atol=1e-4)  # rounding of batches
     assert torch.equal(alone, sample(generator, [6]))
+
+
+def test_a_picture_of_a_model_depends_on_its_seed_alone_bit_for_bit(model: Model) -> None:
+    alone = next(model.sample([6]))
+    assert torch.equal(list(model.sample([5, 6, 7]))[1].pixels, alone.pixels)
 
 
 @pytest.mark.parametrize("size", [Size(60, 30), Size(25, 90), Size(38, 46)])
@@ -134,9 +139,9 @@ def test_the_higher_the_start_level_the_more_of_the_layout_stays(model: Model) -
 
 def test_a_start_level_is_a_level_and_keeps_the_size(generator: Generator) -> None:
     levels = len(generator.ladder.sizes)
-    with pytest.raises(SizeError, match=f"use 0 to {levels - 1}"):
+    with pytest.raises(ArgumentError, match=f"use 0 to {levels - 1}"):
         sample(generator, [3], start_level=levels)
-    with pytest.raises(SizeError, match="keeps the photo's layout"):
+    with pytest.raises(ArgumentError, match="keeps the photo's layout"):
         sample(generator, [3], start_level=1, size=Size(60, 60))
 
 
@@ -146,12 +151,12 @@ def test_entries_are_taken_where_declared_and_refused_elsewhere(generator: Gener
     for level in range(len(sizes)):
         image = pattern(3, sizes[max(level - 1, 0)])[None]
         if level in generator.entry_levels:
-            entered = generator.decode(latent, Entry(level, image))
+            entered = generator.decode(latent, Injection(level, image))
             assert entered.shape == (1, 3, *generator.ladder.finest)
-            assert not torch.equal(entered, generator.decode(latent, Entry(level, -image)))
+            assert not torch.equal(entered, generator.decode(latent, Injection(level, -image)))
         else:
             with pytest.raises(UnsupportedEntry, match=f"level {level} cannot take an image"):
-                generator.decode(latent, Entry(level, image))
+                generator.decode(latent, Injection(level, image))
 
 
 def test_an_entry_of_a_wrong_size_is_refused_with_the_right_one(generator: Generator) -> None:
@@ -159,7 +164,7 @@ def test_an_entry_of_a_wrong_size_is_refused_with_the_right_one(generator: Gener
     expected = generator.ladder.sizes[max(level - 1, 0)]
     with pytest.raises(UnsupportedEntry, match=f"must be {expected}, not 9x9"):
         generator.decode(
-            generator.draw(generator.ladder.sizes, [0]), Entry(level, pattern(3, Size(9, 9)))
+            generator.draw(generator.ladder.sizes, [0]), Injection(level, pattern(3, Size(9, 9)))
         )
 
 
@@ -222,7 +227,7 @@ def test_channels_are_a_property_of_the_model(name: str, mode: str, tmp_path: Pa
     made = train(name, mode).model()
     made.save(tmp_path / "model.safetensors")
     loaded = Model.load(tmp_path / "model.safetensors")
-    picture = loaded.sample([0])[0]
+    picture = next(loaded.sample([0]))
     assert picture.channels.mode == mode
     assert picture.pixels.shape[0] == {"L": 1, "LA": 2, "RGBA": 4}[mode]
 
@@ -233,7 +238,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(name: str) -> N
     ours, theirs = first.learner.state_dict(), second.learner.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     photo = first.photo
-    other = Trainer(tiny(PRESETS[name]), photo, seed=2, device="cpu", precision="fp32")
+    other = Trainer(photo, tiny(PRESETS[name]), seed=2, device="cpu", precision="fp32")
     for _ in other:
         pass
     assert any(not torch.equal(ours[k], v) for k, v in other.learner.state_dict().items())

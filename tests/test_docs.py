@@ -10,8 +10,8 @@ import torch
 import singleimage
 from singleimage import PRESETS, Channels, Photo, Recipe, with_overrides
 from singleimage.cli import app
-from singleimage.recipe import fields_of
-from singleimage.resample import Size
+from singleimage.multiscale.geometry import Size
+from singleimage.recipes.overrides import fields_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -51,7 +51,7 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_table_of_methods_is_true() -> None:
-    from singleimage.planning import count_parameters
+    from singleimage.training.planning import count_parameters
 
     rows = re.findall(r"^\| `([\w-]+)` \|.*\| (\d+) \| ([\d,]+) \|$", README, flags=re.M)
     assert {row[0] for row in rows} == set(PRESETS)

@@ -1,7 +1,6 @@
 """Measuring samples: by the command, of models, files and folders; and in few pictures' memory."""
 
 import io
-import itertools
 import json
 import random
 import re
@@ -13,7 +12,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -22,17 +20,20 @@ from PIL import Image
 from torch import Tensor
 
 from conftest import Command, Outcome
-from singleimage import evaluation
-from singleimage.errors import ImageError, Incomparable, OutputError, SizeError
-from singleimage.evaluation import NUMBERS, Evaluation, Scores, average, evaluate
-from singleimage.gallery import Drawn, Files, published
-from singleimage.image import Channels, Photo, read_photo
-from singleimage.imagefile import pictures_in
+from singleimage.bench.report import write_report
+from singleimage.errors import ArgumentError, ImageError, Incomparable, OutputError
+from singleimage.generators.base import Generator
+from singleimage.images.folder import pictures_in
+from singleimage.images.photo import Channels, Photo, read_photo
+from singleimage.metrics import evaluation
+from singleimage.metrics.evaluation import Evaluation, Scores, average, evaluate
+from singleimage.metrics.features import INCEPTION_VARIABLE, Features, load_features
+from singleimage.metrics.samples import DrawnSamples, SampleFiles, samples_of
 from singleimage.metrics.sifid import fit, frechet
-from singleimage.model import Model
-from singleimage.nn.features import INCEPTION_VARIABLE, Features, load_features
-from singleimage.report import MEANING, write_report
-from singleimage.resample import resize
+from singleimage.metrics.table import METRICS
+from singleimage.models import model as models
+from singleimage.models.model import Model
+from singleimage.multiscale.resample import resize
 
 LITE = "efficientnet-lite0/block-1-expansion/57934424"
 HEIGHT, WIDTH = 48, 60
@@ -92,8 +93,7 @@ def result(outcome: Outcome) -> dict[str, Any]:
 
 
 def facts(scores: Scores) -> dict[str, Any]:
-    built: dict[str, Any] = msgspec.to_builtins(scores)
-    return built
+    return scores.flat()
 
 
 # What is measured --------------------------------------------------------------------------------
@@ -107,40 +107,44 @@ def test_each_number_is_what_its_name_says(
     (target,) = fit(features(real.colors()[None]), "a")
     each = [frechet(target, fit(features(s.colors()[None]), "a")[0]) for s in samples]
     assert found.sifid == pytest.approx(each, rel=1e-5)
-    assert scores.sifid_mean == pytest.approx(np.mean(each), rel=1e-5)
-    assert scores.sifid_min == pytest.approx(min(each), rel=1e-5)
+    assert scores.numbers["sifid_mean"] == pytest.approx(np.mean(each), rel=1e-5)
+    assert scores.numbers["sifid_min"] == pytest.approx(min(each), rel=1e-5)
     values = torch.stack([s.pixels for s in samples]).double().numpy()
     gray = real.pixels.double().numpy().mean(axis=0)
     deviation = values.mean(axis=1).std(axis=0)
-    assert scores.diversity_intensity == pytest.approx(deviation.mean() / gray.std(), rel=1e-6)
+    assert scores.numbers["diversity_intensity"] == pytest.approx(
+        deviation.mean() / gray.std(), rel=1e-6
+    )
     assert np.abs(found.deviation.numpy() - deviation).max() < 1e-6
     pooled = values.reshape(-1, HEIGHT, WIDTH).std(axis=0).mean() / real.pixels.numpy().std()
-    assert scores.diversity_pooled == pytest.approx(pooled, rel=1e-5)
-    assert scores.copy_continuing == pytest.approx(np.mean(found.continuing))
+    assert scores.numbers["diversity_pooled"] == pytest.approx(pooled, rel=1e-5)
+    assert scores.numbers["copy_continuing"] == pytest.approx(np.mean(found.continuing))
     assert (scores.features, scores.files, scores.samples) == (LITE, "lossless", 11)
-    assert scores.copies == 0
+    assert scores.numbers["copies"] == 0
 
 
 def test_copies_are_known_by_every_number(features: Features, real: Photo) -> None:
     scores = evaluate([real] * 9, real, features).scores
-    assert scores.sifid_min <= scores.sifid_mean < 1e-6
-    assert scores.diversity_intensity < 1e-7
-    assert scores.diversity_features < 1e-6
-    assert scores.diversity_pooled == pytest.approx(scores.diversity_pooled_floor, rel=1e-9)
-    assert scores.copy_continuing > 0.99
-    assert scores.copy_compression < 0.2
-    assert scores.copies == scores.samples == 9
+    assert scores.numbers["sifid_min"] <= scores.numbers["sifid_mean"] < 1e-6
+    assert scores.numbers["diversity_intensity"] < 1e-7
+    assert scores.numbers["diversity_features"] < 1e-6
+    assert scores.numbers["diversity_pooled"] == pytest.approx(
+        scores.numbers["diversity_pooled_floor"], rel=1e-9
+    )
+    assert scores.numbers["copy_continuing"] > 0.99
+    assert scores.numbers["copy_compression"] < 0.2
+    assert scores.numbers["copies"] == scores.samples == 9
 
 
 def test_a_single_sample_can_be_measured(features: Features, real: Photo) -> None:
     scores = evaluate([photo_of(texture(1))], real, features).scores
-    assert scores.sifid_mean == scores.sifid_min > 0
-    assert scores.diversity_intensity < 1e-7
-    assert scores.diversity_features == 0
+    assert scores.numbers["sifid_mean"] == scores.numbers["sifid_min"] > 0
+    assert scores.numbers["diversity_intensity"] < 1e-7
+    assert scores.numbers["diversity_features"] == 0
 
 
 def numbers(scores: Scores) -> dict[str, float]:
-    return {name: getattr(scores, name) for name in NUMBERS}
+    return dict(scores.numbers)
 
 
 def test_the_order_of_samples_does_not_matter(
@@ -181,13 +185,12 @@ def test_samples_of_other_sizes_are_resized_for_the_diversities_alone(
     same = [Photo(resize(s.pixels[None], real.size)[0], s.channels) for s in mixed]
     there = evaluate(same, real, features).scores
     for name in ("diversity_intensity", "diversity_pooled", "diversity_features"):
-        assert getattr(found.scores, name) == pytest.approx(getattr(there, name), rel=2e-2)
+        assert found.scores.numbers[name] == pytest.approx(there.numbers[name], rel=2e-2)
     assert tuple(found.deviation.shape) == (HEIGHT, WIDTH)
 
 
 def test_the_best_the_median_and_the_worst_are_found() -> None:
-    scores = dict.fromkeys(NUMBERS, 0.0)
-    blank = Scores(features="a", files="lossless", samples=5, copies=0, **scores)
+    blank = some()
     deviation = torch.zeros(2, 2)
     five = Evaluation(blank, (3.0, 1.0, 5.0, 2.0, 4.0), (0.0,) * 5, deviation)
     assert five.ranked() == (1, 0, 2)
@@ -196,7 +199,7 @@ def test_the_best_the_median_and_the_worst_are_found() -> None:
 
 
 def test_no_sample_is_an_error(features: Features, real: Photo) -> None:
-    with pytest.raises(SizeError, match="there is no sample"):
+    with pytest.raises(ArgumentError, match="there is no sample"):
         evaluate([], real, features)
 
 
@@ -220,22 +223,24 @@ def test_a_photo_of_one_intensity_is_an_error_and_no_infinity(
 
 
 def some(features: str = "a", files: str = "lossless", value: float = 1.0) -> Scores:
-    values = dict.fromkeys(NUMBERS, value)
-    return Scores(features=features, files=files, samples=2, copies=0, **values)
+    numbers = {metric.name: value for metric in METRICS}
+    return Scores(features=features, files=files, samples=2, numbers=numbers)
 
 
 def test_averages_are_over_photos() -> None:
-    assert average([some(value=1), some(value=2), some(value=6)]) == dict.fromkeys(NUMBERS, 3.0)
-    assert set(NUMBERS) == {
-        "sifid_mean",
-        "sifid_min",
-        "diversity_intensity",
-        "diversity_pooled",
-        "diversity_pooled_floor",
-        "diversity_features",
-        "copy_continuing",
-        "copy_compression",
-    }
+    found = average([some(value=1), some(value=2), some(value=6)])
+    assert found == {metric.name: 3.0 for metric in METRICS}
+
+
+def test_numbers_that_only_some_results_have_are_left_out() -> None:
+    fewer = Scores(features="a", files="lossless", samples=2, numbers={"sifid_mean": 3.0})
+    assert average([some(value=1), fewer]) == {"sifid_mean": 2.0}
+
+
+def test_scores_of_earlier_versions_are_read() -> None:
+    flat = some(value=0.5).flat()
+    assert Scores.from_flat(flat) == some(value=0.5)
+    assert Scores.from_flat({**flat, "of_tomorrow": 1.0}).numbers["of_tomorrow"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -305,27 +310,26 @@ def test_features_are_forgotten_too(features: Features) -> None:
     assert max(counts) <= 1
 
 
-def test_a_model_draws_a_few_samples_at_a_time(
+def test_a_model_draws_samples_one_by_one(
     tiny_runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Model.load(tiny_runs["consingan"])
-    asked: list[list[int]] = []
-    original = Model.sample
+    drawn: list[int] = []
+    original = models.sample
 
-    def noted(self: Model, seeds: Sequence[int], **options: Any) -> list[Photo]:
-        asked.append(list(seeds))
-        return original(self, seeds, **options)
+    def noted(generator: Generator, seeds: Sequence[int], **options: Any) -> torch.Tensor:
+        drawn.extend(seeds)
+        return original(generator, seeds, **options)
 
-    monkeypatch.setattr(Model, "sample", noted)
-    gallery = Drawn(model, range(3, 43))
-    pictures = iter(gallery)
+    monkeypatch.setattr(models, "sample", noted)
+    samples = DrawnSamples(model, range(3, 43))
+    pictures = iter(samples)
     first = next(pictures)
-    assert len(asked) == 1
-    assert len(asked[0]) < 40
-    assert 1 + sum(1 for _ in pictures) == len(gallery) == 40
-    assert list(itertools.chain(*asked)) == list(range(3, 43))
-    assert torch.equal(gallery[0].pixels, first.pixels)
-    assert (asked[-1], gallery.name_of(0), gallery.name_of(39)) == ([3], "seed 3", "seed 42")
+    assert drawn == [3]
+    assert 1 + sum(1 for _ in pictures) == len(samples) == 40
+    assert drawn == list(range(3, 43))
+    assert torch.equal(samples[0].pixels, first.pixels)
+    assert (drawn[-1], samples.name_of(0), samples.name_of(39)) == (3, "seed 3", "seed 42")
 
 
 # Folders of files --------------------------------------------------------------------------------
@@ -360,16 +364,16 @@ def test_a_folder_without_pictures_or_none_at_all_is_an_error(tmp_path: Path) ->
 
 def test_published_samples_are_those_of_the_photo(tmp_path: Path) -> None:
     touch(tmp_path, "1_0.png 1_10.png 1_2.png 11_0.png 1.png 21.png 1_a.png 1_2_3.png 10.jpg")
-    names = {stem: [p.name for p in published(tmp_path, Path(f"{stem}.jpg"))] for stem in "12"}
+    names = {stem: [p.name for p in samples_of(Path(f"{stem}.jpg"), tmp_path)] for stem in "12"}
     assert names == {"1": ["1.png", "1_0.png", "1_2.png", "1_10.png"], "2": []}
-    assert [p.name for p in published(tmp_path, tmp_path / "x" / "10.png")] == ["10.jpg"]
+    assert [p.name for p in samples_of(tmp_path / "x" / "10.png", tmp_path)] == ["10.jpg"]
     touch(tmp_path, "a.b_1.png axb_2.png")
-    assert [p.name for p in published(tmp_path, Path("a.b.jpg"))] == ["a.b_1.png"]
+    assert [p.name for p in samples_of(Path("a.b.jpg"), tmp_path)] == ["a.b_1.png"]
 
 
 def test_files_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
     _, files = write(tmp_path)
-    gallery = Files([*files, tmp_path / "missing.png"])
+    gallery = SampleFiles([*files, tmp_path / "missing.png"])
     assert len(gallery) == 4
     assert torch.equal(gallery[1].pixels, read_photo(files[1]).pixels)
     assert gallery.name_of(2) == "2.png"
@@ -401,7 +405,7 @@ def test_a_model_draws_100_samples(
 ) -> None:
     seen: list[range] = []
 
-    def short(samples: Drawn, photo: Photo, *_: Any, **__: Any) -> Evaluation:
+    def short(samples: DrawnSamples, photo: Photo, *_: Any, **__: Any) -> Evaluation:
         seen.append(samples.seeds)
         return Evaluation(some(), (0.0,), (0.0,), torch.zeros(1, 1))
 
@@ -536,7 +540,8 @@ def test_pictures_of_all_kinds_are_measured_as_their_colors_of_8_bits(
     first = line(f"0.{suffix} 1.{suffix} 2.{suffix}")
     second = line("rgb0.png rgb1.png rgb2.png")
     tolerance = 5e-2 if kind == "alpha" else 1e-9  # alpha is rounded in another way
-    for name in NUMBERS:
+    for metric in METRICS:
+        name = metric.name
         assert first[name] == pytest.approx(second[name], rel=tolerance, abs=1e-7), name
 
 
@@ -630,11 +635,10 @@ def test_without_json_a_table_says_what_each_number_means(tmp_path: Path, comman
     assert outcome.err == ""
     first, *rows = outcome.out.splitlines()
     assert first == f"3 samples, features {LITE}, jpeg-90 pictures"
-    assert [row.split()[0] for row in rows if row.strip()] == list(MEANING)
-    assert set(MEANING) == set(NUMBERS) | {"copies"}
+    assert [row.split()[0] for row in rows if row.strip()] == [m.name for m in METRICS]
     text = " ".join(outcome.out.split())
-    for name, meaning in MEANING.items():
-        assert f"{name} {scores[name]:.4g} {meaning}" in text
+    for metric in METRICS:
+        assert f"{metric.name} {scores[metric.name]:.4g} {metric.meaning}" in text
 
 
 @pytest.mark.parametrize(
@@ -734,8 +738,8 @@ def test_the_report_holds_all_it_needs_and_says_the_numbers(
     words = " ".join(page.words.split())
     assert "samples against real.png" in words
     assert f"3 samples, features {LITE}, lossless pictures" in words
-    for name, meaning in MEANING.items():
-        assert f"{name} {scores[name]:.4g} {meaning}" in words
+    for metric in METRICS:
+        assert f"{metric.name} {scores[metric.name]:.4g} {metric.meaning}" in words
     for word in ("best", "median", "worst"):
         assert re.search(rf"{word} \(\d\.png\): SIFID \d", words)
     assert f"best ({best_of(tmp_path)}): SIFID {scores['sifid_min']:.4g}" in words

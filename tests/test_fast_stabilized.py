@@ -18,26 +18,23 @@ from torch import Tensor, nn
 import fast_transcription as fast
 import transcription as paper
 from conftest import Command
-from singleimage.generators import base
+from singleimage.generators import tiles
 from singleimage.generators.growing import Growing, GrowingSpec
-from singleimage.latent import Latent, seed_for
-from singleimage.methods import FAST_STABILIZED, fast_ablations, preset
+from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.latent import Latent, seed_for
+from singleimage.multiscale.pyramid import Ladder
+from singleimage.multiscale.resample import stretch
 from singleimage.nn.blocks import Conv, Norm, PatchNet, Width, init_normal
-from singleimage.nn.critic import CriticSpec
-from singleimage.nn.decoding import (
-    DecodersSpec,
-    DecodingCritic,
-    gate,
-    in_box,
-    random_square,
-)
+from singleimage.nn.decoding import DecodersSpec, DecodingCritic, gate, in_box, random_square
 from singleimage.nn.involution import Involution, InvolutionBody, InvolutionStack
+from singleimage.nn.patch_critic import CriticSpec
 from singleimage.nn.precision import use_precision
-from singleimage.objectives.base import StepView
-from singleimage.planning import count_parameters
-from singleimage.recipe import Recipe, fields_of, with_overrides
-from singleimage.resample import Size, size_of, stretch
-from singleimage.trainer import Trainer
+from singleimage.objectives.view import StepView
+from singleimage.recipes.overrides import fields_of, with_overrides
+from singleimage.recipes.presets import FAST_STABILIZED, fast_ablations, preset
+from singleimage.recipes.recipe import Recipe
+from singleimage.training.planning import count_parameters
+from singleimage.training.trainer import Trainer
 from test_parity import (
     F64,
     TOLERANCE,
@@ -172,7 +169,7 @@ def test_it_draws_what_its_transcription_draws(
     assert 0.05 < found.std() < 0.95
     assert difference(found, transcribed(g, latent)) < TOLERANCE
     assert difference(found, transcribed(g, flawed(latent))) > TOLERANCE
-    (trained,) = g.refine([(g.approach(latent), latent)])
+    (trained,) = g.run_trained([(g.run_frozen(latent), latent)])
     if size == example.ladder.finest:
         assert difference(trained, found) < TOLERANCE
 
@@ -213,8 +210,8 @@ def test_large_images_are_decoded_in_one_piece(monkeypatch: pytest.MonkeyPatch) 
     g, example = tame_and_grown(SMALL)
     latent = g.draw(example.ladder.sizes_for(Size(41, 30)), [5])
     whole = g.decode(latent)
-    monkeypatch.setattr(base, "TILE", 16)
-    monkeypatch.setattr(base, "WHOLE", 100)
+    monkeypatch.setattr(tiles, "TILE", 16)
+    monkeypatch.setattr(tiles, "WHOLE", 100)
     assert torch.equal(g.decode(latent), whole)
 
 
@@ -223,7 +220,7 @@ def test_large_images_are_decoded_in_one_piece(monkeypatch: pytest.MonkeyPatch) 
 
 def periodic(spec: GrowingSpec, sizes: tuple[Size, ...]) -> Growing:
     scales = tuple(size.height / sizes[-1].height for size in sizes)
-    ladder = base.Ladder(sizes, scales, 1.0, 0.5, "nearest")
+    ladder = Ladder(sizes, scales, 1.0, 0.5, "nearest")
     g = spec.build(channels=3, ladder=ladder).to(F64)
     for _ in sizes:
         g.extend(torch.Generator().manual_seed(0))
@@ -458,16 +455,16 @@ def test_losses_of_both_players_equal_the_transcription() -> None:
         ]
 
     view = StepView(
-        trainee=g,
+        generator=g,
         critic=made,
         example=[real] * (level + 1),
         level=level,
         sizes=sizes,
         seed=11,
-        feed=lambda seed: None,
-        anchor_approach=g.approach(anchor),
+        base_input=lambda seed: None,
+        anchor_frozen=g.run_frozen(anchor),
     )
-    objective = SMALL.objective_at(level)
+    objective = SMALL.schedule.objective_at(level)
     losses = objective.terms("critic", view) | objective.terms("generator", view)  # type: ignore[operator]
     assert list(losses) == [
         *("critic_real", "critic_fake", "penalty", "decoded", "decoded_crop"),
@@ -666,10 +663,10 @@ def test_ablations_are_the_overrides_of_the_page() -> None:
 def test_every_ablation_trains(row: str) -> None:
     small = {k: v for k, v in fields_small().items() if k in fields_of(fast_ablations()[row])}
     recipe = with_overrides(fast_ablations()[row], small)
-    trainer = Trainer(recipe, photo(), seed=0, device="cpu", precision="fp32")
+    trainer = Trainer(photo(), recipe, seed=0, device="cpu", precision="fp32")
     names = [*dict.fromkeys(name for progress in trainer for name in progress.losses)]
     assert ("decoded" in names) == (row not in ("no-decoders", "neither"))
-    assert trainer.model().sample([0])[0].size == trainer.model().size
+    assert next(trainer.model().sample([0])).size == trainer.model().size
 
 
 def fields_small() -> dict[str, str]:
@@ -714,7 +711,7 @@ def test_a_training_goes_on_where_it_stopped() -> None:
 
     def trainer() -> Trainer:
         recipe = with_overrides(FAST_STABILIZED, fields_small() | {"training.steps": "2"})
-        return Trainer(recipe, photo(), seed=0, device="cpu", precision="bf16")
+        return Trainer(photo(), recipe, seed=0, device="cpu", precision="bf16")
 
     first, second = trainer(), trainer()
     steps = iter(first)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from singleimage import PRESETS, Channels, Model, Photo, Recipe, Trainer, with_overrides
-from singleimage.recipe import fields_of
+from singleimage.recipes.overrides import fields_of
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = {
@@ -51,7 +51,7 @@ def photo() -> Photo:
 
 def trainer_of(name: str, dtype: torch.dtype) -> Trainer:
     recipe = small(PRESETS[name])
-    return Trainer(recipe, photo(), seed=11, device="cpu", precision="fp32", dtype=dtype)
+    return Trainer(photo(), recipe, seed=11, device="cpu", precision="fp32", dtype=dtype)
 
 
 def losses_of(name: str) -> list[dict[str, float]]:
@@ -72,7 +72,7 @@ def test_losses_are_those_of_the_golden_file(name: str) -> None:
 
 def test_a_model_of_format_1_still_draws_its_picture() -> None:
     model = Model.load(GOLDEN / "format-1.safetensors", precision="fp32")
-    drawn = (model.sample([5])[0].pixels + 1) * 127.5
+    drawn = (next(model.sample([5])).pixels + 1) * 127.5
     kept = np.asarray(Image.open(GOLDEN / "format-1.png")).astype(float).transpose(2, 0, 1)
     assert np.abs(drawn.numpy() - kept).max() < 1.0
 
@@ -95,7 +95,7 @@ def write() -> None:
         trainer.model().save(GOLDEN / "format-1.safetensors")
     if not (GOLDEN / "format-1.png").exists():
         model = Model.load(GOLDEN / "format-1.safetensors", precision="fp32")
-        model.sample([5])[0].save(GOLDEN / "format-1.png")
+        next(model.sample([5])).save(GOLDEN / "format-1.png")
 
 
 if __name__ == "__main__":

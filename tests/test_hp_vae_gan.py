@@ -21,21 +21,24 @@ from torch import Tensor, nn
 from singleimage import PRESETS, Channels, Photo, Trainer, with_overrides
 from singleimage.apps.sample import reconstruct, sample
 from singleimage.apps.upscale import upscale
-from singleimage.clip import Clip
 from singleimage.errors import RecipeError, SizeError
-from singleimage.feed import AugmentedFeed
-from singleimage.generators import base
-from singleimage.generators.base import Entry
+from singleimage.generators import tiles
+from singleimage.generators.base import Injection
 from singleimage.generators.patch_vae import PatchVAE
-from singleimage.latent import Noise, seed_for
-from singleimage.methods import CONSINGAN, HP_VAE_GAN, SINGAN, for_video
+from singleimage.images.clip import Clip
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.latent import Noise, seed_for
+from singleimage.multiscale.pyramid import Pyramid, WidthPyramid
+from singleimage.multiscale.resample import bilinear, enlarge
 from singleimage.nn.second_order import convolve
 from singleimage.nn.spectral import SpectralConv, SpectralCriticSpec
 from singleimage.objectives.variational import divergence_from_normal
-from singleimage.planning import count_parameters, plan
-from singleimage.pyramid import Pyramid, WidthPyramid
-from singleimage.recipe import Recipe, fields_of
-from singleimage.resample import Size, bilinear, enlarge
+from singleimage.recipes.base_input import AugmentedInput
+from singleimage.recipes.overrides import fields_of
+from singleimage.recipes.presets import CONSINGAN, HP_VAE_GAN, SINGAN
+from singleimage.recipes.recipe import Recipe
+from singleimage.recipes.tasks import for_video
+from singleimage.training.planning import count_parameters, plan_training
 
 F64 = torch.float64
 TOLERANCE = 1e-10
@@ -72,7 +75,7 @@ def clip_of(frames: int) -> Clip:
 
 def trainer_of(recipe: Recipe = SMALL, **settings: Any) -> Trainer:
     settings = {"seed": 3, "device": "cpu", "precision": "fp32", "dtype": F64} | settings
-    return Trainer(recipe, photo(), **settings)
+    return Trainer(photo(), recipe, **settings)
 
 
 def difference(a: Tensor, b: Tensor) -> float:
@@ -468,7 +471,7 @@ class Compared(Trainer):
 
     def __init__(self, paper: Transcribed, recipe: Recipe) -> None:
         given = clip_of(7) if recipe.learns_clips else photo()
-        super().__init__(recipe, given, seed=3, device="cpu", precision="fp32", dtype=F64)
+        super().__init__(given, recipe, seed=3, device="cpu", precision="fp32", dtype=F64)
         self.paper = paper
         self.copies = recipe.training.batch
         self.reals = [x.expand(self.copies, *x.shape[1:]) for x in self.example.images]
@@ -495,8 +498,8 @@ class Compared(Trainer):
                     copy = value.detach().clone().requires_grad_(value.requires_grad)
                     paper.g[name.replace(f".{level - 1}.", f".{level}.", 1)] = copy
         if level == 3:
-            assert self._critic is not None
-            paper.d = plain_state(self._critic)
+            assert self.players.critic is not None
+            paper.d = plain_state(self.players.critic)
         if level > 0:
             epsilon = posterior_noise(self.vae, seed_for(3, level, "level"), self.copies)
             paper.calibrate(self.reals[level], self.reals[0], epsilon, sizes)
@@ -524,8 +527,8 @@ class Compared(Trainer):
         for name, value in self.vae.state_dict().items():
             if name in self.paper.g and name != "amplitudes" and not before_norm(name):
                 self.note(f"weights after {kind} steps", value, self.paper.g[name])
-        if self._critic is not None:
-            for name, value in self._critic.state_dict().items():
+        if self.players.critic is not None:
+            for name, value in self.players.critic.state_dict().items():
                 self.note("critics", value, self.paper.d[name])
 
 
@@ -668,7 +671,7 @@ def test_levels_learn_as_published() -> None:
         if progress.step > 1:
             newest = {f"levels.{progress.level}"}
             assert parts == ({"encoder", "levels.0"} | newest if progress.level < 3 else newest)
-        assert (trainer._critic is None) == (progress.level < 3)
+        assert (trainer.players.critic is None) == (progress.level < 3)
         before = state
 
 
@@ -731,10 +734,10 @@ def test_large_pictures_are_decoded_in_tiles_if_the_norm_allows(
     g = trainer.learner
     sizes = g.ladder.sizes_for(Size(41, 50))
     latent = g.draw(sizes, [5, 6])
-    entry = Entry(2, noise(2, 3, *sizes[1]).clamp(-1, 1))
+    entry = Injection(2, noise(2, 3, *sizes[1]).clamp(-1, 1))
     whole = [g.decode(latent), g.decode(latent, entry)]
-    monkeypatch.setattr(base, "TILE", 16)
-    monkeypatch.setattr(base, "WHOLE", 100)
+    monkeypatch.setattr(tiles, "TILE", 16)
+    monkeypatch.setattr(tiles, "WHOLE", 100)
     shapes = []
     g.levels[-1].register_forward_hook(lambda _, __, y: shapes.append(y.shape[-1]))
     assert difference(g.decode(latent), whole[0]) < 1e-12
@@ -753,7 +756,7 @@ def test_levels_of_a_phase_learn_for_its_steps() -> None:
     steps = [4, 4, 4, 2, 2]
     assert seen == [(i, step + 1) for i, count in enumerate(steps) for step in range(count)]
     assert left[-1] == 0
-    planned = plan(recipe, photo(), seed=0, device="cpu")
+    planned = plan_training(photo(), recipe, seed=0, device="cpu")
     assert [level.steps for level in planned] == steps
 
 
@@ -829,7 +832,7 @@ def test_other_generators_take_no_variational_objective() -> None:
     with pytest.raises(ValueError, match="here these are the first 0"):
         msgspec.structs.replace(SINGAN, phases=HP_VAE_GAN.phases)
     with pytest.raises(ValueError, match="fed with noise"):
-        msgspec.structs.replace(HP_VAE_GAN, feed=AugmentedFeed())
+        msgspec.structs.replace(HP_VAE_GAN, base_input=AugmentedInput())
 
 
 def test_recipes_of_earlier_versions_are_read_and_keep_their_digests() -> None:
@@ -869,7 +872,7 @@ def test_every_method_trains_in_batches(name: str) -> None:
     recipe = PRESETS[name]
     recipe = with_overrides(recipe, {k: v for k, v in small.items() if k in fields_of(recipe)})
     trainer = Trainer(
-        recipe, Photo(noise(3, 34, 40).float(), Channels(mode="RGB")), seed=0, device="cpu"
+        Photo(noise(3, 34, 40).float(), Channels(mode="RGB")), recipe, seed=0, device="cpu"
     )
     for _ in trainer:
         norm = sum(
@@ -878,4 +881,4 @@ def test_every_method_trains_in_batches(name: str) -> None:
         assert norm**0.5 < 0.1 + 1e-4
         for parameter in trainer.learner.parameters():
             parameter.grad = None
-    assert trainer.model().sample([0])[0].pixels.isfinite().all()
+    assert next(trainer.model().sample([0])).pixels.isfinite().all()

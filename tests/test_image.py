@@ -20,23 +20,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from singleimage import imagefile
 from singleimage.errors import ImageError, OutputError
-from singleimage.image import (
+from singleimage.images import decode as imagefile
+from singleimage.images.decode import PIXEL_LIMIT
+from singleimage.images.photo import (
     LABEL_LIMIT,
-    MODE_CHANNELS,
-    PIXEL_LIMIT,
     Channels,
     Photo,
-    make_folder,
-    png_of,
     read_photo,
     require_texture,
-    save_sheet,
-    sheet,
-    write_atomically,
 )
-from singleimage.resample import Size
+from singleimage.images.sheet import png_bytes, save_sheet, sheet
+from singleimage.images.values import MODE_CHANNELS
+from singleimage.machine.files import make_folder, write_atomically
+from singleimage.multiscale.geometry import Size
 
 Array = NDArray[Any]
 quick = settings(max_examples=25, deadline=None, derandomize=True)
@@ -98,7 +95,7 @@ def filtered(rows: Array, pixel: int) -> bytes:
     return b"".join(lines)
 
 
-def png_bytes(values: Array, *, interlaced: bool = False, before: bytes = b"") -> bytes:
+def encoded_png(values: Array, *, interlaced: bool = False, before: bytes = b"") -> bytes:
     """A PNG file of (H, W, C) uint8 or uint16; `before`: chunks before the pixels."""
     height, width, channels = values.shape
     depth = values.itemsize
@@ -252,7 +249,7 @@ def test_a_transparent_color_becomes_alpha(
     values = noise(6, 8, channels, bits=bits)
     key = values[2, 3]
     chunks = chunk(b"tRNS", b"".join(int(v).to_bytes(2, "big") for v in key))
-    (tmp_path / "x.png").write_bytes(png_bytes(values, before=chunks))
+    (tmp_path / "x.png").write_bytes(encoded_png(values, before=chunks))
     photo = read_photo(tmp_path / "x.png")
     assert (photo.channels.mode, photo.channels.bits) == (mode, bits)
     opaque = np.where((values == key).all(axis=2), 0, 2**bits - 1)
@@ -297,7 +294,7 @@ def test_the_first_page_of_a_deep_tiff_is_read_with_a_note(tmp_path: Path) -> No
 @pytest.mark.parametrize("interlaced", [False, True], ids=["plain", "interlaced"])
 def test_png_keeps_sixteen_bits(mode: Any, interlaced: bool, tmp_path: Path) -> None:
     values = noise(21, 19, MODE_CHANNELS[mode], bits=16)
-    (tmp_path / "x.png").write_bytes(png_bytes(values, interlaced=interlaced))
+    (tmp_path / "x.png").write_bytes(encoded_png(values, interlaced=interlaced))
     photo = read_photo(tmp_path / "x.png")
     assert photo.channels == Channels(mode=mode, bits=16)
     assert photo.notes == ()
@@ -364,7 +361,7 @@ def test_color_that_cannot_be_read_deep_is_read_with_8_bits_and_a_note(
         raise AttributeError("tile")
 
     values = noise(9, 14, 3, bits=16)
-    data = png_bytes(values) if kind == "png" else tiff_bytes(values)
+    data = encoded_png(values) if kind == "png" else tiff_bytes(values)
     (tmp_path / f"x.{kind}").write_bytes(data)
     monkeypatch.setattr(imagefile, "_with_raw_mode", changed)
     photo = read_photo(tmp_path / f"x.{kind}")
@@ -377,7 +374,7 @@ def test_color_that_pillow_decodes_in_another_way_is_read_with_8_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = noise(9, 14, 3, bits=16)
-    (tmp_path / "x.png").write_bytes(png_bytes(values))
+    (tmp_path / "x.png").write_bytes(encoded_png(values))
     wrong = np.zeros((9, 14, 3), np.uint8)
     monkeypatch.setattr(imagefile, "_with_raw_mode", lambda data, raw_mode: wrong)
     assert read_photo(tmp_path / "x.png").channels.bits == 8
@@ -435,7 +432,7 @@ def test_integers_of_32_bits_are_read_where_they_fit_16(tmp_path: Path) -> None:
 def oriented(kind: str, values: Array, orientation: int) -> bytes:
     stream = io.BytesIO()
     if kind == "png 16 bits":
-        return png_bytes(values, before=chunk(b"eXIf", exif(orientation)))
+        return encoded_png(values, before=chunk(b"eXIf", exif(orientation)))
     if kind == "tiff 16 bits, lzw":
         return tiff_bytes(values, orientation=orientation)
     if kind == "tiff 16 bits":
@@ -971,7 +968,7 @@ def test_notebooks_get_a_png() -> None:
     photo = Photo(torch.zeros(1, 5, 5), Channels(mode="L"))
     with Image.open(io.BytesIO(photo._repr_png_())) as opened:
         assert (opened.format, opened.size) == ("PNG", (5, 5))
-    assert png_of(photo.preview()) == photo._repr_png_()
+    assert png_bytes(photo.preview()) == photo._repr_png_()
 
 
 def test_a_preview_is_reduced_to_a_limit_and_never_enlarged() -> None:

@@ -11,13 +11,13 @@ from torch.autograd import gradcheck
 from torch.autograd.graph import saved_tensors_hooks
 
 from singleimage.errors import RecipeError
-from singleimage.methods import preset
+from singleimage.multiscale.geometry import Size, Window
 from singleimage.nn import involution
 from singleimage.nn.blocks import init_normal
 from singleimage.nn.involution import Involution, InvolutionBody, InvolutionStack, involve
 from singleimage.nn.precision import use_precision
-from singleimage.recipe import with_overrides
-from singleimage.resample import Size, Window
+from singleimage.recipes.overrides import with_overrides
+from singleimage.recipes.presets import preset
 
 F64 = torch.float64
 

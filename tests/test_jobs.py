@@ -19,14 +19,18 @@ import pytest
 from PIL import Image
 
 from conftest import Command
-from singleimage import engines, overview, preset, with_overrides
-from singleimage.commands.working import names_of
-from singleimage.engines import Event, LocalPool
+from singleimage import preset, with_overrides
+from singleimage.commands import job_view as overview
+from singleimage.commands.place import names_of
 from singleimage.errors import RunError, SingleImageError
-from singleimage.jobs import Job, perform, result_of
-from singleimage.lock import LOCK, claimed
-from singleimage.model import Model
-from singleimage.recipe import Recipe
+from singleimage.jobs import engine as engines
+from singleimage.jobs import local
+from singleimage.jobs.engine import Event
+from singleimage.jobs.job import Job, perform, result_of
+from singleimage.jobs.local import LocalPool
+from singleimage.machine.lock import LOCK, claimed
+from singleimage.models.model import Model
+from singleimage.recipes.recipe import Recipe
 
 TINY = {
     "pyramid.max_size": "32",
@@ -86,7 +90,7 @@ def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.append(process.pid)
         return process
 
-    monkeypatch.setattr(engines.subprocess, "Popen", spy)
+    monkeypatch.setattr(local.subprocess, "Popen", spy)
     return found
 
 
@@ -295,7 +299,7 @@ def test_an_address_that_nobody_answers_at_is_one_line(tmp_path: Path, command: 
 def test_without_ray_the_error_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from singleimage.cluster import RayCluster
+    from singleimage.jobs.ray_cluster import RayCluster
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SingleImageError, match=r"pip install 'singleimage\[ray\]'"):
@@ -307,7 +311,7 @@ def play_on_ray(folder: Path) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    from singleimage.cluster import RayCluster
+    from singleimage.jobs.ray_cluster import RayCluster
 
     node = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=node)

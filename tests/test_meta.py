@@ -11,24 +11,16 @@ import torch
 from PIL import Image
 
 from conftest import Command
-from singleimage import (
-    Model,
-    Photo,
-    Recipe,
-    Run,
-    Trainer,
-    parallel,
-    preset,
-    read_photo,
-    with_overrides,
-)
-from singleimage.album import read_album
-from singleimage.errors import ImageError, ModelFileError, RecipeError, RunError, SizeError
-from singleimage.hypermodel import HyperModel
-from singleimage.image import Channels
+from singleimage import Model, Photo, Recipe, Run, Trainer, preset, read_photo, with_overrides
+from singleimage.errors import ArgumentError, ImageError, ModelFileError, RecipeError, RunError
+from singleimage.images.folder import read_album
+from singleimage.images.photo import Channels
+from singleimage.machine import processes as parallel
 from singleimage.metrics.leakage import PatchOwners
+from singleimage.models.hypermodel import HyperModel
 from singleimage.nn.embedding import BatchNorm
-from singleimage.objectives.base import StepView, Turn
+from singleimage.objectives.base import Turn
+from singleimage.objectives.view import StepView
 
 SETS = {
     "pyramid.width": "40",
@@ -88,7 +80,7 @@ def hyper(run: Path) -> HyperModel:
 
 
 def finish(home: Path, recipe: Recipe, photos: list[Photo]) -> bytes:
-    run = Run(home, recipe, photos, seed=3, device="cpu", precision="fp32")
+    run = Run(home, photos, recipe, seed=3, device="cpu", precision="fp32")
     for _ in run:
         pass
     return weights(home)
@@ -128,7 +120,7 @@ def test_alpha_among_photos_without_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_photo_is_met_once_an_epoch_in_another_order(photos: list[Photo]) -> None:
-    trainer = Trainer(small(**{"training.batch": "1"}), photos, seed=0, device="cpu")
+    trainer = Trainer(photos, small(**{"training.batch": "1"}), seed=0, device="cpu")
     coarsest = trainer.example.images[0]
 
     def met(step: int) -> int:
@@ -141,7 +133,7 @@ def test_every_photo_is_met_once_an_epoch_in_another_order(photos: list[Photo]) 
 
 
 def test_mirrored_photos_are_photos_of_their_own(photos: list[Photo]) -> None:
-    trainer = Trainer(small(**{"training.mirror": "true"}), photos, seed=0, device="cpu")
+    trainer = Trainer(photos, small(**{"training.mirror": "true"}), seed=0, device="cpu")
     images = trainer.example.images[-1]
     assert len(images) == 6
     torch.testing.assert_close(images[3:], images[:3].flip(-1), rtol=0, atol=0.02)
@@ -149,7 +141,7 @@ def test_mirrored_photos_are_photos_of_their_own(photos: list[Photo]) -> None:
 
 def test_other_methods_learn_one_photo_at_a_time(photos: list[Photo]) -> None:
     with pytest.raises(RecipeError, match="consingan learns one photo at a time; use meta or"):
-        Trainer(preset("consingan"), photos, seed=0)
+        Trainer(photos, preset("consingan"), seed=0)
 
 
 # Runs --------------------------------------------------------------------------------------------
@@ -159,7 +151,7 @@ def test_other_methods_learn_one_photo_at_a_time(photos: list[Photo]) -> None:
 def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(
     stop_after: int, tmp_path: Path, photos: list[Photo], run: Path
 ) -> None:
-    parts = Run(tmp_path / "run", small(), photos, seed=3, device="cpu", precision="fp32")
+    parts = Run(tmp_path / "run", photos, small(), seed=3, device="cpu", precision="fp32")
     for i, _ in enumerate(parts, start=1):
         if i == stop_after:
             parts.save()
@@ -209,7 +201,7 @@ def test_processes_that_cannot_share_a_batch_say_so(monkeypatch: pytest.MonkeyPa
 
 
 def trained(photos: list[Photo], **more: str) -> dict[str, torch.Tensor]:
-    trainer = Trainer(small(**more), photos, seed=0, device="cpu", dtype=torch.float64)
+    trainer = Trainer(photos, small(**more), seed=0, device="cpu", dtype=torch.float64)
     for progress in trainer:
         if progress.level == 1 and progress.level_done:
             break
@@ -233,23 +225,23 @@ def test_a_shared_embedding_learns_in_the_turns_it_should(
     shared: str, photos: list[Photo], tmp_path: Path
 ) -> None:
     recipe = small(**{"critic.shared": shared, "phases.0.objective.critic_steps": "2"})
-    trainer = Trainer(recipe, photos, seed=0, device="cpu", precision="fp32")
+    trainer = Trainer(photos, recipe, seed=0, device="cpu", precision="fp32")
     moved: dict[str, bool] = {}
-    play = trainer._play
+    play = trainer.players.play
 
-    def watched(turn: Turn, view: StepView) -> dict[str, torch.Tensor]:
+    def watched(turn: Turn, view: StepView, *when: int) -> dict[str, torch.Tensor]:
         embedding = trainer.learner.embedding  # type: ignore[union-attr]
         before = embedding.conv1.weight.clone()  # type: ignore[union-attr, operator]
-        terms = play(turn, view)
+        terms = play(turn, view, *when)
         moved[turn.player] = not torch.equal(before, embedding.conv1.weight)  # type: ignore[union-attr, arg-type]
         return terms
 
-    trainer._play = watched  # type: ignore[method-assign]
+    trainer.players.play = watched  # type: ignore[method-assign]
     for progress in trainer:
         if progress.level_done:
             break
     assert moved == {"critic": shared == "both", "generator": True}
-    assert not any(name.startswith("embedding") for name in trainer._critic.state_dict())
+    assert not any(name.startswith("embedding") for name in trainer.players.critic.state_dict())
     trainer.hyper_model().save(tmp_path / "hyper.safetensors")
     start = HyperModel.load(tmp_path / "hyper.safetensors").start(photos[1])
     assert start.critic is not None
@@ -270,7 +262,7 @@ def test_a_model_of_a_new_photo_is_an_ordinary_model(
     made = hyper.model(read_photo(new))
     assert model.size == made.size == hyper.hyper.ladder.finest
     assert "note: new.png is cropped to the aspect of the others, 34% are left out." in outcome.err
-    assert torch.equal(model.sample([4])[0].pixels, made.sample([4])[0].pixels)
+    assert torch.equal(next(model.sample([4])).pixels, next(made.sample([4])).pixels)
     assert model.recipe.name == "meta-small-model"
     for line in (
         f"sample {file} -o {tmp_path}/s -n 2 --size 30x60",
@@ -285,9 +277,9 @@ def test_a_model_of_a_new_photo_is_an_ordinary_model(
 def test_models_differ_with_the_photo_and_not_with_their_company(
     hyper: HyperModel, photos: list[Photo]
 ) -> None:
-    first, second = (hyper.model(photo).sample([1])[0].pixels for photo in photos[:2])
+    first, second = (next(hyper.model(photo).sample([1])).pixels for photo in photos[:2])
     assert not torch.equal(first, second)
-    assert torch.equal(first, hyper.model(photos[0]).sample([1])[0].pixels)
+    assert torch.equal(first, next(hyper.model(photos[0]).sample([1])).pixels)
 
 
 def test_a_batch_that_never_changes_is_the_same_in_training_and_in_use() -> None:
@@ -300,7 +292,7 @@ def test_a_batch_that_never_changes_is_the_same_in_training_and_in_use() -> None
 
 def test_a_gray_photo_is_modelled_in_color(hyper: HyperModel, photos: list[Photo]) -> None:
     gray = Photo(photos[0].pixels[:1], Channels(mode="L"))
-    assert len(hyper.model(gray).sample([0])[0].pixels) == 3
+    assert len(next(hyper.model(gray).sample([0])).pixels) == 3
     with pytest.raises(ImageError, match="the photo is RGBA, the model was trained on RGB"):
         hyper.model(Photo(torch.ones(4, 44, 52), Channels(mode="RGBA")))
 
@@ -393,5 +385,5 @@ def test_patches_are_found_in_the_photo_they_come_from(photos: list[Photo]) -> N
     assert owners.leaked(images[0], 1) == 1.0
     half = torch.cat([images[0][:, :24], images[2][:, 24:40]], 1)
     assert owners.leaked(half, 0) == pytest.approx(16 / 40)
-    with pytest.raises(SizeError, match="one photo leaks into no other"):
+    with pytest.raises(ArgumentError, match="one photo leaks into no other"):
         PatchOwners(images[:1])

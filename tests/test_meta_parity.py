@@ -18,18 +18,19 @@ from torch import Tensor, nn
 
 import meta_transcription as paper
 from singleimage.generators.hyper import HyperCascade, HyperSpec
-from singleimage.hypermodel import HyperModel
-from singleimage.image import Channels, Photo
-from singleimage.latent import gaussian, seed_for
-from singleimage.methods import META, META_SINGLE
+from singleimage.images.photo import Channels, Photo
+from singleimage.models.hypermodel import HyperModel
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.latent import gaussian, seed_for
+from singleimage.multiscale.pyramid import Pyramid
 from singleimage.nn.blocks import Conv, PatchNet
 from singleimage.nn.embedding import Embedding, EmbeddingSpec
-from singleimage.nn.hyper import Form, HyperCritic, HyperCriticSpec, WeightHead
-from singleimage.objectives.base import StepView
-from singleimage.pyramid import Pyramid
-from singleimage.recipe import Recipe, with_overrides
-from singleimage.resample import Size
-from singleimage.trainer import Trainer
+from singleimage.nn.hyper import HyperCritic, HyperCriticSpec, PrimaryShape, WeightHead
+from singleimage.objectives.view import StepView
+from singleimage.recipes.overrides import with_overrides
+from singleimage.recipes.presets import META, META_SINGLE
+from singleimage.recipes.recipe import Recipe
+from singleimage.training.trainer import Trainer
 from test_metrics import torchvision_models
 from test_parity import F64, TOLERANCE, copied, difference, noise, uniform
 
@@ -105,7 +106,7 @@ def embedding_of(embedding: Embedding) -> paper.Weights:
     }
 
 
-def projection_of(head: WeightHead, form: Form) -> paper.Projection:
+def projection_of(head: WeightHead, form: PrimaryShape) -> paper.Projection:
     """One linear layer for each tensor: ours predicts (out, 3, 3, in), then the bias."""
     weight, bias = head.numbers.weight.detach(), head.numbers.bias.detach()
     if head.code is not None:
@@ -216,7 +217,7 @@ def test_predicted_cascades_draw_what_the_transcription_draws(levels: int, recip
     for drawn, expected in zip(latent.tensors(), maps, strict=True):
         assert difference(drawn, expected) == 0
     game = game_of(hyper, critic)
-    random, rebuilt = trainee.refine([(trainee.approach(z), z) for z in (latent, anchor)])
+    random, rebuilt = trainee.run_trained([(trainee.run_frozen(z), z) for z in (latent, anchor)])
     for found, images in zip((random, rebuilt), game.draw(photos, maps), strict=True):
         assert difference(found, images[-1]) < TOLERANCE
     for name, flaw in paper.IMAGE_FLAWS.items() if levels == 2 else ():
@@ -231,11 +232,11 @@ def test_losses_of_both_players_equal_the_transcription(accumulate: bool) -> Non
     sizes, photos = example.ladder.sizes, list(example.images)
     game = game_of(hyper, critic)
     maps = noise_maps(sizes, [seed_for(11, "latent", *i) for i in ((), (1,), (2,))])
-    trainee, objective = hyper.bind(example), recipe.objective_at(2)
+    trainee, objective = hyper.bind(example), recipe.schedule.objective_at(2)
     view = StepView(
-        **{"trainee": trainee, "critic": critic, "example": photos, "level": 2, "sizes": sizes},
-        anchor_approach=trainee.approach(trainee.anchor()),
-        feed=lambda seed: None,
+        **{"generator": trainee, "critic": critic, "example": photos, "level": 2, "sizes": sizes},
+        anchor_frozen=trainee.run_frozen(trainee.anchor()),
+        base_input=lambda seed: None,
         seed=11,
     )
     found = {**objective.terms("critic", view), **objective.terms("generator", view)}
@@ -268,7 +269,7 @@ class Compared(Trainer):
 
     def __init__(self, recipe: Recipe, *, photos: int) -> None:
         chosen = PICTURES[:photos]
-        super().__init__(recipe, chosen, seed=3, device="cpu", precision="fp32", dtype=F64)
+        super().__init__(chosen, recipe, seed=3, device="cpu", precision="fp32", dtype=F64)
         self.found: dict[str, float] = {}  # the largest difference of each kind
         self.openings: list[paper.Game] = []  # the transcription as it was before each level
         self.events: list[list[Event]] = []  # of each level
@@ -283,12 +284,12 @@ class Compared(Trainer):
             self.compare("at the start of a level", photos)
             return
         assert isinstance(self.learner, HyperCascade)
-        assert self._critic is not None
+        assert self.players.critic is not None
         paper.enlarge(self.learner, seed=1)
-        paper.enlarge(self._critic, seed=2)
+        paper.enlarge(self.players.critic, seed=2)
         training, rules = self.recipe.training, paper.Rules(accumulate=self.recipe is ACCUMULATING)
         more = {"lr": training.lr_generator, "steps": training.steps, "rules": rules}
-        self.game = game_of(self.learner, self._critic, **more)
+        self.game = game_of(self.learner, self.players.critic, **more)
         self.openings.append(deepcopy(self.game))
 
     def _train_step(self) -> dict[str, float]:
@@ -305,9 +306,9 @@ class Compared(Trainer):
         return losses
 
     def compare(self, when: str, event: list[Tensor] | paper.Batch) -> None:
-        assert self._critic is not None
+        assert self.players.critic is not None
         amplitudes = self.learner.amplitudes[: self.level + 1].tolist()
-        state = paper.state_of(*networks_of(self.learner, self._critic), amplitudes)
+        state = paper.state_of(*networks_of(self.learner, self.players.critic), amplitudes)
         self.events[-1].append((event, state))
         for kind, apart in paper.largest_differences(state, self.game.state()).items():
             name = f"{kind} {when}"
@@ -415,7 +416,7 @@ def test_the_model_of_a_photo_is_what_training_binds_to_it(recipe: Recipe, meta:
     game, maps = game_of(hyper.eval(), critic, train=False), noise_maps(sizes, [3, 4, 5])
     trainee, photos = hyper.bind(example), list(example.images)
     anchor, latent = trainee.anchor(), trainee.draw(sizes, [3, 4, 5])
-    bound = trainee.refine([(trainee.approach(z), z) for z in (latent, anchor)])
+    bound = trainee.run_trained([(trainee.run_frozen(z), z) for z in (latent, anchor)])
     expected, scores = game.draw(photos, maps), game.score(photos)(photos[-1])
     for i, photo in enumerate(PICTURES):
         generator, start = model.model(photo).generator, model.start(photo)

@@ -21,12 +21,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from singleimage.errors import Incomparable, SizeError, WeightsError
-from singleimage.metrics import copying
+from singleimage.metrics import copying, features
 from singleimage.metrics.copying import AREA, COPY, PATCH, PatchSearch
 from singleimage.metrics.diversity import FeatureDiversity, PixelDiversity
+from singleimage.metrics.features import INCEPTION_URL, INCEPTION_VARIABLE, NETWORKS, load_features
 from singleimage.metrics.sifid import Gaussian, fit, frechet
-from singleimage.nn import features
-from singleimage.nn.features import INCEPTION_URL, INCEPTION_VARIABLE, NETWORKS, load_features
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

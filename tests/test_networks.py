@@ -14,25 +14,19 @@ from torch import Tensor, nn
 import transcription
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
-from singleimage.image import Channels, Photo
-from singleimage.latent import Latent
-from singleimage.methods import CONSINGAN, SINGAN
+from singleimage.images.photo import Channels, Photo
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.latent import Latent
+from singleimage.multiscale.pyramid import Pyramid
 from singleimage.nn import blocks
-from singleimage.nn.blocks import (
-    Conv,
-    ConvStack,
-    ImageNorm,
-    Norm,
-    PatchNet,
-    Width,
-    init_normal,
-)
-from singleimage.nn.critic import CriticSpec, inherit
+from singleimage.nn.blocks import Conv, ConvStack, ImageNorm, Norm, PatchNet, Width, init_normal
+from singleimage.nn.critic import inherit
+from singleimage.nn.patch_critic import CriticSpec
 from singleimage.objectives.adversarial import gradient_penalty
-from singleimage.pyramid import Pyramid
-from singleimage.recipe import Recipe, with_overrides
-from singleimage.resample import Size
-from singleimage.trainer import Trainer
+from singleimage.recipes.overrides import with_overrides
+from singleimage.recipes.presets import CONSINGAN, SINGAN
+from singleimage.recipes.recipe import Recipe
+from singleimage.training.trainer import Trainer
 
 quick = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -136,7 +130,7 @@ def test_generator_draws_the_size_of_the_photo(recipe: Recipe) -> None:
     generator = grown(recipe)
     maps = [torch.empty_like(m) for m in generator.anchor().tensors()]
     latent = Latent(tuple(maps), generator.ladder.sizes)
-    (image,) = generator.refine([(generator.approach(latent), latent)])
+    (image,) = generator.run_trained([(generator.run_frozen(latent), latent)])
     assert image.shape == (1, 3, 188, 250)
 
 
@@ -239,12 +233,12 @@ class Opened(Trainer):
 
     def __init__(self, recipe: Recipe, photo: Photo) -> None:
         self.openings: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
-        super().__init__(recipe, photo, seed=0, device="cpu", precision="fp32")
+        super().__init__(photo, recipe, seed=0, device="cpu", precision="fp32")
 
     def _begin_level(self) -> None:
         super()._begin_level()
-        assert self._critic is not None
-        networks: tuple[nn.Module, nn.Module] = (self.learner, self._critic)
+        assert self.players.critic is not None
+        networks: tuple[nn.Module, nn.Module] = (self.learner, self.players.critic)
         learner, critic = (
             {name: value.clone() for name, value in network.state_dict().items()}
             for network in networks
@@ -258,8 +252,8 @@ def opened(recipe: Recipe) -> tuple[Opened, list[dict[str, Tensor]]]:
     trainer = Opened(recipe, Photo(pixels, Channels(mode="RGB")))
     closings = []
     for _ in trainer:
-        assert trainer._critic is not None
-        critic = trainer._critic.state_dict()
+        assert trainer.players.critic is not None
+        critic = trainer.players.critic.state_dict()
         closings.append({name: value.clone() for name, value in critic.items()})
     return trainer, closings
 

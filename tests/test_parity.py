@@ -19,15 +19,16 @@ from torch import Tensor, nn
 import transcription as paper
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
-from singleimage.image import Channels, Photo
-from singleimage.latent import Latent, gaussian, seed_for
-from singleimage.methods import CONSINGAN, SINGAN
+from singleimage.images.photo import Channels, Photo
+from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.latent import Latent, gaussian, seed_for
+from singleimage.multiscale.pyramid import Pyramid
 from singleimage.nn.blocks import Conv, ConvStack, PatchNet
-from singleimage.objectives.base import StepView
-from singleimage.pyramid import Pyramid
-from singleimage.recipe import Recipe, with_overrides
-from singleimage.resample import Size, size_of
-from singleimage.trainer import Trainer
+from singleimage.objectives.view import StepView
+from singleimage.recipes.overrides import with_overrides
+from singleimage.recipes.presets import CONSINGAN, SINGAN
+from singleimage.recipes.recipe import Recipe
+from singleimage.training.trainer import Trainer
 
 TOLERANCE = 1e-10
 """Of images and losses, and of weights after training: far over rounding, far under an error."""
@@ -222,7 +223,9 @@ def test_consingan_reproduces_the_photo_as_its_transcription_does(
     found = g.decode(latent)
     assert difference(found, consingan_image(g, latent)) < TOLERANCE
     assert difference(found, consingan_image(g, flawed(latent))) > TOLERANCE
-    (trained,) = g.refine([(g.approach(latent), latent)])  # training computes it in two parts
+    (trained,) = g.run_trained(
+        [(g.run_frozen(latent), latent)]
+    )  # training computes it in two parts
     assert difference(trained, found) < TOLERANCE
 
 
@@ -261,7 +264,7 @@ def test_singan_in_training_sees_what_its_transcription_sees(use: str) -> None:
     g.train()
     latent = g.draw(example.ladder.sizes, [5]) if use == "random" else g.anchor()
     expected = singan_image(g, latent, training_top=True)
-    (found,) = g.refine([(g.approach(latent), latent)])
+    (found,) = g.run_trained([(g.run_frozen(latent), latent)])
     assert difference(found, expected) < TOLERANCE
     assert difference(found, singan_image(g, latent, training_top=False)) > TOLERANCE
 
@@ -369,16 +372,16 @@ def test_losses_of_both_players_equal_the_transcription(recipe: Recipe) -> None:
         return [*critic_terms.values(), *generator_terms.values()]
 
     view = StepView(
-        trainee=g,
+        generator=g,
         critic=critic,
         example=[real] * (level + 1),
         level=level,
         sizes=sizes,
         seed=11,
-        feed=lambda seed: None,
-        anchor_approach=g.approach(anchor),
+        base_input=lambda seed: None,
+        anchor_frozen=g.run_frozen(anchor),
     )
-    objective = recipe.objective_at(level)
+    objective = recipe.schedule.objective_at(level)
     losses = [*objective.terms("critic", view).values()]
     losses += [*objective.terms("generator", view).values()]
     for found, term in zip(losses, expected(score_of(critic, recipe), rebuilt), strict=True):
@@ -401,27 +404,27 @@ class Watched(Trainer):
     """
 
     def __init__(self, recipe: Recipe, dtype: torch.dtype = F64) -> None:
-        super().__init__(recipe, photo(), seed=3, device="cpu", precision="fp32", dtype=dtype)
+        super().__init__(photo(), recipe, seed=3, device="cpu", precision="fp32", dtype=dtype)
 
     def _begin_level(self) -> None:
         super()._begin_level()
-        assert self._critic is not None
+        assert self.players.critic is not None
         if isinstance(self.learner, Cascade):
             newest, fresh = self.learner.levels[-1], self.level % 2 == 0  # where the width changes
         else:
             newest, fresh = self.learner, self.level == 0
         if fresh:
-            for i, network in enumerate((newest, self._critic)):
+            for i, network in enumerate((newest, self.players.critic)):
                 amplitudes = self.learner.amplitudes.clone()
                 randomize(network, seed=10 * self.level + i)
                 self.learner.amplitudes.copy_(amplitudes)
         self.opening: Any = deepcopy(self.learner)
-        self.opening_critic = deepcopy(self._critic)
+        self.opening_critic = deepcopy(self.players.critic)
 
     @property
     def critic(self) -> nn.Module:
-        assert self._critic is not None
-        return self._critic
+        assert self.players.critic is not None
+        return self.players.critic
 
     def latent(self, seed: int, *use: int | str) -> Latent:
         """The noise of a step at the level that was trained last."""
@@ -705,7 +708,7 @@ def singan_differences(*, levels: int = 5, flaw: Flaw = nothing) -> dict[str, fl
         # What the level draws now, by the statistics of the image: as in the next step.
         moved = deepcopy(learner)
         drawn = Latent(latents[0], learner.ladder.sizes)
-        (image,) = moved.train().refine([(moved.approach(drawn), drawn)])
+        (image,) = moved.train().run_trained([(moved.run_frozen(drawn), drawn)])
         expected_image = paper.singan_generate(
             networks,
             list(latents[0]),
@@ -825,7 +828,7 @@ def statistics_differences(order: str) -> list[float]:
         passes["r"] = g.anchor().tensors()
         transcribed = level_of(trainer.opening.levels[-1])
         for maps in (passes[name] for name in order):
-            previous = g.approach(Latent(maps, g.ladder.sizes))
+            previous = g.run_frozen(Latent(maps, g.ladder.sizes))
             if previous is None:
                 previous = torch.zeros(1, 3, *g.ladder.finest, dtype=F64)
             amplitude = g.amplitudes[level].item()

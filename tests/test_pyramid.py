@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from singleimage.errors import SizeError
-from singleimage.pyramid import (
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.pyramid import (
     SMALLEST_LEVEL,
     ConSinGANPyramid,
     Ladder,
@@ -21,7 +22,7 @@ from singleimage.pyramid import (
     PyramidLaw,
     SinGANPyramid,
 )
-from singleimage.resample import Size, resize, scaled
+from singleimage.multiscale.resample import resize, scaled
 from transcription import consingan_pyramid, consingan_sizes, singan_pyramid, singan_sizes
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)

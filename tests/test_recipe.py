@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from singleimage import PRESETS, Recipe, preset, with_overrides
 from singleimage.errors import RecipeError
-from singleimage.recipe import TrainingSpec, differences, fields_of
+from singleimage.recipes.overrides import differences, fields_of
+from singleimage.recipes.recipe import TrainingSpec
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -83,9 +84,9 @@ def test_the_rate_decays_at_a_fraction_or_at_a_step() -> None:
 
 def test_a_phase_may_have_steps_of_its_own() -> None:
     recipe = with_overrides(preset("hp-vae-gan"), {"phases.0.steps": "7", "training.steps": "5"})
-    assert [recipe.steps_at(level) for level in range(5)] == [7, 7, 7, 5, 5]
-    assert [recipe.steps_before(level) for level in (0, 1, 3, 5)] == [0, 7, 21, 31]
-    assert preset("hp-vae-gan").steps_before(2) == 10_000
+    assert [recipe.schedule.steps_at(level) for level in range(5)] == [7, 7, 7, 5, 5]
+    assert [recipe.schedule.steps_before(level) for level in (0, 1, 3, 5)] == [0, 7, 21, 31]
+    assert preset("hp-vae-gan").schedule.steps_before(2) == 10_000
 
 
 def test_digests_ignore_the_texts_for_people() -> None:

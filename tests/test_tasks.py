@@ -11,15 +11,17 @@ import torch
 from conftest import Command
 from singleimage import PRESETS, Model, Photo, Recipe, Trainer, read_photo, with_overrides
 from singleimage.errors import ImageError, RecipeError, RunError, UnsupportedEntry
-from singleimage.feed import AugmentedFeed, Given, NoiseFeed, ShuffledFeed
-from singleimage.generators.base import Entry
+from singleimage.generators.base import Injection
 from singleimage.generators.cascade import Cascade
-from singleimage.image import Channels
-from singleimage.methods import for_task, preset, upscaling_passes, upscaling_ratio
-from singleimage.palette import in_colors, main_colors
-from singleimage.recipe import fields_of
-from singleimage.resample import Size, resize, size_of
-from singleimage.run import Run, Tuning
+from singleimage.generators.palette import in_colors, main_colors
+from singleimage.images.photo import Channels
+from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.resample import resize
+from singleimage.recipes.base_input import AugmentedInput, GivenInput, NoiseInput, ShuffledInput
+from singleimage.recipes.overrides import fields_of
+from singleimage.recipes.presets import preset
+from singleimage.recipes.tasks import for_task, upscaling_passes, upscaling_ratio
+from singleimage.training.run import Run, Tuning
 
 TINY = {
     "training.steps": "2",
@@ -66,12 +68,12 @@ def test_every_preset_trains_for_every_task_or_says_why_not(
     recipe = for_task(base, task)
     if task == "video":
         with pytest.raises(ImageError, match="a clip of 13 frames or more is needed, not 1"):
-            Trainer(recipe, photo, seed=0, device="cpu")
+            Trainer(photo, recipe, seed=0, device="cpu")
         return
-    trainer = Trainer(recipe, photo, seed=0, device="cpu", precision="fp32")
+    trainer = Trainer(photo, recipe, seed=0, device="cpu", precision="fp32")
     for _ in trainer:
         pass
-    assert trainer.model().sample([0])[0].size == trainer.model().size
+    assert next(trainer.model().sample([0])).size == trainer.model().size
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 
@@ -81,10 +83,10 @@ def test_the_published_modes_of_consingan() -> None:
     assert len(harmonize.pyramid.plan(Size(188, 250)).sizes) == 3
     assert fields_of(harmonize)["generator.slope"] == fields_of(harmonize)["critic.slope"] == 0.3
     assert harmonize.training.steps == 1000
-    assert isinstance(harmonize.feed, AugmentedFeed)
+    assert isinstance(harmonize.base_input, AugmentedInput)
     edit = for_task(preset("consingan"), "edit")
     assert fields_of(edit)["generator.anchor_noise"] == 0.1
-    assert isinstance(edit.feed, ShuffledFeed)
+    assert isinstance(edit.base_input, ShuffledInput)
     assert fields_of(edit)["generator.edge"] == "zero"
     assert fields_of(for_task(preset("consingan"), "animate"))["generator.anchor"] == "noise"
     assert for_task(preset("singan"), "harmonize") == preset("singan")
@@ -120,10 +122,10 @@ def image(channels: int = 3) -> torch.Tensor:
     return torch.stack(planes)[None] * 0.9
 
 
-@pytest.mark.parametrize("feed", [AugmentedFeed(), AugmentedFeed(change=1.0), ShuffledFeed()])
+@pytest.mark.parametrize("feed", [AugmentedInput(), AugmentedInput(change=1.0), ShuffledInput()])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_a_feed_changes_the_photo_by_its_seed_alone(
-    feed: AugmentedFeed | ShuffledFeed, channels: int
+    feed: AugmentedInput | ShuffledInput, channels: int
 ) -> None:
     photo = image(channels)
     before = photo.clone()
@@ -137,14 +139,14 @@ def test_a_feed_changes_the_photo_by_its_seed_alone(
         assert again is not None
         assert torch.equal(base, again)
     assert len({float(base.sum()) for base in found if base is not None}) > 3
-    assert NoiseFeed().base(photo, 0) is None
+    assert NoiseInput().base(photo, 0) is None
 
 
 def test_holes_have_one_color_and_the_published_sizes() -> None:
     photo = image()
     areas = []
     for seed in range(40):
-        base = AugmentedFeed(change=0.0, holes=1.0).base(photo, seed)
+        base = AugmentedInput(change=0.0, holes=1.0).base(photo, seed)
         assert base is not None
         changed = (base != photo).all(dim=1)[0]
         values = base[0][:, changed]
@@ -159,7 +161,7 @@ def test_tiles_come_from_the_photo_itself() -> None:
     photo = image()
     moved = 0
     for seed in range(30):
-        base = ShuffledFeed(noise=0.0).base(photo, seed)
+        base = ShuffledInput(noise=0.0).base(photo, seed)
         assert base is not None
         changed = (base != photo).any(dim=1)[0]
         moved += bool(changed.any())
@@ -171,7 +173,7 @@ def test_tiles_come_from_the_photo_itself() -> None:
 
 def test_colors_change_in_all_the_published_ways() -> None:
     photo = image()
-    found = [AugmentedFeed(change=1.0, holes=0.0).base(photo, seed) for seed in range(80)]
+    found = [AugmentedInput(change=1.0, holes=0.0).base(photo, seed) for seed in range(80)]
     assert any(b is not None and torch.equal(b, -photo) for b in found), "inverted"
     assert any(b is not None and bool((b == -1).all(dim=(0, 2, 3)).any()) for b in found), "dropped"
     orders = [photo[:, list(p)] for p in ((1, 0, 2), (0, 2, 1), (2, 1, 0), (1, 2, 0), (2, 0, 1))]
@@ -196,7 +198,7 @@ def test_main_colors_are_the_colors_there_are() -> None:
 
 def test_paint_enters_in_the_main_colors_of_the_photo(photo: Photo) -> None:
     recipe = for_task(tiny(preset("singan")), "paint")
-    trainer = Trainer(recipe, photo, seed=0, device="cpu", precision="fp32")
+    trainer = Trainer(photo, recipe, seed=0, device="cpu", precision="fp32")
     for _ in trainer:
         pass
     generator = trainer.learner
@@ -241,8 +243,8 @@ def test_norms_hold_the_photos_statistics_for_a_picture_that_enters(photo: Photo
     shifts = []
     for generator in (model.generator, other.generator):
         whole = generator.decode(anchor)
-        torch.testing.assert_close(generator.decode(anchor, Entry(0, base)), whole)
-        moved = generator.decode(anchor, Entry(0, changed))
+        torch.testing.assert_close(generator.decode(anchor, Injection(0, base)), whole)
+        moved = generator.decode(anchor, Injection(0, changed))
         shifts.append(float((moved - whole)[..., far, far].abs().max()))
         assert torch.equal(generator.decode(anchor), whole)  # nothing is held afterwards
     assert shifts[1] < 1e-5 < 1e-4 < shifts[0]
@@ -252,7 +254,7 @@ def test_norms_hold_the_photos_statistics_for_a_picture_that_enters(photo: Photo
 
 
 def trained(recipe: Recipe, photo: Photo, given: Photo | None) -> Trainer:
-    trainer = Trainer(recipe, photo, seed=0, device="cpu", precision="fp32", given=given)
+    trainer = Trainer(photo, recipe, seed=0, device="cpu", precision="fp32", given=given)
     for _ in trainer:
         pass
     return trainer
@@ -280,7 +282,7 @@ def test_tuning_feeds_the_given_picture_to_the_finest_level_alone(
     coarsest = trainer.example.images[0]
     expected = resize(pasted_in(photo).pixels[None], size_of(coarsest))
     trainer.tune()
-    assert torch.equal(torch.as_tensor(trainer._base(7)), expected)
+    assert torch.equal(torch.as_tensor(trainer._base_input(7)), expected)
     assert [(p.level, p.step) for p in trainer] == [(2, step) for step in range(1, 21)]
     assert trainer.finished
     after = trainer.learner.state_dict()
@@ -290,20 +292,20 @@ def test_tuning_feeds_the_given_picture_to_the_finest_level_alone(
 def test_what_cannot_be_tuned_is_said(photo: Photo, harmonizing: Recipe) -> None:
     given = pasted_in(photo)
     with pytest.raises(RunError, match="not finished"):
-        Trainer(harmonizing, photo, seed=0, device="cpu", given=given).tune()
+        Trainer(photo, harmonizing, seed=0, device="cpu", given=given).tune()
     with pytest.raises(RunError, match="no picture to tune on"):
         trained(harmonizing, photo, None).tune()
     with pytest.raises(UnsupportedEntry, match="no picture at level 0"):
-        Trainer(tiny(preset("singan")), photo, seed=0, device="cpu", given=given)
+        Trainer(photo, tiny(preset("singan")), seed=0, device="cpu", given=given)
     gray = Photo(photo.pixels[:1], Channels(mode="L"))
     with pytest.raises(ImageError, match="other channels"):
-        Trainer(harmonizing, photo, seed=0, device="cpu", given=gray)
+        Trainer(photo, harmonizing, seed=0, device="cpu", given=gray)
 
 
 def test_a_given_picture_comes_with_noise_if_the_recipe_trained_with_it() -> None:
     photo = image()
-    assert torch.equal(Given(photo, 0.0).base(photo, 1), photo)
-    noisy = Given(photo, 0.1).base(photo, 1)
+    assert torch.equal(GivenInput(photo, 0.0).base(photo, 1), photo)
+    noisy = GivenInput(photo, 0.1).base(photo, 1)
     assert 0.05 < float((noisy - photo).std()) < 0.15
 
 
@@ -368,7 +370,7 @@ def test_a_stopped_tuning_ends_as_one_that_was_not(
     photo: Photo, harmonizing: Recipe, tmp_path: Path
 ) -> None:
     def train(name: str, tuning: Tuning | None = None, stop: int = 0) -> list[int]:
-        run = Run(tmp_path / name, harmonizing, photo, seed=0, device="cpu", tuning=tuning)
+        run = Run(tmp_path / name, photo, harmonizing, seed=0, device="cpu", tuning=tuning)
         steps = []
         for progress in run:
             steps.append(progress.step)

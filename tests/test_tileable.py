@@ -18,30 +18,24 @@ from torch import Tensor, nn
 from conftest import Command
 from singleimage import Model
 from singleimage.apps.sample import Tile, sample, seam
-from singleimage.errors import SizeError
-from singleimage.generators import base
-from singleimage.generators.base import Entry
+from singleimage.errors import ArgumentError
+from singleimage.generators import tiles
+from singleimage.generators.base import Injection
 from singleimage.generators.cascade import Cascade, CascadeSpec
 from singleimage.generators.growing import Growing, GrowingSpec
 from singleimage.generators.hyper import HyperSpec
 from singleimage.generators.patch_vae import PatchVAE, PatchVAESpec
-from singleimage.latent import BLOCK, Latent, Noise, drawn, mix, splice
-from singleimage.nn.blocks import Width
-from singleimage.pyramid import Ladder
-from singleimage.resample import (
-    OPEN,
-    Part,
-    Size,
-    Window,
-    Wrap,
-    framed,
+from singleimage.multiscale.geometry import OPEN, Part, Size, Window, Wrap, framed, wrapped_pieces
+from singleimage.multiscale.latent import BLOCK, Latent, Noise, drawn, mix, splice
+from singleimage.multiscale.pyramid import Ladder
+from singleimage.multiscale.resample import (
     resize,
     resize_source,
     stretch,
     stretch_source,
-    turns,
     wrapped_weights,
 )
+from singleimage.nn.blocks import Width
 
 F64 = torch.float64
 BOTH: Wrap = (True, True)
@@ -147,8 +141,8 @@ def test_an_image_that_enters_wraps_too(name: str) -> None:
     level, latent = max(g.entry_levels), g.draw(EVEN, [3], BOTH)
     image = noise(1, 3, *EVEN[max(level - 1, 0)]).clamp(-1, 1)
     step = 2 ** max(level - 1, 0)
-    moved = g.decode(rolled(latent, 1), Entry(level, torch.roll(image, (step, step), (2, 3))))
-    expected = torch.roll(g.decode(latent, Entry(level, image)), (4, 4), (2, 3))
+    moved = g.decode(rolled(latent, 1), Injection(level, torch.roll(image, (step, step), (2, 3))))
+    expected = torch.roll(g.decode(latent, Injection(level, image)), (4, 4), (2, 3))
     assert difference(moved, expected) < 1e-12
 
 
@@ -183,12 +177,12 @@ def test_windows_around_the_edges_make_the_same_picture(
     for wrap in WRAPS:
         latent = g.draw(g.ladder.sizes_for(size), [5, 6], wrap)
         level = max(g.entry_levels)
-        entry = Entry(level, noise(2, 3, *latent.sizes[max(level - 1, 0)]).clamp(-1, 1))
+        entry = Injection(level, noise(2, 3, *latent.sizes[max(level - 1, 0)]).clamp(-1, 1))
         with monkeypatch.context() as whole:
-            whole.setattr(base, "WHOLE", 10**6)
+            whole.setattr(tiles, "WHOLE", 10**6)
             expected = [g.decode(latent), g.decode(latent, entry)]
-        monkeypatch.setattr(base, "TILE", side)
-        monkeypatch.setattr(base, "WHOLE", 100)
+        monkeypatch.setattr(tiles, "TILE", side)
+        monkeypatch.setattr(tiles, "WHOLE", 100)
         assert difference(g.decode(latent), expected[0]) < 1e-12
         assert difference(g.decode(latent, entry), expected[1]) < 1e-12
 
@@ -198,7 +192,7 @@ def test_the_trainer_would_see_the_same_picture(name: str) -> None:
     g = made(name)
     latent = g.draw(ODD, [3, 4], BOTH)
     with torch.no_grad():
-        (image,) = g.refine([(g.approach(latent), latent)])
+        (image,) = g.run_trained([(g.run_frozen(latent), latent)])
     assert difference(image, g.decode(latent)) < 1e-12
 
 
@@ -252,9 +246,9 @@ def test_tiles_go_with_every_size_and_seed(tile: Tile) -> None:
 
 def test_a_kept_layout_cannot_be_tiled() -> None:
     g = made("cascade")
-    with pytest.raises(SizeError, match=r"layout, which cannot be tiled along x; drop one"):
+    with pytest.raises(ArgumentError, match=r"layout, which cannot be tiled along x; drop one"):
         sample(g, [0], start_level=1, tile="x")
-    with pytest.raises(SizeError, match="tiled along yx; use x, y or xy"):
+    with pytest.raises(ArgumentError, match="tiled along yx; use x, y or xy"):
         sample(g, [0], tile="yx")  # type: ignore[arg-type]
 
 
@@ -372,9 +366,11 @@ def test_a_frame_goes_around_where_it_wraps_and_is_zero_elsewhere(
         assert torch.equal(framed(x, whole, wanted, ROWS), expected * inside)
     values = drawn(x, wanted)
     assert torch.equal(values, expected)
-    lengths = [len(piece) for piece in turns(wanted.rows, size[0])]
+    lengths = [len(piece) for piece in wrapped_pieces(wanted.rows, size[0])]
     assert sum(lengths) == extent[0]
-    assert [i for piece in turns(wanted.rows, size[0]) for i in piece] == list(rows % size[0])
+    assert [i for piece in wrapped_pieces(wanted.rows, size[0]) for i in piece] == list(
+        rows % size[0]
+    )
 
 
 def test_noise_goes_on_at_the_opposite_edge() -> None:
@@ -424,7 +420,7 @@ def test_the_command_writes_tiles_and_tells_their_seam(tmp_path: Path, command: 
     done = command(f"sample {GOLDEN} -o {tmp_path} -n 2 --seed 4 --tile xy --size 40x50 --json")
     assert done.code == 0, done.err
     facts = json.loads(done.out)
-    pictures = Model.load(GOLDEN).sample([4, 5], tile="xy", size=(40, 50))
+    pictures = list(Model.load(GOLDEN).sample([4, 5], tile="xy", size=(40, 50)))
     x, y = np.mean([seam(picture.pixels) for picture in pictures], axis=0)
     assert facts["seam"] == {"x": pytest.approx(x, rel=1e-4), "y": pytest.approx(y, rel=1e-4)}
     for seed, picture in zip((4, 5), pictures, strict=True):

@@ -1,19 +1,24 @@
 """The command line: what commands there are, and how they end."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cyclopts import App, CycloptsError
 
-from singleimage.commands.animating import animate
-from singleimage.commands.comparing import bench
-from singleimage.commands.drawing import info, reconstruct, sample
-from singleimage.commands.hyper import interpolate, model
-from singleimage.commands.measuring import evaluate
-from singleimage.commands.retouching import edit, extend, fill, harmonize, paint, restyle, upscale
-from singleimage.commands.training import train, tune
-from singleimage.console import fail
-from singleimage.errors import SingleImageError
+from singleimage.commands.animate import animate
+from singleimage.commands.bench import bench
+from singleimage.commands.console import fail
+from singleimage.commands.evaluate import evaluate
+from singleimage.commands.info import info
+from singleimage.commands.interpolate import interpolate
+from singleimage.commands.model import model
+from singleimage.commands.reconstruct import reconstruct
+from singleimage.commands.sample import sample
+from singleimage.commands.tool import tool_commands
+from singleimage.commands.train import train
+from singleimage.commands.tune import tune
+from singleimage.commands.upscale import upscale
+from singleimage.errors import in_words
 
 app = App(
     name="singleimage",
@@ -21,25 +26,13 @@ app = App(
     help_format="plaintext",
     version_flags=["--version"],
 )
-for command in (
-    train,
-    tune,
-    model,
-    interpolate,
-    sample,
-    reconstruct,
-    info,
-    harmonize,
-    edit,
-    paint,
-    restyle,
-    fill,
-    extend,
-    upscale,
-    animate,
-    evaluate,
-    bench,
-):
+COMMANDS: tuple[Callable[..., int], ...] = (
+    *(train, tune, model, interpolate, sample, reconstruct, info),
+    *tool_commands(without=("upscale", "animate")),
+    *(upscale, animate, evaluate, bench),
+)
+"""In the order of the help."""
+for command in COMMANDS:
     app.command(command)
 
 
@@ -52,18 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_error=False,
             result_action="return_value",
         )
-    except SingleImageError as error:
-        return fail(str(error))
     except CycloptsError as error:
         command = " ".join(["singleimage", *(error.command_chain or ())])
         return fail(f"{error} See: {command} --help")
-    except OSError as error:
-        what = f"{error.filename or 'a file'}: {error.strerror or error}"
-        return fail(f"cannot read or write {what}; check the path and the free space.")
-    except (MemoryError, RuntimeError) as error:
-        if "memory" not in str(error) and not isinstance(error, MemoryError):
-            raise
-        return fail("out of memory; use a smaller size or pyramid.max_size.")
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        words = in_words(error)
+        if words is None:  # a bug
+            raise
+        return fail(words)
     return int(result or 0)

@@ -3,6 +3,27 @@
 A message says what was wrong, the limit, and the next step, in one line.
 """
 
+LESS_MEMORY = "use a smaller size or pyramid.max_size"
+"""What to do when memory runs out."""
+
+
+def in_words(error: BaseException, *, less_memory: str = LESS_MEMORY) -> str | None:
+    """What went wrong, in one line for the user; None: it is a bug, and a traceback says more.
+
+    Args:
+        error: any exception.
+        less_memory: what the user can do where memory runs out.
+    """
+    words = " ".join(str(error).split())
+    if isinstance(error, SingleImageError):
+        return words
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in words):
+        return f"out of memory; {less_memory}."
+    if isinstance(error, OSError):
+        what = f"{error.filename or 'a file'}: {error.strerror or error}"
+        return f"cannot read or write {what}; check the path and the free space."
+    return None
+
 
 class SingleImageError(Exception):
     """Base of all errors that are the user's to mend."""
@@ -13,7 +34,11 @@ class ImageError(SingleImageError):
 
 
 class SizeError(SingleImageError):
-    """A size does not fit the pyramid."""
+    """An image or a size is too small, too large or too narrow for what is asked."""
+
+
+class ArgumentError(SingleImageError):
+    """A number is out of range, a level does not exist, or arguments do not go together."""
 
 
 class RecipeError(SingleImageError):
@@ -25,7 +50,7 @@ class ModelFileError(SingleImageError):
 
 
 class UnsupportedEntry(SingleImageError):
-    """A level of this model cannot take an image."""
+    """An image cannot enter this model, or not at this level."""
 
 
 class OutputError(SingleImageError):

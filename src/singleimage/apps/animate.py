@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from singleimage.errors import SizeError, UnsupportedEntry
+from singleimage.errors import ArgumentError, UnsupportedEntry
 from singleimage.generators.base import Generator
-from singleimage.latent import Latent, combine, mix, seed_for, splice
-from singleimage.resample import Size
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.latent import Latent, combine, mix, seed_for, splice
 
 Draw = Callable[[int], Latent]
 """Fresh noise of all levels for a time; always the same for the same time."""
@@ -46,7 +46,7 @@ class Motion:
     def __post_init__(self) -> None:
         for name, value in (("alpha", self.alpha), ("beta", self.beta)):
             if not 0 <= value < 1:
-                raise SizeError(f"{name} {value:g} is out of range; use 0 up to less than 1.")
+                raise ArgumentError(f"{name} {value:g} is out of range; use 0 up to less than 1.")
 
     @property
     def now(self) -> float:
@@ -102,7 +102,7 @@ def walk(
         first_step: f; 0.05 in SinGAN's code, 0.01 in ConSinGAN's.
 
     Raises:
-        SizeError: `alpha` or `beta` is not from 0 to below 1.
+        ArgumentError: `alpha` or `beta` is not from 0 to below 1.
     """
     motion = Motion(alpha, beta)
     return _walk(motion, anchor, mix(anchor, draw(1), first_step), anchor, draw)
@@ -119,11 +119,11 @@ def loop(anchor: Latent, draw: Draw, *, frames: int, alpha: float, beta: float) 
     Finding the start takes the noise of all frames once more, and no decoding.
 
     Raises:
-        SizeError: `alpha` is not over 0 and under 1, or `beta` not from 0 to below 1.
+        ArgumentError: `alpha` is not over 0 and under 1, or `beta` not from 0 to below 1.
     """
     motion = Motion(alpha, beta)
     if not alpha:
-        raise SizeError("a walk with alpha 0 never comes back; use more than 0 for a loop.")
+        raise ArgumentError("a walk with alpha 0 never comes back; use more than 0 for a loop.")
     scale = float(np.sqrt(motion.variance / motion.spectrum(frames).mean()))
 
     def repeated(time: int) -> Latent:
@@ -170,8 +170,9 @@ def animate(
         seamless: a loop, see `loop`; otherwise a walk that begins at the photo.
 
     Raises:
-        SizeError: `size` is too small for the pyramid, `start_level` is no level of the model,
-            there are no frames, or `alpha` or `beta` is out of range.
+        SizeError: `size` is too small for the pyramid.
+        ArgumentError: `start_level` is no level of the model, there are no frames, or `alpha` or
+            `beta` is out of range.
         UnsupportedEntry: the generator is one of clips.
     """
     ladder = generator.ladder
@@ -179,7 +180,7 @@ def animate(
         raise UnsupportedEntry("a model of a clip moves by itself; draw its samples.")
     ladder.require_level(start_level)
     if frames < 1:
-        raise SizeError(f"cannot draw {frames} frames; ask for 1 or more.")
+        raise ArgumentError(f"cannot draw {frames} frames; ask for 1 or more.")
     sizes = ladder.sizes_for(size or ladder.finest)
     center = generator.anchor() if sizes == ladder.sizes else generator.draw(sizes, [seed])
     anchor = Latent(center.tensors(), sizes)

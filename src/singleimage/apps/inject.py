@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from singleimage.errors import UnsupportedEntry
-from singleimage.generators.base import Entry, Generator
-from singleimage.latent import gaussian, seed_for, splice
-from singleimage.resample import Size, resize, size_of
+from singleimage.generators.base import Generator, Injection
+from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.latent import gaussian, seed_for, splice
+from singleimage.multiscale.resample import resize
 
 
 def inject(
@@ -51,7 +52,7 @@ def inject(
     latent = generator.draw(sizes, seeds)
     if level == 0 and sizes == ladder.sizes:
         latent = splice(generator.anchor(), latent, len(sizes))
-    return generator.decode(latent, Entry(level, entering))
+    return generator.decode(latent, Injection(level, entering))
 
 
 def suggested_level(generator: Generator, share: float) -> int:

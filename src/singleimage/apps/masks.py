@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from singleimage.errors import MaskError
-from singleimage.resample import Size, size_of
+from singleimage.multiscale.geometry import Size, size_of
 
 TOLERANCE = 12 / 127.5
 """Difference of a channel, in [-1, 1], that JPEG makes: less is no difference."""

@@ -5,10 +5,10 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from singleimage.errors import SizeError
+from singleimage.errors import ArgumentError
 from singleimage.generators.base import Generator
-from singleimage.latent import splice
-from singleimage.resample import Size, Wrap
+from singleimage.multiscale.geometry import Size, Wrap
+from singleimage.multiscale.latent import Latent, splice
 
 Tile = Literal["x", "y", "xy"] | None
 """Directions in which a sample can be repeated without a seam: side by side, over each other."""
@@ -24,35 +24,52 @@ def sample(
 ) -> Tensor:
     """One random sample a seed (SinGAN, section 3), images (len(seeds), C, H, W) about [-1, 1].
 
+    Arguments and errors are those of `sampled_latent`. Samples of one batch may differ in rounding
+    from those of another; `Model.sample` draws them one by one.
+    """
+    latent = sampled_latent(generator, seeds, size=size, start_level=start_level, tile=tile)
+    return generator.decode(latent)
+
+
+def sampled_latent(
+    generator: Generator,
+    seeds: Sequence[int],
+    *,
+    size: Size | None = None,
+    start_level: int = 0,
+    tile: Tile = None,
+) -> Latent:
+    """The noise of one random sample a seed; it is not drawn before it is decoded.
+
     Args:
+        generator: a model of one photo.
+        seeds: sample i depends on `seeds[i]` alone.
         size: size of the samples; None: that of the training image.
         start_level: levels under it keep the noise of the reconstruction, so the layout of the
             photo stays and only finer structure is new. 0: everything is new.
         tile: make samples that have no seam where they are repeated in this direction.
 
     Raises:
-        SizeError: `size` is too small for the pyramid, `start_level` is no level of the model, or
-            it is given with `size` or `tile`: a kept layout has the size and borders of the photo;
-            or `tile` is no direction.
+        SizeError: `size` is too small for the pyramid.
+        ArgumentError: `start_level` is no level of the model, or it is given with `size` or `tile`:
+            a kept layout has the size and borders of the photo; or `tile` is no direction.
     """
     ladder = generator.ladder
     ladder.require_level(start_level)
     wrap = _wrap(tile)
     if start_level and tile:
-        raise SizeError(
+        raise ArgumentError(
             f"a start level of {start_level} keeps the photo's layout, which cannot be tiled along "
             f"{tile}; drop one of the two."
         )
     sizes = ladder.sizes_for(size or ladder.finest)
     if start_level and sizes != ladder.sizes:
-        raise SizeError(
+        raise ArgumentError(
             f"a start level of {start_level} keeps the photo's layout and so its size "
             f"{ladder.finest}, not {size}; drop one of the two."
         )
     latent = generator.draw(sizes, seeds, wrap)
-    if start_level:
-        latent = splice(generator.anchor(), latent, start_level)
-    return generator.decode(latent)
+    return splice(generator.anchor(), latent, start_level) if start_level else latent
 
 
 def reconstruct(generator: Generator) -> Tensor:
@@ -90,5 +107,5 @@ def _seam(images: Tensor, dim: int) -> float:
 
 def _wrap(tile: Tile) -> Wrap:
     if tile not in (None, "x", "y", "xy"):
-        raise SizeError(f"a picture cannot be tiled along {tile}; use x, y or xy.")
+        raise ArgumentError(f"a picture cannot be tiled along {tile}; use x, y or xy.")
     return "y" in (tile or ""), "x" in (tile or "")

@@ -5,10 +5,11 @@ import math
 import torch
 from torch import Tensor
 
-from singleimage.errors import SizeError
-from singleimage.generators.base import Entry, Generator
-from singleimage.latent import seed_for
-from singleimage.resample import Size, resize, size_of
+from singleimage.errors import ArgumentError
+from singleimage.generators.base import Generator, Injection
+from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.latent import seed_for
+from singleimage.multiscale.resample import resize
 
 FACTOR_LIMIT = 16
 ROUNDS = 8
@@ -40,15 +41,15 @@ def upscale(
             as published.
 
     Raises:
-        SizeError: the factor or the strength is out of range.
+        ArgumentError: the factor or the strength is out of range.
         UnsupportedEntry: the generator takes no images at its finest level.
     """
     if not 1 < factor <= FACTOR_LIMIT:
-        raise SizeError(
+        raise ArgumentError(
             f"a factor of {factor:g} is out of range; use one over 1, up to {FACTOR_LIMIT}."
         )
     if not 0 <= strength <= 1:
-        raise SizeError(f"a strength of {strength:g} is out of range; use one from 0 to 1.")
+        raise ArgumentError(f"a strength of {strength:g} is out of range; use one from 0 to 1.")
     ladder = generator.ladder
     passes = max(round(math.log(factor) / math.log(1 / ladder.ratio)), 1)
     photo, here = image, size_of(image)
@@ -57,7 +58,7 @@ def upscale(
         size = Size(math.ceil(here.height * scale), math.ceil(here.width * scale))
         below = size_of(image)
         latent = generator.draw((*ladder.sizes[:-2], below, size), [seed_for(seed, "pass", count)])
-        finer = generator.decode(latent, Entry(len(ladder.sizes) - 1, image)).float()
+        finer = generator.decode(latent, Injection(len(ladder.sizes) - 1, image)).float()
         image = torch.lerp(resize(image, size), finer, strength).clamp(-1, 1)
     for _ in range(ROUNDS if consistent else 0):
         missing = photo - resize(image, here)

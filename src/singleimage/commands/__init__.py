@@ -1,1 +1,1 @@
-"""The commands, by what they do. Everything heavy is imported inside them."""
+"""The command line, one file a verb. Everything heavy is imported inside the commands."""

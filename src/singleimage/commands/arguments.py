@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, Token
 
-from singleimage.errors import RecipeError, SizeError, UnsupportedEntry
+from singleimage.errors import ArgumentError, RecipeError, SizeError, UnsupportedEntry
 
 if TYPE_CHECKING:
-    from singleimage.model import Model
-    from singleimage.recipe import Recipe
-    from singleimage.resample import Size
+    from singleimage.models.model import Model
+    from singleimage.multiscale.geometry import Size
+    from singleimage.recipes.recipe import Recipe
 
 
 def _whole(_: type, tokens: Sequence[Token]) -> int:
@@ -39,8 +39,9 @@ def read_recipe(
     preset_name: str, steps: int | None, assignments: Sequence[str], task: str | None = None
 ) -> "Recipe":
     """A preset, made for a task, with fields changed, each given as PATH=VALUE."""
-    from singleimage.methods import for_task, preset
-    from singleimage.recipe import with_overrides
+    from singleimage.recipes.overrides import with_overrides
+    from singleimage.recipes.presets import preset
+    from singleimage.recipes.tasks import for_task
 
     overrides = {} if steps is None else {"training.steps": str(steps)}
     for assignment in assignments:
@@ -59,10 +60,10 @@ def load_model(
 
     `moving`: of a clip is as good as of a photo.
     """
-    from singleimage.device import find_device
-    from singleimage.model import Model
+    from singleimage.machine.device import use_device
+    from singleimage.models.model import Model
 
-    model = Model.load(source, device=find_device(device), precision=precision)
+    model = Model.load(source, device=use_device(device), precision=precision)
     if model.generator.ladder.moving and not moving:
         raise UnsupportedEntry(
             f"{source} is a model of a clip; draw new clips with: singleimage sample {source} -o "
@@ -73,19 +74,21 @@ def load_model(
 
 def target_size(model: "Model", size: str | None, scale: float | None) -> "Size | None":
     """The size that --size or --scale ask for; None: that of the training image."""
-    from singleimage.image import PIXEL_LIMIT
-    from singleimage.resample import Size
+    from singleimage.images.decode import PIXEL_LIMIT
+    from singleimage.multiscale.geometry import Size
 
     if size is not None and scale is not None:
-        raise SizeError("both --size and --scale are given; drop one.")
+        raise ArgumentError("both --size and --scale are given; drop one.")
     if scale is not None:
         if not 0 < scale <= 100:
-            raise SizeError(f"--scale {scale:g} is out of range; use a factor from 0 up to 100.")
+            raise ArgumentError(
+                f"--scale {scale:g} is out of range; use a factor from 0 up to 100."
+            )
         target = Size(*(round(side * scale) for side in model.size))
     elif size is not None:
         height, _, width = size.lower().partition("x")
         if not (height.isdecimal() and width.isdecimal()):
-            raise SizeError(f"--size {size} is no size; write HEIGHTxWIDTH, such as 200x300.")
+            raise ArgumentError(f"--size {size} is no size; write HEIGHTxWIDTH, such as 200x300.")
         target = Size(int(height), int(width))
     else:
         return None

@@ -1,24 +1,31 @@
-"""What applications and the trainer may ask of a generator, whatever its method."""
+"""What applications, the trainer and objectives may ask of a generator, whatever its method.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+`Generator` is what applications see. `Learner` is what the trainer sees of a generator that is
+trained, and `TrainingView` what an objective sees of it during one step. What only some methods can
+is a member with a default that does nothing or refuses in one line, so nobody asks for a class.
+"""
+
+import abc
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from singleimage.errors import UnsupportedEntry
-from singleimage.latent import Latent
-from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import OPEN, Size, Window, Wrap, framed
+from singleimage.errors import ArgumentError, RecipeError, UnsupportedEntry
+from singleimage.multiscale.geometry import OPEN, Size, Wrap
+from singleimage.multiscale.latent import Latent
+from singleimage.multiscale.pyramid import Ladder, Pyramid
+from singleimage.nn.critic import Critic
 
 ALL = slice(None)
 """The whole of a batch."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class Injection:
     """An image that enters at a level, instead of what the level below would have sent.
 
     At level n > 0 it is what level n - 1 would have produced: images (B, C, h, w) in [-1, 1] of
@@ -31,11 +38,11 @@ class Entry:
 
 
 class Generator(Protocol):
-    """A trained model of one image. Applications use these members and no others."""
+    """A model of one image. Applications use these members and no others."""
 
     @property
     def ladder(self) -> Ladder:
-        """The sizes the generator was trained at, so far."""
+        """The sizes of its levels; while it is trained, of those there are so far."""
         ...
 
     @property
@@ -43,10 +50,18 @@ class Generator(Protocol):
         """Levels at which an image may enter; the rest raise `UnsupportedEntry`."""
         ...
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
     def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
         """Fresh noise for samples of these level sizes; sample i depends on `seeds[i]` alone.
 
-        `wrap`: axes on which the samples will go on at the opposite edge (see `Latent.wrap`).
+        Args:
+            sizes: of all levels, coarsest first.
+            seeds: one a sample.
+            wrap: axes on which the samples go on at the opposite edge (see `Latent.wrap`).
         """
         ...
 
@@ -54,49 +69,31 @@ class Generator(Protocol):
         """The noise that reproduces the training image, batch 1."""
         ...
 
-    def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
+    def decode(self, latent: Latent, entry: Injection | None = None) -> Tensor:
         """Images (B, C, *finest) from noise, and from an image that enters; nothing is changed.
 
         Where the latent wraps, so do the images, in one piece or in tiles; one that enters is taken
-        to wrap too.
-
-        Values can leave [-1, 1] a little, as in the papers; files and resizes clamp.
+        to wrap too. Values can leave [-1, 1] a little, as in the papers; files and resizes clamp.
 
         Raises:
             UnsupportedEntry: `entry.level` is not in `entry_levels`.
         """
         ...
 
+    def lasting(self, frames: int) -> "Generator":
+        """The same generator for clips of `frames` frames.
 
-class Trainee(Protocol):
-    """A generator in training, as the objective sees it: the frozen part and the moving part."""
-
-    def approach(self, latent: Latent) -> Tensor | None:
-        """What the frozen levels make of `latent`, without a graph; None if nothing is frozen.
-
-        Of an `Encoding` whose decoder learns, it is what that decoder makes, with its graph.
+        Raises:
+            ArgumentError: it draws no clips, or none so short.
         """
         ...
 
-    steady: bool
-    """Whether the anchor's approach stays the same during a level."""
-
-    together: bool
-    """Whether images refined in one call share a batch: no layer mixes or remembers images."""
-
-    def refine(
-        self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
-    ) -> list[Tensor]:
-        """The images of the newest level from `(approach(latent), latent)`, by the moving part.
-
-        `observe`: running statistics, where a method has them, take this pass into account.
-        """
+    def state_dict(self) -> dict[str, Any]:
+        """The tensors that a model file keeps of it; empty where it has no weights."""
         ...
 
-    def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent: ...
-
-    def anchor(self) -> Latent:
-        """The noise whose image is to be the photo, batch 1 or that of the example."""
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What was learned; nothing where it has no weights."""
         ...
 
 
@@ -109,80 +106,191 @@ class Encoded:
     mean: Tensor
     """(B, channels of the map, *sizes[0])."""
     log_variance: Tensor
+    """Of the same shape."""
 
     def sampled(self, noise: Tensor) -> Tensor:
         """Values of these distributions, for standard normal noise of their shape."""
         return self.mean + self.log_variance.mul(0.5).exp() * noise
 
 
-@runtime_checkable
-class Encoding(Protocol):
-    """A trainee that finds the noise of the photo by an encoder, anew in every step."""
-
-    encoded: Encoded
-    """The photo; the anchor is a sample of it."""
+Intermediate = tuple[Tensor | None, Latent]
+"""What the frozen levels make of a latent (None: nothing is frozen), and the latent itself."""
 
 
-@runtime_checkable
-class Layered(Protocol):
-    """A trainee that shows what the anchor becomes at every level, and follows how well.
+class TrainingView(abc.ABC):
+    """A generator during a step of training: a frozen part, and a part that learns."""
 
-    Its noise is as strong as the reconstruction is wrong, step by step (Meta Internal Learning).
-    """
+    steady: ClassVar[bool]
+    """Whether `run_frozen` makes the same of the anchor during a whole level."""
+    together: ClassVar[bool]
+    """Whether images made in one call share a batch: no layer mixes or remembers images."""
+    predicted: ClassVar[bool] = False
+    """Whether the weights are predicted, and the images of all levels learn: a hypernetwork's."""
 
-    reconstructions: list[Tensor]
-    """Images of the anchor at all levels so far, with their graph, of the last `refine`."""
+    @abc.abstractmethod
+    def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
+        """Fresh noise, as `Generator.draw`."""
 
-    def renew(self) -> None:
-        """Predict again: what predicts has moved."""
-        ...
+    @abc.abstractmethod
+    def anchor(self) -> Latent:
+        """The noise whose image is to be the photo, batch 1 or that of the photos."""
+
+    @abc.abstractmethod
+    def run_frozen(self, latent: Latent) -> Tensor | None:
+        """What the frozen levels make of `latent`, without a graph; None if nothing is frozen.
+
+        Of an autoencoder whose decoder learns, it is what that decoder makes, with its graph.
+        """
+
+    @abc.abstractmethod
+    def run_trained(self, inputs: Sequence[Intermediate], *, observe: bool = True) -> list[Tensor]:
+        """The images of the newest level, by the part that learns.
+
+        Args:
+            inputs: `(run_frozen(latent), latent)` for each image or batch of images.
+            observe: running statistics, where a method has them, take this pass into account.
+        """
+
+    @property
+    def encoded(self) -> Encoded:
+        """The photo as an encoder sees it; only of autoencoders. The anchor is a sample of it."""
+        raise AssertionError("a variational objective needs a generator with an encoder")
+
+    @property
+    def reconstructions(self) -> list[Tensor]:
+        """Where `predicted`: what the anchor became at all levels so far, with its graph."""
+        raise AssertionError("only predicted generators show all levels")
+
+    def predict_again(self) -> None:
+        """Where `predicted`: what predicts has moved, so forget what it predicted."""
 
     def follow(self, error: Tensor) -> None:
-        """Take `error`, the mean squared error of the reconstruction, for the next step's noise."""
-        ...
-
-
-class Learner(Protocol):
-    """A model that grows, as the trainer sees it. An `nn.Module` on top of these members."""
-
-    def grow(self, example: Pyramid, seed: int) -> None:
-        """Add the next level, freeze what no longer moves, and calibrate the noise on `example`."""
-        ...
-
-    def extend(self, generator: torch.Generator | None) -> None:
-        """Add the next level's parameters: drawn from `generator`, or, with None, left as they
-        are for a state that is loaded afterwards.
+        """Where `predicted`: make the next step's noise as strong as `error`, the mean squared
+        error of the reconstruction (Meta Internal Learning).
         """
-        ...
 
+
+class Learner(nn.Module, abc.ABC):
+    """A model that grows level by level, as the trainer sees it."""
+
+    learns_several: ClassVar[bool] = False
+    """Whether it learns several photos together: a hypernetwork."""
+    full_ladder: Ladder
+    """The sizes of all levels."""
+    amplitudes: Tensor
+    """Strength of the noise of each level, (levels,)."""
+
+    @property
+    @abc.abstractmethod
+    def ladder(self) -> Ladder:
+        """The sizes of the levels there are so far."""
+
+    @property
+    def entry_levels(self) -> frozenset[int]:
+        """Levels at which an image may enter; none unless the method says so."""
+        return frozenset()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.amplitudes.device
+
+    @abc.abstractmethod
+    def extend(self, generator: torch.Generator | None) -> None:
+        """Add the next level's parameters.
+
+        Args:
+            generator: they are drawn from it; None: they are left as they are, for a state that is
+                loaded afterwards.
+        """
+
+    @abc.abstractmethod
+    def grow(self, example: Pyramid, seed: int) -> None:
+        """Add the next level, freeze what no longer learns, and calibrate the noise.
+
+        Args:
+            example: the photo, or photos, at every level.
+            seed: decides the new weights and noise.
+        """
+
+    @abc.abstractmethod
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """What may move at the newest level, and at which rates, for an optimizer."""
-        ...
+        """What may move at the newest level, and at which rates, for an optimizer of rate `lr`."""
 
     def refresh(self, seed: int) -> None:
-        """Called before each step: redraw what the method redraws, if anything."""
-        ...
+        """Redraw what the method redraws before each step, if anything."""
 
-    def bind(self, example: Pyramid, share: slice = ALL) -> Trainee:
-        """The generator of this example: itself, or one whose weights or anchor depend on it.
+    @abc.abstractmethod
+    def bind(self, example: Pyramid, share: slice = ALL) -> TrainingView:
+        """The generator of these photos during a step: itself, or one that depends on them.
 
         Args:
             example: the photo at every level, (B, C, H, W) for training in batches of B; or B
                 photos, where the generator depends on them.
-            share: the part of the batch whose images the trainee makes; of those of several photos.
+            share: the part of the batch whose images it makes; of those of several photos.
         """
+
+    @abc.abstractmethod
+    def generator_of(self, example: Pyramid) -> Generator:
+        """What draws pictures of the first photo of `example`: itself, or what it predicts."""
+
+    def begin_from(self, source: "Generator") -> None:
+        """Begin every level with the networks of `source` in place of fresh ones.
+
+        Raises:
+            RecipeError: this method cannot.
+        """
+        raise RecipeError(
+            "this generator cannot begin from other networks; leave out `start`, or use a recipe "
+            "with a cascade."
+        )
+
+    def lend_to(self, critic: Critic) -> None:
+        """Let a critic share a part of this generator, where the two are made for it."""
+
+    def lasting(self, frames: int) -> Generator:
+        """As `Generator.lasting`; refused where the method draws no clips."""
+        raise ArgumentError("a model of a photo draws no clips; train one with --for video.")
+
+    def embed(self, example: Pyramid) -> Tensor:
+        """The vectors (B, features) of B photos; of hypernetworks alone."""
+        raise RecipeError("this generator embeds no photos; use meta or meta-small.")
+
+    def predict(
+        self, vectors: Sequence[Tensor] | Tensor, ladder: Ladder | None = None
+    ) -> Generator:
+        """The generator of a photo with these vectors; of hypernetworks alone.
+
+        Args:
+            vectors: what `embed` makes of the photo, (1, features); or one vector for each level.
+            ladder: the sizes of the photo, if they are not those of training.
+        """
+        raise RecipeError("this generator predicts no others; use meta or meta-small.")
+
+
+class LearnerSpec(Protocol):
+    """The settings of a generator that is trained."""
+
+    trained: ClassVar[Literal[True]]
+    learns_several: ClassVar[bool]
+    """See `Learner`."""
+
+    def build(self, *, channels: int, ladder: Ladder) -> Learner:
+        """The generator for images of `channels` channels, without levels yet."""
         ...
+
+
+class DirectSpec(Protocol):
+    """The settings of a generator that needs no training: the photo is all it knows."""
+
+    trained: ClassVar[Literal[False]]
 
     def generator_of(self, example: Pyramid) -> Generator:
-        """What draws pictures of the first photo of the example: itself, or what it predicts."""
+        """The generator of a photo, (1, C, H, W) at every level."""
         ...
 
-    def state_dict(self) -> dict[str, Tensor]: ...
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> Any: ...
-
-
-def check_entry(entry: Entry, levels: frozenset[int], sizes: Sequence[Size]) -> None:
+def check_injection(entry: Injection, levels: frozenset[int], sizes: Sequence[Size]) -> None:
     """Raises `UnsupportedEntry` unless `entry` may enter a generator of these sizes."""
     if entry.level not in levels:
         accepted = ", ".join(map(str, sorted(levels))) or "none"
@@ -199,44 +307,6 @@ def check_entry(entry: Entry, levels: frozenset[int], sizes: Sequence[Size]) -> 
         )
 
 
-TILE = 512
-"""Pixels a side of the parts in which large images are decoded."""
-WHOLE = 768 * 768
-"""Pixels up to which an image is decoded in one piece."""
-
-
-def in_tiles(size: Size) -> Iterator[Window]:
-    """Windows that cover an image: one, or where it is large, tiles of about `TILE` pixels."""
-    if size.height * size.width <= WHOLE:
-        yield Window.whole(size)
-        return
-    for top in range(0, size.height, TILE):
-        for left in range(0, size.width, TILE):
-            height, width = min(TILE, size.height - top), min(TILE, size.width - left)
-            yield Window(top, left, height, width)
-
-
-def decode_tiles(
-    decode: Callable[[Window], Tensor], sizes: Sequence[Size], *, local: bool
-) -> Tensor:
-    """Join the windows that `decode` makes of the finest of `sizes`.
-
-    `local`: a pixel depends on those near it alone. Else the image is decoded in one piece.
-    """
-    size = sizes[-1]
-    windows = list(in_tiles(size)) if local else [Window.whole(size)]
-    if len(windows) == 1:
-        return decode(windows[0])
-    image: Tensor | None = None
-    for window in windows:
-        part = decode(window)
-        if image is None:
-            image = part.new_empty(*part.shape[:-2], *size)
-        window.cut(image).copy_(part)
-    assert image is not None
-    return image
-
-
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Within, the module is in eval mode; afterwards as it was."""
@@ -246,37 +316,3 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.train(training)
-
-
-def decode_images(
-    run: Callable[[int, Tensor | None, Sequence[Window]], Tensor],
-    source: Callable[[int, Window], Window],
-    latent: Latent,
-    entry: Entry | None,
-    *,
-    local: bool,
-) -> Tensor:
-    """Decode level by level, in tiles, where images pass between levels.
-
-    Args:
-        run: makes the finest image from a first level on, given the image below it and the window
-            of every level to compute.
-        source: what of the level below must be known for a window of a level.
-        local: as for `decode_tiles`.
-    """
-    first = 0 if entry is None else entry.level
-    sizes = latent.sizes
-
-    def decode(window: Window) -> Tensor:
-        windows = [window]
-        for level in range(len(sizes) - 1, 0, -1):
-            known = level < first  # what is below the image that enters is not computed
-            below = Window.whole(sizes[level - 1]) if known else source(level, windows[0])
-            windows.insert(0, below)
-        image = None
-        if entry is not None:
-            whole = Window.whole(sizes[first - 1])
-            image = framed(entry.image, whole, windows[first - 1], latent.wrap)
-        return run(first, image, windows)
-
-    return decode_tiles(decode, sizes, local=local)

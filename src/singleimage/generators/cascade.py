@@ -5,32 +5,32 @@ Shaham, Dekel, Michaeli: SinGAN, ICCV 2019, section 2; details from the publishe
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.generators.base import ALL, Entry, Trainee, check_entry, decode_images, evaluating
-from singleimage.latent import Latent, Noise, drawn, gaussian, seed_for
+from singleimage.errors import RecipeError
+from singleimage.generators.base import (
+    ALL,
+    Generator,
+    Injection,
+    Intermediate,
+    Learner,
+    TrainingView,
+    check_injection,
+    evaluating,
+)
+from singleimage.generators.palette import in_colors, main_colors
+from singleimage.generators.tiles import decode_images
+from singleimage.multiscale.geometry import OPEN, Part, Size, Window, Wrap, framed, size_of
+from singleimage.multiscale.latent import Latent, Noise, drawn, gaussian, seed_for
+from singleimage.multiscale.pyramid import Ladder, Pyramid
+from singleimage.multiscale.resample import enlarge, enlarge_source, resize, resize_source
 from singleimage.nn.blocks import Norm, PatchNet, Slope, Width, init_normal
 from singleimage.nn.critic import inherit
-from singleimage.palette import in_colors, main_colors
-from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import (
-    OPEN,
-    Part,
-    Size,
-    Window,
-    Wrap,
-    enlarge,
-    enlarge_source,
-    framed,
-    resize,
-    resize_source,
-    size_of,
-)
 
 MOMENTUM = 0.1
 """Weight of a pass in the running statistics of batch norm, PyTorch's default."""
@@ -40,6 +40,9 @@ class CascadeSpec(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cascade"
 ):
     """How a cascade is built and trained."""
+
+    trained: ClassVar[Literal[True]] = True
+    learns_several: ClassVar[bool] = False
 
     width: Width = Width(base=32, double_every=4, limit=128)
     norm: Norm = "batch"
@@ -69,8 +72,11 @@ class CascadeSpec(
         return Cascade(self, channels=channels, ladder=ladder)
 
 
-class Cascade(nn.Module):
+class Cascade(Learner, TrainingView):
     """Level i turns the enlarged image of level i - 1 and noise into a finer image."""
+
+    together = False
+    steady = True
 
     def __init__(self, spec: CascadeSpec, *, channels: int, ladder: Ladder) -> None:
         super().__init__()
@@ -87,6 +93,7 @@ class Cascade(nn.Module):
         self.amplitudes: Tensor
         self.anchor_noise: Tensor
         self.palette: Tensor
+        self._initial: tuple[Cascade, ...] = ()  # in a tuple it is no part of this module
 
     # Generator
 
@@ -114,9 +121,9 @@ class Cascade(nn.Module):
         return Latent((self.anchor_noise, *zeros[1:]), sizes)
 
     @torch.inference_mode()
-    def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
+    def decode(self, latent: Latent, entry: Injection | None = None) -> Tensor:
         if entry is not None:
-            check_entry(entry, self.entry_levels, latent.sizes)
+            check_injection(entry, self.entry_levels, latent.sizes)
 
         def run(first: int, image: Tensor | None, windows: Sequence[Window]) -> Tensor:
             return self.image(first, len(self.levels), image, latent, windows=windows)
@@ -125,26 +132,21 @@ class Cascade(nn.Module):
             local = self.spec.norm != "image"
             return decode_images(run, partial(self._source, latent), latent, entry, local=local)
 
-    # Trainee
+    # TrainingView
 
-    def approach(self, latent: Latent) -> Tensor | None:
+    def run_frozen(self, latent: Latent) -> Tensor | None:
         top = len(self.levels) - 1
         if top == 0:
             return None
         with torch.no_grad():
             return self.enlarged(self.image(0, top, None, latent), latent, top)
 
-    together = False
-    steady = True
-
-    def refine(
-        self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
-    ) -> list[Tensor]:
+    def run_trained(self, inputs: Sequence[Intermediate], *, observe: bool = True) -> list[Tensor]:
         for part in self.levels[-1].modules():
             if isinstance(part, nn.BatchNorm2d):
                 part.momentum = MOMENTUM if observe else 0.0
         top = len(self.levels) - 1
-        return [self.refined(top, approach, latent) for approach, latent in paths]
+        return [self.refined(top, enlarged, latent) for enlarged, latent in inputs]
 
     # Learner
 
@@ -165,6 +167,12 @@ class Cascade(nn.Module):
     def grow(self, example: Pyramid, seed: int) -> None:
         level = len(self.levels)
         self.extend(torch.Generator().manual_seed(seed_for(seed, "weights", level)))
+        self._calibrate(level, example, seed)
+        for source in self._initial:
+            self._adopt(level, source)
+
+    def _calibrate(self, level: int, example: Pyramid, seed: int) -> None:
+        """Set the noise of a new level, and the palette if it has one."""
         if level == 0:
             self.refresh(seed)
             return
@@ -173,13 +181,19 @@ class Cascade(nn.Module):
                 example.images[level], len(self.palette), seed_for(seed, "palette")
             )
             self.palette.copy_(colors)
-        approach = self.approach(self.anchor())
-        error = F.mse_loss(torch.as_tensor(approach), example.images[level][:1]).sqrt()
+        enlarged = self.run_frozen(self.anchor())
+        error = F.mse_loss(torch.as_tensor(enlarged), example.images[level][:1]).sqrt()
         self.amplitudes[level] = self.spec.noise_amplitude * error
 
-    def adopt(self, source: "Cascade") -> None:
-        """Begin the newest level as another cascade of this form has it, noise included."""
-        level = len(self.levels) - 1
+    def begin_from(self, source: Generator) -> None:
+        if not isinstance(source, Cascade):
+            raise RecipeError(
+                "a cascade begins from a cascade; use the recipe of the model it is to begin from."
+            )
+        self._initial = (source,)
+
+    def _adopt(self, level: int, source: "Cascade") -> None:
+        """Give a new level the weights and the noise that another cascade has there."""
         self.levels[level].load_state_dict(source.levels[level].state_dict())
         self.amplitudes[level] = source.amplitudes[level]
         self.anchor_noise.copy_(source.anchor_noise)
@@ -193,7 +207,7 @@ class Cascade(nn.Module):
             noise = gaussian(shape, seed_for(seed, "anchor"), like=self.anchor_noise)
             self.anchor_noise.copy_(noise)
 
-    def bind(self, example: Pyramid, share: slice = ALL) -> Trainee:
+    def bind(self, example: Pyramid, share: slice = ALL) -> TrainingView:
         return self
 
     def generator_of(self, example: Pyramid) -> "Cascade":

@@ -8,15 +8,26 @@ section 3; details from the published code. With blocks of involutions it is tha
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, cast
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, cast
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.generators.base import ALL, Entry, Trainee, check_entry, decode_tiles
-from singleimage.latent import Latent, Map, Noise, drawn, gaussian, seed_for
+from singleimage.generators.base import (
+    ALL,
+    Injection,
+    Intermediate,
+    Learner,
+    TrainingView,
+    check_injection,
+)
+from singleimage.generators.tiles import decode_tiles
+from singleimage.multiscale.geometry import OPEN, Part, Size, Window, Wrap, framed
+from singleimage.multiscale.latent import Latent, Map, Noise, drawn, gaussian, seed_for
+from singleimage.multiscale.pyramid import Ladder, Pyramid
+from singleimage.multiscale.resample import stretch, stretch_source
 from singleimage.nn.blocks import (
     Channels,
     Conv,
@@ -28,8 +39,6 @@ from singleimage.nn.blocks import (
 )
 from singleimage.nn.convolution import channels_last
 from singleimage.nn.involution import InvolutionBody
-from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import OPEN, Part, Size, Window, Wrap, framed, stretch, stretch_source
 
 
 class EdgePolicy(NamedTuple):
@@ -74,6 +83,9 @@ class GrowingSpec(
 ):
     """How a growing generator is built and trained."""
 
+    trained: ClassVar[Literal[True]] = True
+    learns_several: ClassVar[bool] = False
+
     body: Body = ConvolutionBody()
     width: Channels = 64
     norm: Literal["none", "image"] = "none"
@@ -105,8 +117,11 @@ class GrowingSpec(
         return Growing(self, channels=channels, ladder=ladder)
 
 
-class Growing(nn.Module):
+class Growing(Learner, TrainingView):
     """Head, one block a level, tail; features pass from level to level, not images."""
+
+    together = True
+    steady = True
 
     def __init__(self, spec: GrowingSpec, *, channels: int, ladder: Ladder) -> None:
         super().__init__()
@@ -143,10 +158,10 @@ class Growing(nn.Module):
         return Latent(tuple(maps), self.ladder.sizes)
 
     @torch.inference_mode()
-    def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
+    def decode(self, latent: Latent, entry: Injection | None = None) -> Tensor:
         if entry is None:
             return self._decode(latent)
-        check_entry(entry, self.entry_levels, latent.sizes)
+        check_injection(entry, self.entry_levels, latent.sizes)
         latent = replace(latent, maps=(entry.image, *latent.maps[1:]))
         if self.spec.entry_norm == "own":
             return self._decode(latent)
@@ -166,24 +181,19 @@ class Growing(nn.Module):
 
         return decode_tiles(decode, latent.sizes, local=self._local)
 
-    # Trainee
+    # TrainingView
 
-    def approach(self, latent: Latent) -> Tensor | None:
+    def run_frozen(self, latent: Latent) -> Tensor | None:
         frozen = self._frozen_blocks()
         if frozen == 0:
             return None
         with torch.no_grad():
             return self._features(0, frozen, None, latent)
 
-    together = True
-    steady = True
-
-    def refine(
-        self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
-    ) -> list[Tensor]:
-        approaches = [approach for approach, _ in paths if approach is not None]
-        below = torch.cat(approaches) if approaches else None
-        latents = [latent for _, latent in paths]
+    def run_trained(self, inputs: Sequence[Intermediate], *, observe: bool = True) -> list[Tensor]:
+        frozen = [features for features, _ in inputs if features is not None]
+        below = torch.cat(frozen) if frozen else None
+        latents = [latent for _, latent in inputs]
         features = self._features(self._frozen_blocks(), len(self.blocks), below, *latents)
         image = self._image(features, latents[0])
         return list(torch.split(image, [latent.batch for latent in latents]))
@@ -235,10 +245,7 @@ class Growing(nn.Module):
             groups.append({"params": list(self.head.parameters()), "lr": lr * decay**level})
         return groups
 
-    def refresh(self, seed: int) -> None:
-        """ConSinGAN redraws nothing between steps."""
-
-    def bind(self, example: Pyramid, share: slice = ALL) -> Trainee:
+    def bind(self, example: Pyramid, share: slice = ALL) -> TrainingView:
         return self
 
     def generator_of(self, example: Pyramid) -> "Growing":

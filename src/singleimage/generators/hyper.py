@@ -8,26 +8,30 @@ ordinary `Cascade`, which knows nothing of it.
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.generators.base import ALL, Trainee, evaluating
+from singleimage.generators.base import ALL, Intermediate, Learner, TrainingView, evaluating
 from singleimage.generators.cascade import Cascade, CascadeSpec
-from singleimage.latent import Latent, gaussian, seed_for
+from singleimage.machine.processes import mean_over_processes
+from singleimage.multiscale.geometry import OPEN, Size, Wrap
+from singleimage.multiscale.latent import Latent, gaussian, seed_for
+from singleimage.multiscale.pyramid import Ladder, Pyramid
 from singleimage.nn.blocks import Channels, Slope, Width
+from singleimage.nn.critic import Critic
 from singleimage.nn.embedding import Embedding, EmbeddingSpec, init_embedding
-from singleimage.nn.hyper import TANH, Form, GivenNets, Rank, WeightHead
-from singleimage.parallel import mean_over_processes
-from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import Size
+from singleimage.nn.hyper import TANH, GivenNets, PrimaryShape, Rank, WeightHead
 
 
 class HyperSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="hyper"):
     """How a hypernetwork is built, and the cascades that it predicts."""
+
+    trained: ClassVar[Literal[True]] = True
+    learns_several: ClassVar[bool] = True
 
     embedding: EmbeddingSpec = EmbeddingSpec()
     rank: Rank | None = None
@@ -55,18 +59,20 @@ class HyperSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             return HyperCascade(self, channels=channels, ladder=ladder)
 
 
-class HyperCascade(nn.Module):
+class HyperCascade(Learner):
     """An embedding of photos, and for each level a projection to the weights of that level.
 
     Finished projections stand still; gradients pass through them to the embedding.
     """
+
+    learns_several = True
 
     def __init__(self, spec: HyperSpec, *, channels: int, ladder: Ladder) -> None:
         super().__init__()
         self.spec = spec
         self.channels = channels
         self.full_ladder = ladder
-        self.form = Form(channels, spec.width, channels, spec.slope, TANH)
+        self.form = PrimaryShape(channels, spec.width, channels, spec.slope, TANH)
         self.embedding: Embedding = spec.embedding.build(channels=channels)
         self.heads = nn.ModuleList()
         self.register_buffer("amplitudes", torch.ones(len(ladder.sizes)))
@@ -107,22 +113,22 @@ class HyperCascade(nn.Module):
         with torch.no_grad():
             trainee = self.bind(example)
             anchor = trainee.anchor()
-            (image,) = trainee.refine([(trainee.approach(anchor), anchor)])
+            (image,) = trainee.run_trained([(trainee.run_frozen(anchor), anchor)])
             self.amplitudes[level] = F.mse_loss(image, example.images[level]).sqrt()
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         learning = [*self.embedding.parameters(), *self.heads[-1].parameters()]
         return [{"params": learning, "lr": lr}]
 
-    def refresh(self, seed: int) -> None:
-        """Nothing is redrawn."""
-
-    def bind(self, example: Pyramid, share: slice = ALL) -> Trainee:
+    def bind(self, example: Pyramid, share: slice = ALL) -> TrainingView:
         """The cascades of these photos. In train mode they depend on the whole batch."""
-        return Rehearsal(self, example, share)
+        return PredictedView(self, example, share)
 
     def generator_of(self, example: Pyramid) -> Cascade:
-        return self.cascade_of(self.embed(example))
+        return self.predict(self.embed(example))
+
+    def lend_to(self, critic: Critic) -> None:
+        critic.borrow(self.embedding)
 
     # The hypernetwork
 
@@ -133,20 +139,13 @@ class HyperCascade(nn.Module):
             return self._embed(example)
 
     @torch.no_grad()
-    def cascade_of(
-        self, vectors: Sequence[Tensor] | Tensor, ladder: Ladder | None = None
-    ) -> Cascade:
-        """The cascade of one photo, with weights of its own.
-
-        Args:
-            vectors: what `embed` makes of the photo, (1, features); or one vector for each level.
-            ladder: the sizes of the photo, if they are not those of training.
-        """
+    def predict(self, vectors: Sequence[Tensor] | Tensor, ladder: Ladder | None = None) -> Cascade:
+        """The cascade of one photo, with weights of its own; see `Learner.predict`."""
         found = self._cascade(vectors, ladder)
         nets = [level.net(0) for level in found.levels if isinstance(level, GivenNets)]
         found.levels = nn.ModuleList(nets)
         found.anchor_noise = found.anchor_noise.clone()
-        return found.requires_grad_(False)
+        return found.requires_grad_(False).eval()
 
     def _embed(self, example: Pyramid) -> Tensor:
         vectors: Tensor = self.embedding(example.images[-1])
@@ -178,18 +177,19 @@ def _repeated(noise: Tensor, size: Size) -> Tensor:
     return noise[..., rows[:, None], columns]
 
 
-class Rehearsal:
+class PredictedView(TrainingView):
     """The cascades of a batch of photos in one step of training."""
 
     together = True
     steady = False
+    predicted = True
 
     def __init__(self, hyper: HyperCascade, example: Pyramid, share: slice) -> None:
         self._hyper = hyper
         self._example = example
         self._share = share
         self._below: list[Tensor] = []
-        self.reconstructions: list[Tensor] = []
+        self._reconstructions: list[Tensor] = []
 
     @cached_property
     def _cascade(self) -> Cascade:
@@ -206,10 +206,10 @@ class Rehearsal:
     def anchor(self) -> Latent:
         return self._anchor
 
-    def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent:
-        return self._cascade.draw(sizes, seeds)
+    def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
+        return self._cascade.draw(sizes, seeds, wrap)
 
-    def approach(self, latent: Latent) -> Tensor | None:
+    def run_frozen(self, latent: Latent) -> Tensor | None:
         """With its graph: finished levels pass gradients on to the embedding."""
         top, images = len(self._cascade.levels) - 1, list[Tensor]()
         for level in range(top):
@@ -219,18 +219,21 @@ class Rehearsal:
             self._below = images
         return self._cascade.enlarged(images[-1], latent, top) if images else None
 
-    def refine(
-        self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
-    ) -> list[Tensor]:
+    def run_trained(self, inputs: Sequence[Intermediate], *, observe: bool = True) -> list[Tensor]:
         top = len(self._cascade.levels) - 1
         images = []
-        for approach, latent in paths:
-            images.append(self._cascade.refined(top, approach, latent))
+        for enlarged, latent in inputs:
+            images.append(self._cascade.refined(top, enlarged, latent))
             if latent is self._anchor:
-                self.reconstructions = [*self._below, images[-1]]
+                self._reconstructions = [*self._below, images[-1]]
         return images
 
-    def renew(self) -> None:
+    @property
+    def reconstructions(self) -> list[Tensor]:
+        """Of the last `run_trained`."""
+        return self._reconstructions
+
+    def predict_again(self) -> None:
         for name in ("_cascade", "_anchor"):
             self.__dict__.pop(name, None)
 

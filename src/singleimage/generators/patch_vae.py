@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from copy import copy, deepcopy
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import torch
@@ -20,28 +20,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from singleimage.generators.base import (
     ALL,
     Encoded,
-    Entry,
-    Trainee,
-    check_entry,
-    decode_images,
+    Injection,
+    Intermediate,
+    Learner,
+    TrainingView,
+    check_injection,
     evaluating,
 )
-from singleimage.latent import Latent, Noise, drawn, seed_for
+from singleimage.generators.tiles import decode_images
+from singleimage.multiscale.geometry import OPEN, Part, Size, Window, Wrap, framed, size_of
+from singleimage.multiscale.latent import Latent, Noise, drawn, seed_for
+from singleimage.multiscale.pyramid import Ladder, Pyramid
+from singleimage.multiscale.resample import enlarge, enlarge_source, retimed
 from singleimage.nn.blocks import Axes, Channels, Conv, Slope
 from singleimage.nn.spectral import SpectralStack, init_uniform
-from singleimage.pyramid import Ladder, Pyramid
-from singleimage.resample import (
-    OPEN,
-    Part,
-    Size,
-    Window,
-    Wrap,
-    enlarge,
-    enlarge_source,
-    framed,
-    retimed,
-    size_of,
-)
 
 MOMENTUM = 0.1
 """Weight of a pass in the running statistics of batch norm, PyTorch's default."""
@@ -52,6 +44,9 @@ class PatchVAESpec(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="patch-vae"
 ):
     """How a patch VAE is built and trained."""
+
+    trained: ClassVar[Literal[True]] = True
+    learns_several: ClassVar[bool] = False
 
     width: Channels = 64
     """Features of encoder, decoder and blocks."""
@@ -145,11 +140,14 @@ class Encoder(nn.Module):
         return Encoded(image, mean.to(image.dtype), log_variance.to(image.dtype))
 
 
-class PatchVAE(nn.Module):
+class PatchVAE(Learner, TrainingView):
     """A decoder makes the coarsest image of a map of noise; each block adds detail, in images.
 
     Level k > 0 makes `tanh(block(u + noise) + u)` of the enlarged image u of the level below.
     """
+
+    together = False
+    steady = False
 
     def __init__(self, spec: PatchVAESpec, *, channels: int, ladder: Ladder) -> None:
         super().__init__()
@@ -192,9 +190,9 @@ class PatchVAE(nn.Module):
             return self.silent(self.encoder(self.anchor_image).mean)
 
     @torch.inference_mode()
-    def decode(self, latent: Latent, entry: Entry | None = None) -> Tensor:
+    def decode(self, latent: Latent, entry: Injection | None = None) -> Tensor:
         if entry is not None:
-            check_entry(entry, self.entry_levels, latent.sizes)
+            check_injection(entry, self.entry_levels, latent.sizes)
 
         def run(first: int, image: Tensor | None, windows: Sequence[Window]) -> Tensor:
             return self._run(first, len(self.levels), image, latent, windows=windows)
@@ -209,27 +207,20 @@ class PatchVAE(nn.Module):
         other.full_ladder = self.full_ladder.lasting(frames)
         return other
 
-    # Trainee
+    # TrainingView
 
-    def approach(self, latent: Latent) -> Tensor | None:
+    def run_frozen(self, latent: Latent) -> Tensor | None:
         moving = self._first_moving()
         with self.encoding():
             return self._run(0, moving, None, latent)
 
-    together = False
-    steady = False
-
-    def refine(
-        self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
-    ) -> list[Tensor]:
+    def run_trained(self, inputs: Sequence[Intermediate], *, observe: bool = True) -> list[Tensor]:
         first = self._first_moving()
         norms = [part for part in self.levels.modules() if isinstance(part, _BatchNorm)]
         for norm in norms:
             norm.momentum = MOMENTUM if observe else 0.0
-        images = [
-            self._run(first, len(self.levels), approach, latent) for approach, latent in paths
-        ]
-        for norm in norms:  # those of the approach see each pass
+        images = [self._run(first, len(self.levels), frozen, latent) for frozen, latent in inputs]
+        for norm in norms:  # those of the frozen levels see each pass
             norm.momentum = MOMENTUM
         return images
 
@@ -263,7 +254,7 @@ class PatchVAE(nn.Module):
         with torch.no_grad():
             trainee = self.train().bind(example)
             latent = trainee.anchor()
-            (image,) = trainee.refine([(trainee.approach(latent), latent)])
+            (image,) = trainee.run_trained([(trainee.run_frozen(latent), latent)])
         self.train(training)
         photo = example.images[level]
         share = len(photo) if self.spec.amplitude_over_batch else 1
@@ -281,8 +272,8 @@ class PatchVAE(nn.Module):
         """What `bind` gives next draws its sample of the photo's map from this seed."""
         self._seed = seed_for(seed, "posterior")
 
-    def bind(self, example: Pyramid, share: slice = ALL) -> Trainee:
-        return Rehearsal(self, example.images[0], self._seed)
+    def bind(self, example: Pyramid, share: slice = ALL) -> TrainingView:
+        return EncodedView(self, example.images[0], self._seed)
 
     def generator_of(self, example: Pyramid) -> "PatchVAE":
         return self
@@ -306,7 +297,7 @@ class PatchVAE(nn.Module):
         return len(self.levels) <= self.spec.vae_levels
 
     def _first_moving(self) -> int:
-        """The first level above what `approach` computes."""
+        """The first level above what `run_frozen` computes."""
         if self._learns_to_encode:
             return 1
         return len(self.levels) - 1 if self.spec.detach_finished else self.spec.vae_levels
@@ -376,7 +367,7 @@ class PatchVAE(nn.Module):
         return enlarge_source(below, size, self._seen(window, latent, level), wrap=latent.wrap)
 
 
-class Rehearsal:
+class EncodedView(TrainingView):
     """A patch VAE in one step of training: its anchor is a sample of what the encoder finds."""
 
     together = False
@@ -405,16 +396,14 @@ class Rehearsal:
     def anchor(self) -> Latent:
         return self._anchor
 
-    def draw(self, sizes: Sequence[Size], seeds: Sequence[int]) -> Latent:
-        return self.vae.draw(sizes, seeds)
+    def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
+        return self.vae.draw(sizes, seeds, wrap)
 
-    def approach(self, latent: Latent) -> Tensor | None:
-        return self.vae.approach(latent)
+    def run_frozen(self, latent: Latent) -> Tensor | None:
+        return self.vae.run_frozen(latent)
 
-    def refine(
-        self, paths: Sequence[tuple[Tensor | None, Latent]], *, observe: bool = True
-    ) -> list[Tensor]:
-        return self.vae.refine(paths, observe=observe)
+    def run_trained(self, inputs: Sequence[Intermediate], *, observe: bool = True) -> list[Tensor]:
+        return self.vae.run_trained(inputs, observe=observe)
 
 
 def _around(conv: nn.Module, x: Tensor, wrap: Wrap) -> Tensor:

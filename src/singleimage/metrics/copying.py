@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from singleimage.errors import SizeError
-from singleimage.resample import Size, resize, size_of
+from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.resample import resize
 
 PATCH = 8
 AREA = 16_000

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from singleimage.errors import SizeError
+from singleimage.errors import ArgumentError, SizeError
 from singleimage.metrics.copying import PATCH, patches_of, principal
-from singleimage.resample import size_of
+from singleimage.multiscale.geometry import size_of
 
 _CHUNK = 64
 
@@ -23,10 +23,11 @@ class PatchOwners:
         """`photos`: (3, H, W) each, in [-1, 1], learned together.
 
         Raises:
-            SizeError: there are less than two, or one is narrower than two patches.
+            ArgumentError: there are less than two.
+            SizeError: one is narrower than two patches.
         """
         if len(photos) < 2:
-            raise SizeError("one photo leaks into no other; give two or more.")
+            raise ArgumentError("one photo leaks into no other; give two or more.")
         for photo in photos:
             if min(size_of(photo)) < 2 * PATCH:
                 raise SizeError(f"{size_of(photo)} is too small to seek patches in.")

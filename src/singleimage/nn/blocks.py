@@ -5,16 +5,17 @@ return n pixels less on every side.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from singleimage.multiscale.geometry import Window, Wrap, framed
 from singleimage.nn.convolution import (
     NOTHING,
     Link,
@@ -24,8 +25,8 @@ from singleimage.nn.convolution import (
     judge,
     mean_scores,
 )
+from singleimage.nn.critic import Critic, CriticOutputs
 from singleimage.nn.second_order import bend, convolve, normalize
-from singleimage.resample import Window, Wrap, framed
 
 Norm = Literal["none", "batch", "image"]
 """none; batch: statistics of the batch in training and running ones once frozen (SinGAN's
@@ -229,21 +230,7 @@ class ConvolutionBody(
         return ConvStack((width,) * 4, norm=norm, slope=slope)
 
 
-class Judgement(NamedTuple):
-    """What a critic says in its turn."""
-
-    real: Tensor
-    """Mean scores of the photos (B,)."""
-    fake: Tensor
-    """Mean scores of generated images (B,)."""
-    gradient: Tensor
-    """Of the summed scores at images between the two, (B, C, H, W)."""
-    errors: Mapping[str, Tensor] = {}
-    """How far the photos are from what the critic redraws of them, by name, mean squared; none
-    if it redraws nothing."""
-
-
-class PatchNet(nn.Module):
+class PatchNet(Critic):
     """Five 3x3 convolutions, the last one linear: receptive field 11, 5 pixels lost a side.
 
     SinGAN's generator of one level and its critic, and ConSinGAN's critic, are this network.
@@ -274,10 +261,13 @@ class PatchNet(nn.Module):
             return scores
         return mean_scores(*_chain_arguments(images, self._convs, self._slopes)).to(images.dtype)
 
-    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> Judgement:
-        """See `Judgement`."""
+    def bind(self, photos: Tensor, share: slice) -> Self:
+        return self
+
+    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> CriticOutputs:
+        """See `Scorer`."""
         scores, gradient, _ = self.examine(torch.cat([real, fake]), between)
-        return Judgement(scores[: len(real)], scores[len(real) :], gradient)
+        return CriticOutputs(scores[: len(real)], scores[len(real) :], gradient)
 
     def examine(
         self, images: Tensor, between: Tensor, shown: Shown = NOTHING

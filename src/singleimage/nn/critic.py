@@ -1,51 +1,78 @@
-"""Patch critics: networks that score every patch of an image."""
+"""What the trainer and the objectives ask of a critic, whatever the method."""
 
-from typing import Literal, TypeVar
+import abc
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol, TypeVar
 
-import msgspec
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from singleimage.nn.blocks import PatchNet, Slope, Width, init_normal
-from singleimage.nn.decoding import DecodersSpec, DecodingCritic
+
+class CriticOutputs(NamedTuple):
+    """All that a critic learns from in its turn."""
+
+    real: Tensor
+    """Mean scores of the photos (B,)."""
+    fake: Tensor
+    """Mean scores of generated images (B,)."""
+    gradient: Tensor
+    """Of the summed scores at images between the two, (B, C, H, W)."""
+    errors: Mapping[str, Tensor] = {}
+    """How far the photos are from what the critic redraws of them, by name, mean squared; none
+    if it redraws nothing."""
+
+
+class Scorer(Protocol):
+    """Scores every patch of an image. Objectives see this of a critic and nothing else."""
+
+    def mean_scores(self, images: Tensor) -> Tensor:
+        """The mean score (B,) of each image (B, C, H, W) in [-1, 1], unbounded."""
+        ...
+
+    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> CriticOutputs:
+        """All that a critic learns from, differentiable in its weights.
+
+        Args:
+            real, fake, between: photos, generated images and images between them, all
+                (B, C, H, W) in [-1, 1].
+            seed: decides what is random in it.
+        """
+        ...
+
+
+class Critic(nn.Module, abc.ABC):
+    """A critic as the trainer sees it. Most are `Scorer`s themselves, and `bind` returns them."""
+
+    per_photo = False
+    """Whether it predicts a critic for each photo."""
+    moves_generator = False
+    """Whether a part of the generator learns in the critic's turns."""
+
+    @abc.abstractmethod
+    def bind(self, photos: Tensor, share: slice) -> Scorer:
+        """What scores images of these photos.
+
+        Args:
+            photos: those of a step (B, C, H, W) in [-1, 1].
+            share: the part of them whose images are scored.
+        """
+
+    def critic_of(self, photo: Tensor) -> "Critic":
+        """The critic of one photo (1, C, H, W) in [-1, 1], with weights of its own."""
+        return self
+
+    def borrow(self, embedding: nn.Module) -> None:
+        """Take the generator's embedding of photos, if this critic is to share it."""
+
+    def learning(self) -> list[nn.Parameter]:
+        """What the critic's turns move."""
+        return list(self.parameters())
+
 
 Net = TypeVar("Net", bound=nn.Module)
 
 
-class CriticSpec(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="patch"
-):
-    """A critic of receptive field 11: (B, C, H, W) -> (B, 1, H - 10, W - 10), unbounded."""
-
-    width: Width = Width()
-    norm: Literal["none", "image"] = "none"
-    """`image` is batch norm as it acts in a critic that sees one image and stays in train mode."""
-    slope: Slope = 0.2
-    """Negative slope of the leaky ReLU."""
-    decoders: DecodersSpec = DecodersSpec()
-    """What redraws the photo from the critic's features while it learns (Fast-Stabilized)."""
-
-    @property
-    def smallest_image(self) -> int:
-        """Pixels a side of the smallest image that the critic can score."""
-        return 2 * PatchNet.margin + 1
-
-    def build(
-        self, *, level: int, channels: int, generator: torch.Generator | None
-    ) -> PatchNet | DecodingCritic:
-        """A fresh critic for images of `channels` channels at `level`."""
-        width = self.width.at(level)
-        critic: PatchNet | DecodingCritic
-        critic = PatchNet(channels, width, 1, norm=self.norm, slope=self.slope)
-        if self.decoders != DecodersSpec():
-            critic = DecodingCritic(critic, self.decoders, width=width, channels=channels)
-        if generator is not None:
-            init_normal(critic, generator)
-        return critic
-
-
 def inherit(new: Net, old: nn.Module | None) -> Net:
-    """Give `new` the weights of `old` where the two have equal shapes (a warm start).
+    """Return `new` with the weights of `old`, where the two have equal shapes (a warm start).
 
     SinGAN carries networks over while the width stays; ConSinGAN carries its critic always.
     """

@@ -4,7 +4,7 @@ From "Fast Learning a Stabilized Generative Model from a Single Image"; details 
 code. Decoders see the real image only, and only while the critic learns.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from singleimage.nn.blocks import Conv, Judgement, PatchNet
+from singleimage.multiscale.geometry import Part, Size, Window, size_of
+from singleimage.multiscale.resample import stretch, stretch_source
+from singleimage.nn.blocks import Conv, PatchNet
 from singleimage.nn.convolution import Shown, channels_last
-from singleimage.resample import Part, Size, Window, size_of, stretch, stretch_source
+from singleimage.nn.critic import Critic, CriticOutputs
 
 CROP_TAP, FULL_TAP = 3, 4
 """After how many layers of the critic each decoder takes its features."""
@@ -81,7 +83,7 @@ class _Gate(Function):
         return torch.cat([of_passing, of_by], 1)
 
 
-class DecodingCritic(nn.Module):
+class DecodingCritic(Critic):
     """A patch critic with decoders of its features."""
 
     def __init__(self, net: PatchNet, decoders: DecodersSpec, *, width: int, channels: int) -> None:
@@ -99,8 +101,11 @@ class DecodingCritic(nn.Module):
         """See `PatchNet`."""
         return self.net.mean_scores(images)
 
-    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> Judgement:
-        """See `Judgement`; the errors are `decoded` and `decoded_crop`, of the decoders there are.
+    def bind(self, photos: Tensor, share: slice) -> Self:
+        return self
+
+    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> CriticOutputs:
+        """See `Scorer`; the errors are `decoded` and `decoded_crop`, of the decoders there are.
 
         Args:
             real, fake, between: images (B, C, H, W) in [-1, 1]; decoders see the first alone.
@@ -120,7 +125,7 @@ class DecodingCritic(nn.Module):
             near = in_box(features[CROP_TAP], size_of(real), box)
             redrawn = self.crop(near, Size(box.height, box.width))
             errors["decoded_crop"] = F.mse_loss(redrawn, box.cut(real))
-        return Judgement(scores[: len(real)], scores[len(real) :], gradient, errors)
+        return CriticOutputs(scores[: len(real)], scores[len(real) :], gradient, errors)
 
 
 def in_box(features: Tensor, size: Size, box: Window) -> Tensor:

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.resample import bilinear
 from singleimage.nn.convolution import channels_last
-from singleimage.resample import Size, bilinear
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 

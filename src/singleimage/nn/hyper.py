@@ -15,8 +15,9 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from singleimage.nn.blocks import Channels, Judgement, PatchNet, Slope
+from singleimage.nn.blocks import Channels, PatchNet, Slope
 from singleimage.nn.convolution import Link, chain, judge, mean_scores
+from singleimage.nn.critic import Critic, CriticOutputs
 from singleimage.nn.embedding import Embedding, EmbeddingSpec, init_embedding, init_linear
 
 Rank = Annotated[int, msgspec.Meta(ge=1, le=4096)]
@@ -24,7 +25,7 @@ LINEAR, TANH = 1.0, 5 / 3
 """Gains of a last layer: what follows it is nothing, or tanh."""
 
 
-class Form(NamedTuple):
+class PrimaryShape(NamedTuple):
     """The shape of a primary network."""
 
     c_in: int
@@ -97,10 +98,11 @@ class GivenNets(nn.Module):
 
     margin = PatchNet.margin
 
-    def __init__(self, form: Form, predicted: Tensor, compute: torch.dtype | None) -> None:
+    def __init__(self, form: PrimaryShape, predicted: Tensor, compute: torch.dtype | None) -> None:
         """`predicted`: (n, form.numbers), with the graph that leads to them."""
         super().__init__()
         self._form = form
+        self._given = compute
         self._compute = compute or predicted.dtype
         self._layers = [form.layers(one) for one in predicted.unbind()]
         self._links = [self._cast(layers) for layers in self._layers]
@@ -123,8 +125,8 @@ class GivenNets(nn.Module):
         ]
         return _interleaved(scores).to(images.dtype)
 
-    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> Judgement:
-        """See `Judgement`; image j of each is judged by network j modulo n."""
+    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> CriticOutputs:
+        """See `Scorer`; image j of each is judged by network j modulo n."""
         count = len(self._layers)
         images, points = (x.to(self._compute) for x in (torch.cat([real, fake]), between))
         found = [
@@ -133,13 +135,15 @@ class GivenNets(nn.Module):
         ]
         scores = _interleaved([score for score, _, _ in found]).to(real.dtype)
         gradient = _interleaved([gradient for _, gradient, _ in found]).to(real.dtype)
-        return Judgement(scores[: len(real)], scores[len(real) :], gradient)
+        return CriticOutputs(scores[: len(real)], scores[len(real) :], gradient)
 
     def net(self, index: int) -> PatchNet:
         """One of the networks, with weights of its own."""
         form = self._form
         with torch.device(self._layers[index][0].device):
             net = PatchNet(form.c_in, form.width, form.c_out, norm="none", slope=form.slope)
+        for conv in (*net.trunk.layers, net.last):
+            conv.compute = self._given
         for parameter, value in zip(net.parameters(), self._layers[index], strict=True):
             parameter.data = value.detach().clone(memory_format=torch.preserve_format)
         return net
@@ -191,37 +195,41 @@ class HyperCriticSpec(
         return critic
 
 
-class HyperCritic(nn.Module):
+class HyperCritic(Critic):
     """Predicts the critic of each photo; `bind` gives the critics."""
+
+    per_photo = True
 
     def __init__(self, spec: HyperCriticSpec, channels: int) -> None:
         super().__init__()
-        self.form = Form(channels, spec.width, 1, spec.slope, LINEAR)
+        self.form = PrimaryShape(channels, spec.width, 1, spec.slope, LINEAR)
         self.embedding: Embedding | None = None
         if spec.shared == "no":
             self.embedding = spec.embedding.build(channels=channels)
         self.shared = spec.shared
+        self.moves_generator = spec.shared == "both"
         self.head = WeightHead(spec.embedding.features, self.form.numbers, spec.rank)
-        self._lent: tuple[Embedding, ...] = ()  # in a tuple it is no part of this module
+        self._lent: tuple[nn.Module, ...] = ()  # in a tuple it is no part of this module
 
-    def share(self, embedding: Embedding) -> None:
-        """Take the generator's embedding, if it is to be shared."""
+    def borrow(self, embedding: nn.Module) -> None:
         if self.shared != "no":
             self._lent = (embedding,)
 
-    @property
-    def moves_generator(self) -> bool:
-        """Whether the critic's turns move the embedding of the generator, too."""
-        return self.shared == "both"
-
     def learning(self) -> list[nn.Parameter]:
-        """What the critic's turns move."""
         lent = self._lent if self.moves_generator else ()
         return [p for module in (self, *lent) for p in module.parameters()]
 
     def bind(self, photos: Tensor, share: slice) -> GivenNets:
-        """The critics of some of the photos (B, C, H, W) of a batch, those in `share`."""
         embedding = self._lent[0] if self._lent else self.embedding
         assert embedding is not None, "the embedding to share is missing"
         predicted = self.head(embedding(photos)[share])
         return GivenNets(self.form, predicted, self.head.compute)
+
+    @torch.no_grad()
+    def critic_of(self, photo: Tensor) -> PatchNet:
+        training = self.training
+        self.eval()  # so that it depends on this photo alone
+        try:
+            return self.bind(photo, slice(None)).net(0)
+        finally:
+            self.train(training)

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from singleimage.multiscale.geometry import OPEN, Window, Wrap, framed, size_of
 from singleimage.nn.blocks import Conv, ImageNorm, Norm, Projection, make_norm, run_chain
-from singleimage.resample import OPEN, Window, Wrap, framed, size_of
 
 _BAND = 2**18
 """Kernel weights of a band of rows, on the CPU: a megabyte in float32."""

@@ -7,15 +7,16 @@ Miyato, Kataoka, Koyama, Yoshida: Spectral Normalization for Generative Adversar
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from singleimage.nn.blocks import Axes, Channels, Conv, Judgement, Slope
+from singleimage.nn.blocks import Axes, Channels, Conv, Slope
 from singleimage.nn.convolution import Link, chain
+from singleimage.nn.critic import Critic, CriticOutputs
 from singleimage.nn.second_order import bend, convolve
 
 
@@ -101,7 +102,7 @@ def links(
     ]
 
 
-class SpectralCritic(nn.Module):
+class SpectralCritic(Critic):
     """Convolutions of spectral norm one and a plain one to a map of scores, of the image's size."""
 
     def __init__(
@@ -129,8 +130,11 @@ class SpectralCritic(nn.Module):
         scores: Tensor = self(images).flatten(1).mean(1)
         return scores
 
-    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> Judgement:
-        """See `Judgement`; the gradient is differentiable in the weights, by autograd.
+    def bind(self, photos: Tensor, share: slice) -> Self:
+        return self
+
+    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> CriticOutputs:
+        """See `Scorer`; the gradient is differentiable in the weights, by autograd.
 
         This stands for the published code's three passes: of the photo, of generated images, and
         between them. It makes three power iterations and uses the last weights for all, where the
@@ -146,7 +150,7 @@ class SpectralCritic(nn.Module):
             x = convolve(x, weight, bias, padding=1)
             x = x if slope is None else bend(x, slope)
         (gradient,) = torch.autograd.grad(x.sum(), point, create_graph=True)
-        return Judgement(scores[: len(real)], scores[len(real) :], gradient)
+        return CriticOutputs(scores[: len(real)], scores[len(real) :], gradient)
 
     def _weights(self, passes: int) -> list[Tensor]:
         return [*self.trunk.parameters_for(passes), self.last.weight, self.last.bias]

@@ -9,7 +9,8 @@ import msgspec
 import torch
 from torch import Tensor
 
-from singleimage.objectives.base import Player, StepView, Terms, Turn
+from singleimage.objectives.base import Player, Terms, Turn
+from singleimage.objectives.view import StepView
 
 Repeats = Annotated[int, msgspec.Meta(ge=1, le=100)]
 Weight = Annotated[float, msgspec.Meta(ge=0)]

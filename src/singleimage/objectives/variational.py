@@ -6,7 +6,8 @@ import msgspec
 import torch.nn.functional as F
 from torch import Tensor
 
-from singleimage.objectives.base import Player, StepView, Terms, Turn
+from singleimage.objectives.base import Player, Terms, Turn
+from singleimage.objectives.view import StepView
 
 Weight = Annotated[float, msgspec.Meta(ge=0)]
 

@@ -1,0 +1,1 @@
+"""Benchmarks: methods compared on photos, as in the papers."""

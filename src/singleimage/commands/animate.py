@@ -1,0 +1,134 @@
+"""`singleimage animate`: make a photo move."""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from singleimage.commands.arguments import (
+    Device,
+    Json,
+    Output,
+    Overwrite,
+    Precision,
+    Source,
+    Whole,
+    load_model,
+    target_size,
+)
+from singleimage.commands.console import Stop, catch_stop, duration, print_result, say
+
+if TYPE_CHECKING:
+    from singleimage.images.photo import Photo
+
+SECONDS = 10.0
+"""Between two lines of progress, where there is no terminal for a bar."""
+
+
+def animate(
+    source: Source,
+    /,
+    *,
+    output: Output,
+    frames: Annotated[Whole, Parameter(name=["--frames", "-n"])] = 100,
+    fps: float = 10.0,
+    seed: Whole = 0,
+    alpha: float = 0.1,
+    beta: float = 0.9,
+    start_level: Whole = 0,
+    loop: Annotated[bool, Parameter(negative=())] = False,
+    size: str | None = None,
+    scale: float | None = None,
+    quality: Whole = 80,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> int:
+    """Make a photo move: a movie of a walk through the noise near the one that reproduces it.
+
+    Parameters
+    ----------
+    output
+        The movie: .gif, .webp, or with PyAV (pip install 'singleimage[video]') .mp4, .webm.
+    frames
+        How many.
+    fps
+        Frames a second.
+    seed
+        Another seed, another walk.
+    alpha
+        Pull back to the photo, from 0 to below 1; less wanders further.
+    beta
+        How much of a change is kept, from 0 to below 1; more is smoother.
+    start_level
+        Keep the photo's layout below this level and move what is finer; 0 moves everything.
+    loop
+        The last frame leads back to the first; without it, the movie begins near the photo.
+    size
+        Size of the frames, as HEIGHTxWIDTH, about a new sample; default: that of the training
+        image, about the photo.
+    scale
+        Size of the frames as a multiple of the training image's.
+    quality
+        Of WebP and video, 1 to 100.
+    """
+    from singleimage.images.movie import write_movie
+    from singleimage.machine.files import refuse_existing
+    from singleimage.machine.memory import kept_heap
+    from singleimage.tools.animate import animate as draw
+
+    refuse_existing(output, overwrite=overwrite)
+    model = load_model(source, device, precision)
+    photos = draw(
+        model,
+        frames=frames,
+        seed=seed,
+        alpha=alpha,
+        beta=beta,
+        start_level=start_level,
+        size=target_size(model, size, scale),
+        loop=loop,
+    )
+    counted = _counted(photos, frames, quiet=as_json)
+    with kept_heap(), catch_stop() as stop:
+        passed = _Passed(counted, stop)
+        write_movie(output, passed, fps=fps, quality=quality, overwrite=overwrite)
+    facts = {"files": [str(output)], "frames": passed.count, "fps": fps}
+    print_result(facts, f"{passed.count} frames in {output}", as_json)
+    return 0 if stop.by is None else 128 + stop.by
+
+
+class _Passed:
+    """Photos until somebody asks to stop, one at least, and how many that was."""
+
+    def __init__(self, photos: "Iterator[Photo]", stop: Stop) -> None:
+        self._photos = photos
+        self._stop = stop
+        self.count = 0
+
+    def __iter__(self) -> "Iterator[Photo]":
+        for photo in self._photos:
+            self.count += 1
+            yield photo
+            if self._stop.by is not None:
+                return
+
+
+def _counted(photos: "Iterator[Photo]", total: int, *, quiet: bool) -> "Iterator[Photo]":
+    """The same, with progress on standard error: a bar on a terminal, else now and then a line."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    if console.is_terminal and not quiet:
+        yield from track(photos, "frames", total, console=console, transient=True)
+        return
+    start = said = time.monotonic()
+    for done, photo in enumerate(photos, 1):
+        yield photo
+        now = time.monotonic()
+        if now - said > SECONDS and done < total and not quiet:
+            said = now
+            say(f"frame {done}/{total}  {duration((now - start) / done * (total - done))} left")

@@ -1,0 +1,185 @@
+"""`singleimage bench`: compare methods."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from singleimage.commands.arguments import Device, Json, Output, Precision, Whole, read_recipe
+from singleimage.commands.console import print_table, say
+from singleimage.commands.place import Place, names_of
+from singleimage.errors import ArgumentError, ImageError, RecipeError
+
+if TYPE_CHECKING:
+    from singleimage.jobs.engine import Event
+    from singleimage.jobs.job import Job, Measure
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """What is drawn and measured."""
+
+    seeds: Whole = 3
+    """Trainings of each photo and preset, with seeds 0, 1, ..."""
+    count: Annotated[Whole, Parameter(name=["--count", "-n"])] = 50
+    """Samples of each model, with seeds 0, 1, ..."""
+    features: Annotated[list[str] | None, Parameter(negative=())] = None
+    """What to measure with: efficientnet-lite0 (the default), inception-64 or inception-192;
+    repeatable."""
+    jpeg: Whole | None = None
+    """Pass all pictures through JPEG of this quality first."""
+
+    def measure(self) -> "Measure":
+        """Raises `ArgumentError` where a number is out of range or features are unknown."""
+        import msgspec
+
+        from singleimage.jobs.job import Measure
+
+        if self.seeds < 1:
+            raise ArgumentError(f"--seeds {self.seeds} trains nothing; use 1 or more.")
+        features = list(self.features or ["efficientnet-lite0"])
+        given = {"samples": self.count, "features": features, "jpeg": self.jpeg}
+        try:
+            return msgspec.convert(given, Measure)
+        except msgspec.ValidationError as error:
+            raise ArgumentError(f"cannot measure so: {error}; see --help.") from None
+
+
+def bench(
+    images: Annotated[list[Path], Parameter(negative=())],
+    /,
+    *,
+    output: Output,
+    presets: str = "",
+    published: Annotated[list[str] | None, Parameter(negative=())] = None,
+    measuring: Measuring = Measuring(),
+    steps: Whole | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    place: Place = Place(),  # noqa: B008
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> int:
+    """Compare methods on photos: train, sample and measure; a table, a page and JSON lines.
+
+    The same command continues what was stopped, and repeats nothing that is done.
+
+    Parameters
+    ----------
+    images
+        Photos, and folders of them.
+    output
+        Folder for the models, results.jsonl and report.html.
+    presets
+        The presets to train, separated by commas.
+    published
+        A folder of samples that others made, as NAME=FOLDER, to be a method beside them;
+        repeatable. For photo N.jpg it holds N.jpg, or N_0.jpg, N_1.jpg ...
+    steps
+        Steps of each level, in place of the recipes'.
+    set_
+        A field of all recipes, as PATH=VALUE; repeatable.
+    """
+    from singleimage.bench.plan import jobs_of
+    from singleimage.commands.job_view import Halted, show_events, tell_failures
+
+    measure = _ready(measuring)
+    photos = _photos(images)
+    names = [name for name in presets.split(",") if name]
+    folders = dict(_named_folder(text) for text in published or [])
+    if not names and not folders:
+        raise RecipeError("nothing to compare; give --presets NAMES or --published NAME=FOLDER.")
+    engine, threads = place.engine(device)
+    jobs = jobs_of(
+        dict(zip(names_of(photos), (photo.absolute() for photo in photos), strict=True)),
+        recipes={name: read_recipe(name, steps, set_ or []) for name in names},
+        published=folders,
+        seeds=range(measuring.seeds),
+        measure=measure,
+        device=device,
+        precision=precision,
+        threads=threads,
+    )
+    try:
+        ended = show_events(engine.run(jobs, output), len(jobs), quiet=as_json)
+    except Halted as halted:
+        return halted.code
+    code = tell_failures(ended)
+    _tell(jobs, ended, output, as_json)
+    return code
+
+
+def _ready(measuring: Measuring) -> "Measure":
+    """What to measure; what is missing for it must not fail job after job."""
+    from singleimage.bench.report import require_charts
+    from singleimage.metrics.features import load_features
+
+    require_charts()
+    measure = measuring.measure()
+    for name in measure.features:
+        load_features(name)
+    return measure
+
+
+def _photos(images: Sequence[Path]) -> list[Path]:
+    """All photos, each once."""
+    from singleimage.images.folder import pictures_in
+
+    found = [p for image in images for p in (pictures_in(image) if image.is_dir() else [image])]
+    for photo in found:
+        if not photo.is_file():
+            raise ImageError(f"there is no file {photo}; check the path.")
+    return list(dict.fromkeys(found))
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, sign, folder = text.partition("=")
+    if not (name and sign and Path(folder).is_dir()) or "/" in name:
+        raise ImageError(f"--published {text} names no folder; write NAME=FOLDER.")
+    return name, Path(folder).absolute()
+
+
+def _tell(jobs: "Sequence[Job]", ended: "Sequence[Event]", folder: Path, as_json: bool) -> None:
+    """The table, the page and the JSON of what is done."""
+    from singleimage.bench.papers import published_table
+    from singleimage.bench.plan import collect
+    from singleimage.bench.report import write_comparison
+    from singleimage.bench.table import points, summarize, table
+    from singleimage.jobs.job import SHEET
+    from singleimage.machine.files import write_atomically
+
+    results = collect(jobs, folder)
+    rows = summarize(results)
+    kinds = list(dict.fromkeys(row.features for row in rows))
+    tables = [table([row for row in rows if row.features == kind]) for kind in kinds]
+    page = folder / "report.html"
+    if rows:
+        lead = [row for row in rows if row.features == kinds[0]]
+        sheets = [(result.name, folder / result.name / SHEET) for result in results]
+        text = write_comparison(
+            [*zip(kinds, tables, strict=True), ("published", published_table())],
+            lead,
+            points(results, kinds[0]),
+            [(name, path) for name, path in sheets if path.exists()],
+        )
+        write_atomically(page, lambda stream: stream.write(text.encode()))
+    if as_json:
+        facts: dict[str, Any] = {
+            "rows": [row.flat() for row in rows],
+            "failed": [{"job": e.job, "reason": e.text} for e in ended if e.state == "failed"],
+            "results": str(folder / "results.jsonl"),
+            "report": str(page) if rows else None,
+        }
+        print(json.dumps(facts))
+        return
+    for kind, (header, cells) in zip(kinds, tables, strict=True):
+        print(f"\nfeatures {kind}, {rows[0].files} pictures; [95 % interval over photos]")
+        print_table(header, cells)
+    if rows:
+        print("\npublished, with Inception features: compare them with each other")
+        print_table(*published_table())
+        say(f"report in {page}")

@@ -1,0 +1,144 @@
+"""`singleimage evaluate`: measure samples."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from singleimage.commands.arguments import Device, Json, Overwrite, Precision, Whole, load_model
+from singleimage.commands.console import print_table, say
+from singleimage.errors import ArgumentError, ImageError, WeightsError
+
+if TYPE_CHECKING:
+    from singleimage.images.photo import Photo
+    from singleimage.metrics.evaluation import Scores
+    from singleimage.metrics.samples import Samples
+
+
+def evaluate(
+    sources: Annotated[list[Path], Parameter(negative=())],
+    /,
+    *,
+    real: Path | None = None,
+    count: Annotated[Whole, Parameter(name=["--count", "-n"])] = 100,
+    seed: Whole = 0,
+    features: Annotated[list[str] | None, Parameter(negative=())] = None,
+    weights: Path | None = None,
+    jpeg: Whole | None = None,
+    report: Path | None = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> int:
+    """Measure samples of a photo: how close, how diverse, how much is copied.
+
+    Parameters
+    ----------
+    sources
+        A model or the folder of a run; or sample images, and folders of them. Of a folder that
+        has samples named after --real (N.jpg, or N_0.jpg, N_1.jpg ... for photo N), only those.
+    real
+        The photo. Default: the training image inside the model.
+    count
+        How many samples a model draws.
+    seed
+        Of the first sample that a model draws.
+    features
+        What to measure with: efficientnet-lite0 (the default; needs no download), inception-64
+        or inception-192; repeatable.
+    weights
+        A file of weights for them, in place of the usual one.
+    jpeg
+        Pass all pictures through JPEG of this quality first; 75 is what published numbers did.
+    report
+        Also write an HTML page with pictures and charts to this file.
+    """
+    from singleimage.bench.report import require_charts, write_report
+    from singleimage.machine.device import use_device
+    from singleimage.machine.files import refuse_existing, write_atomically
+    from singleimage.metrics.evaluation import evaluate as measure
+    from singleimage.metrics.features import load_features
+
+    if jpeg is not None and not 1 <= jpeg <= 100:
+        raise ArgumentError(f"--jpeg {jpeg} is no quality; use 1 to 100.")
+    if report is not None:
+        refuse_existing(report, overwrite=overwrite)
+        require_charts()
+    names = list(dict.fromkeys(features or ["efficientnet-lite0"]))
+    if weights is not None and len(names) > 1:
+        raise WeightsError("--weights is of one kind of features; give --features once.")
+    extractors = [load_features(n, weights=weights, device=use_device(device)) for n in names]
+    if count < 1:
+        raise ArgumentError(f"cannot measure {count} samples; ask for 1 or more.")
+    samples, photo = _samples(sources, real, range(seed, seed + count), device, precision)
+    results = [measure(samples, photo, extractor, jpeg=jpeg) for extractor in extractors]
+    if report is not None:
+        shown = " ".join(path.name for path in sources)
+        title = f"{shown} against {real.name if real else 'its photo'}"
+        text = write_report(results, samples, photo, title=title)
+        write_atomically(report, lambda stream: stream.write(text.encode()))
+        say(f"report in {report}")
+    if as_json:
+        print(json.dumps(_facts([result.scores for result in results])))
+    else:
+        _show([result.scores for result in results])
+    return 0
+
+
+def _samples(
+    sources: Sequence[Path], real: Path | None, seeds: range, device: str, precision: Precision
+) -> "tuple[Samples, Photo]":
+    """The samples, and the photo they are samples of."""
+    from singleimage.images.photo import Photo, read_photo
+    from singleimage.metrics.samples import DrawnSamples, SampleFiles
+    from singleimage.multiscale.resample import resize
+
+    if _is_model(sources[0]):
+        if len(sources) > 1:
+            raise ImageError(f"{sources[0]} is a model; measure one model at a time.")
+        model = load_model(sources[0], device, precision)
+        photo = model.training_image() if real is None else read_photo(real)
+        if photo is None:
+            raise ImageError(f"{sources[0]} does not hold its photo; add --real IMAGE.")
+        if photo.size != model.size:  # what the model saw is the photo at its finest level
+            photo = Photo(resize(photo.pixels[None], model.size)[0], photo.channels)
+        return DrawnSamples(model, seeds), photo
+    if real is None:
+        raise ImageError("no photo to measure against; add --real IMAGE.")
+    paths: list[Path] = []
+    for source in sources:
+        paths += _samples_in(source, real) if source.is_dir() else [source]
+    return SampleFiles(paths), read_photo(real)
+
+
+def _samples_in(folder: Path, real: Path) -> list[Path]:
+    """The samples of the photo if the folder has such, else all pictures; never the photo."""
+    from singleimage.images.folder import pictures_in
+    from singleimage.metrics.samples import samples_of
+
+    found = samples_of(real, folder) or pictures_in(folder)
+    samples = [path for path in found if path.resolve() != real.resolve()]
+    if not samples:
+        raise ImageError(f"{folder} holds no picture but the photo; give a folder of samples.")
+    return samples
+
+
+def _is_model(source: Path) -> bool:
+    return source.suffix == ".safetensors" or (source / "model.safetensors").exists()
+
+
+def _facts(scores: "Sequence[Scores]") -> "dict[str, dict[str, float | str]]":
+    """Under the name of the features: what was measured with them."""
+    return {s.features: s.flat() for s in scores}
+
+
+def _show(scores: "Sequence[Scores]") -> None:
+    from singleimage.metrics.table import METRICS
+
+    for s in scores:
+        print(f"{s.samples} samples, features {s.features}, {s.files} pictures")
+        rows = [[m.name, f"{s.numbers[m.name]:.4g}", m.meaning] for m in METRICS]
+        print_table(["", "", ""], rows)

@@ -1,0 +1,36 @@
+"""`singleimage info`: what a model is."""
+
+import json
+
+from singleimage.commands.arguments import (
+    Json,
+    Source,
+    load_model,
+)
+
+
+def info(source: Source, /, *, as_json: Json = False) -> int:
+    """Say what a model is: method, levels, sizes, where and when it was trained."""
+    import msgspec
+
+    model = load_model(source, "cpu", moving=True)
+    ladder = model.generator.ladder
+    facts = {
+        **msgspec.to_builtins(model.provenance),
+        "preset": model.recipe.name,
+        "recipe_digest": model.recipe.digest(),
+        "channels": msgspec.to_builtins(model.channels),
+        "levels": [list(ladder.shape(level)) for level in range(len(ladder.sizes))],
+        "entry_levels": sorted(model.generator.entry_levels),
+        "smallest_sample": list(ladder.minimum()),
+        "parameters": sum(p.numel() for p in model.generator.parameters()),
+        "image_embedded": model.image is not None,
+    }
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        facts["levels"] = "  ".join("x".join(map(str, shape)) for shape in facts["levels"])
+        facts["smallest_sample"] = str(ladder.minimum())
+        for name, value in facts.items():
+            print(f"{name.replace('_', ' '):>18}  {value}")
+    return 0

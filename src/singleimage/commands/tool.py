@@ -1,0 +1,154 @@
+"""The commands of `TOOLS`: each is made from its row, `singleimage TOOL MODEL PICTURE -o FILE`."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from singleimage.commands.arguments import (
+    Device,
+    Json,
+    Output,
+    Overwrite,
+    Precision,
+    Source,
+    Whole,
+    load_model,
+)
+from singleimage.commands.console import print_result
+from singleimage.errors import OutputError
+from singleimage.tools.table import TOOLS, Input, Tool
+
+if TYPE_CHECKING:
+    from singleimage.images.photo import Photo
+    from singleimage.models.model import Model
+
+Picture = Annotated[Path, Parameter(help="The picture that enters the model.")]
+OptionalPicture = Annotated[
+    Path | None, Parameter(help="What to work on. Default: the training image.")
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ResultFile:
+    """What the commands of all tools take."""
+
+    output: Output
+    """The image file to write."""
+    seed: Whole = 0
+    """Everything random follows from it."""
+    overwrite: Overwrite = False
+    device: Device = "auto"
+    precision: Precision = "auto"
+    as_json: Json = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ResultAtLevel(ResultFile):
+    """What those of tools take in which a picture enters the model at a level."""
+
+    level: Whole | None = None
+    """Where the picture enters: lower changes more. Default: a middle one."""
+    sweep: Annotated[bool, Parameter(negative=())] = False
+    """Write a sheet instead: the picture, then the result of every level."""
+
+
+def tool_commands(without: Sequence[str] = ()) -> list[Callable[..., int]]:
+    """A command for each row of `TOOLS`, except for those that have a command of their own."""
+    return [_command_for(tool) for tool in TOOLS if tool.name not in without]
+
+
+def _command_for(tool: Tool) -> Callable[..., int]:
+    def command(source: Path, *picture: Path, **given: Any) -> int:
+        return _run(tool, source, picture[0] if picture else None, **given)
+
+    signature = _signature(tool)
+    command.__name__ = tool.name
+    command.__doc__ = tool.words
+    command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    return command
+
+
+def _signature(tool: Tool) -> inspect.Signature:
+    """What the command takes: a model, the picture, the row's inputs, and where the result goes."""
+    first, named = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("source", first, annotation=Source)]
+    if tool.picture == "required":
+        parameters.append(inspect.Parameter("picture", first, annotation=Picture))
+    elif tool.picture == "optional":
+        parameters.append(
+            inspect.Parameter("picture", first, annotation=OptionalPicture, default=None)
+        )
+    for given in tool.inputs:
+        default = inspect.Parameter.empty if given.required else given.default
+        parameters.append(
+            inspect.Parameter(given.name, named, annotation=_annotation(given), default=default)
+        )
+    result = ResultAtLevel if tool.enters else ResultFile
+    parameters.append(inspect.Parameter("result", named, annotation=result))
+    return inspect.Signature(parameters, return_annotation=int)
+
+
+def _annotation(given: Input) -> Any:
+    kinds: dict[str, Any] = {
+        "photo": Path if given.required else Path | None,
+        "whole": Whole,
+        "number": float,
+        "switch": bool,
+    }
+    return Annotated[kinds[given.kind], Parameter(help=given.words)]
+
+
+def _run(
+    tool: Tool, source: Path, picture: Path | None, *, result: ResultFile, **given: Any
+) -> int:
+    """The result of one level as a file, or of all levels as a sheet."""
+    from singleimage.images.photo import read_photo
+    from singleimage.machine.files import refuse_existing
+
+    level = result.level if isinstance(result, ResultAtLevel) else None
+    sweep = isinstance(result, ResultAtLevel) and result.sweep
+    if sweep and level is not None:
+        raise OutputError("--sweep tries every level; drop --level.")
+    photos = {i.name for i in tool.inputs if i.kind == "photo"}
+    inputs = {
+        name: read_photo(value) if name in photos and value is not None else value
+        for name, value in given.items()
+    }
+    refuse_existing(result.output, overwrite=result.overwrite)
+    photo = None if picture is None else read_photo(picture)
+    model = load_model(source, result.device, result.precision)
+
+    def made(at: int | None) -> "Photo":
+        extra = {"level": at} if tool.enters else {}
+        pictures = () if tool.picture == "none" else (photo,)
+        (image,) = tool.function(model, *pictures, **inputs, **extra, seeds=[result.seed])
+        assert image is not None
+        found: Photo = image
+        return found
+
+    if sweep and photo is not None:
+        return _write_sweep(model, photo, made, result)
+    files = made(level).save(result.output, overwrite=result.overwrite)
+    facts = {"files": list(map(str, files))}
+    print_result(facts, f"result in {result.output}", result.as_json)
+    return 0
+
+
+def _write_sweep(
+    model: "Model", photo: "Photo", made: "Callable[[int], Photo]", result: ResultFile
+) -> int:
+    from singleimage.images.sheet import save_sheet, sheet
+
+    levels = sorted(model.generator.entry_levels)
+    tiles = [photo.preview(512), *(made(level).preview(512) for level in levels)]
+    save_sheet(sheet(tiles), result.output, overwrite=result.overwrite)
+    words = f"the picture, then levels {levels[0]} to {levels[-1]}, in {result.output}"
+    print_result({"files": [str(result.output)], "levels": levels}, words, result.as_json)
+    return 0

@@ -1,0 +1,56 @@
+"""`singleimage tune`: train the finest level on for one picture."""
+
+from pathlib import Path
+
+from singleimage.commands.arguments import Device, Json, Output, Whole
+from singleimage.commands.train import make
+
+
+def tune(
+    source: Path,
+    photo: Path,
+    picture: Path,
+    /,
+    *,
+    output: Output,
+    steps: Whole = 500,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Train the finest level of a finished run on, for one changed picture of its photo.
+
+    ConSinGAN's fine-tuning: the harmonized or edited picture comes out better, and it is for that
+    picture alone. The same command continues what was stopped.
+
+    Parameters
+    ----------
+    source
+        Folder of the run, trained with --for harmonize or --for edit.
+    photo
+        The photo it was trained on.
+    picture
+        The photo with something pasted in, or with parts moved.
+    output
+        Folder of the new run.
+    steps
+        How long.
+    """
+    from singleimage.images.photo import read_photo
+    from singleimage.tools.channels import laid_over
+    from singleimage.training.identity import Identity
+    from singleimage.training.run import Run, Tuning
+
+    start = Identity.read(source)
+    learned = read_photo(photo)
+    run = Run(
+        output,
+        learned,
+        start.recipe.with_steps(steps),
+        seed=start.seed,
+        name=start.image,
+        device=device,
+        precision=start.precision,
+        embed_image=start.embed_image,
+        tuning=Tuning(source, laid_over(read_photo(picture), learned)),
+    )
+    return make(run, as_json)

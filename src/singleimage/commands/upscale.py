@@ -1,0 +1,64 @@
+"""`singleimage upscale`: super-resolution, and how it compares with the truth."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from singleimage.commands.arguments import Source, load_model
+from singleimage.commands.console import print_result
+from singleimage.commands.tool import ResultFile
+
+Enlarged = Annotated[Path | None, Parameter(help="What to enlarge. Default: the training image.")]
+
+
+def upscale(
+    source: Source,
+    picture: Enlarged = None,
+    /,
+    *,
+    factor: float = 4.0,
+    strength: float = 0.7,
+    consistent: bool = True,
+    truth: Path | None = None,
+    result: ResultFile,
+) -> int:
+    """Enlarge the photo, or one like it, with its own textures (super-resolution).
+
+    Parameters
+    ----------
+    factor
+        Over 1, up to 16; a model trained with --for upscale:FACTOR does best.
+    strength
+        The part of the model's change that is kept, 0 to 1; 1 is as published, and harsher.
+    consistent
+        Correct the result until it reduces to the photo again; --no-consistent is as published.
+    truth
+        The picture as it should be: PSNR and SSIM of the result and of bicubic enlargement are
+        told.
+    """
+    from singleimage.images.photo import read_photo
+    from singleimage.machine.files import refuse_existing
+    from singleimage.tools.upscale import compare_upscaled
+    from singleimage.tools.upscale import upscale as enlarge
+
+    refuse_existing(result.output, overwrite=result.overwrite)
+    photo = None if picture is None else read_photo(picture)
+    known = None if truth is None else read_photo(truth)
+    model = load_model(source, result.device, result.precision)
+    (image,) = enlarge(
+        model,
+        photo,
+        factor=factor,
+        strength=strength,
+        consistent=consistent,
+        seeds=[result.seed],
+    )
+    files = image.save(result.output, overwrite=result.overwrite)
+    facts: dict[str, Any] = {"files": list(map(str, files)), "size": list(image.size)}
+    text = f"{image.size} in {result.output}"
+    if known is not None:
+        facts |= compare_upscaled(model, factor, image, known, picture=photo)
+        text += "".join(f"\n{name} {value:.3f}" for name, value in facts.items() if "_" in name)
+    print_result(facts, text, result.as_json)
+    return 0

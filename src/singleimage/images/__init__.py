@@ -1,0 +1,1 @@
+"""Photos and clips: read from files, shown, written. Nothing else knows formats or integers."""

@@ -1,0 +1,117 @@
+"""Folders of photos: which files are pictures, and photos that are learned together.
+
+Photos that are learned together are brought to the same channels and cropped to one aspect.
+"""
+
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+from singleimage.errors import ImageError
+from singleimage.images.photo import Channels, Photo, read_photo
+from singleimage.images.values import MODE_CHANNELS, Mode
+from singleimage.multiscale.geometry import Size
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"}
+"""Of the pictures in a folder."""
+NEARLY = 0.02
+"""Aspects that differ by less are not worth a note."""
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The image files of a folder in the order of their numbers, without masks and sheets.
+
+    Raises:
+        ImageError: there is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise ImageError(f"there is no folder {folder}; check the path.")
+    found = [path for path in folder.iterdir() if _is_picture(path)]
+    if not found:
+        raise ImageError(f"{folder} holds no pictures; give a folder of image files.")
+    return sorted(found, key=_by_number)
+
+
+def _is_picture(path: Path) -> bool:
+    hidden = path.name.startswith(".") or path.name == "sheet.png"
+    mask = re.search(r"_mask\d*$", path.stem)
+    return path.suffix.lower() in SUFFIXES and not hidden and not mask and path.is_file()
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """2 before 10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def read_album(folder: Path) -> list[Photo]:
+    """All photos of a folder, cropped about their middle to the median aspect, with a note of it.
+
+    Gray photos among colored ones become colored.
+
+    Raises:
+        ImageError: the folder holds no photos, or a file is damaged, or has alpha where others
+            have none.
+    """
+    photos = [(path.name, read_photo(path)) for path in pictures_in(folder)]
+    modes = Counter(photo.channels.mode for _, photo in photos)
+    mode = "RGB" if set(modes) == {"L", "RGB"} else modes.most_common(1)[0][0]
+    bits = photos[0][1].channels.bits
+    channels = Channels(mode=mode, bits=bits)
+    aspect = median(photo.size.height / photo.size.width for _, photo in photos)
+    album = []
+    for name, photo in photos:
+        photo = _colored(photo, mode)
+        if len(photo.pixels) != MODE_CHANNELS[mode]:
+            raise ImageError(
+                f"{name} is {photo.channels.mode}, most photos are {mode}; convert it, or leave it "
+                f"out."
+            )
+        album.append(replace(_cropped(photo, aspect, name), channels=channels))
+    return album
+
+
+def fitted(photo: Photo, channels: Channels, size: Size, name: str = "the photo") -> Photo:
+    """A photo in the channels of others, and cropped to the aspect of `size`; gray becomes color.
+
+    Args:
+        name: of the photo, for its note.
+
+    Raises:
+        ImageError: it has other channels.
+    """
+    photo = _colored(photo, channels.mode)
+    if len(photo.pixels) != MODE_CHANNELS[channels.mode]:
+        raise ImageError(
+            f"the photo is {photo.channels.mode}, the model was trained on {channels.mode}; "
+            f"convert it."
+        )
+    return _cropped(replace(photo, channels=channels), size.height / size.width, name)
+
+
+def _colored(photo: Photo, mode: Mode) -> Photo:
+    """A gray photo in color, where that is the mode; any other as it is."""
+    gray = photo.channels.mode == "L" and not photo.channels.masks
+    if not gray or mode != "RGB":
+        return photo
+    return replace(photo, pixels=photo.pixels.expand(3, -1, -1))
+
+
+def _cropped(photo: Photo, aspect: float, name: str) -> Photo:
+    """The middle of a photo, of height over width `aspect`, as large as can be; with a note."""
+    size = photo.size
+    height, width = size
+    if abs(height - width * aspect) <= 0.5 or abs(width - height / aspect) <= 0.5:
+        return photo  # so what was cropped before stays as it is
+    if height > width * aspect:
+        height = max(round(width * aspect), 1)
+    else:
+        width = max(round(height / aspect), 1)
+    top, left = (size.height - height) // 2, (size.width - width) // 2
+    notes, lost = photo.notes, 1 - height * width / (size.height * size.width)
+    if lost > NEARLY:
+        notes += (f"{name} is cropped to the aspect of the others, {lost:.0%} are left out.",)
+    pixels = photo.pixels[:, top : top + height, left : left + width]
+    return replace(photo, pixels=pixels, notes=notes)

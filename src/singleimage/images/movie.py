@@ -1,0 +1,292 @@
+"""Movie files: GIF and animated WebP by Pillow, video by PyAV (the extra `video`).
+
+Masks are left out. GIF keeps alpha as opaque or not, with the border at one half, WebP keeps all of
+it, and video shows it over a checkerboard.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from functools import partial
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence
+
+from singleimage.errors import ImageError, OutputError
+from singleimage.images.decode import PIXEL_LIMIT
+from singleimage.images.photo import Channels, Photo
+from singleimage.images.values import MODE_CHANNELS
+from singleimage.machine.files import refuse_existing, write_atomically
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+
+def write_movie(
+    path: str | Path,
+    frames: Iterable[Photo],
+    *,
+    fps: float = 10.0,
+    quality: int = 80,
+    overwrite: bool = False,
+) -> None:
+    """Write frames of one size as they come, in the format of the suffix; atomically.
+
+    GIF and WebP repeat forever. Pillow keeps their frames until the last: GIF one byte a pixel of
+    each, WebP three, or four with alpha. Video keeps the few that its encoder looks ahead.
+
+    Args:
+        fps: frames a second. GIF rounds the time of a frame to hundredths of a second, and shows a
+            frame that looks like the one before by prolonging that.
+        quality: 1 to 100, of WebP and video; GIF has 256 colors a frame, whatever it is.
+
+    Raises:
+        OutputError: the file exists and `overwrite` is false, it cannot be written, the suffix or
+            a number is none of a movie's, PyAV or its codec is missing, or a frame is too large.
+    """
+    path = Path(path)
+    kind = _FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise OutputError(f"{path} has no suffix of a movie; use .gif, .webp, .mp4 or .webm.")
+    if not LEAST_FPS <= fps <= kind.most_fps:
+        raise OutputError(
+            f"{fps:g} frames a second are out of range for {path.suffix}; use {LEAST_FPS:g} to "
+            f"{kind.most_fps:g}."
+        )
+    if not 1 <= quality <= 100:
+        raise OutputError(f"{quality} is no quality of a movie; use 1 to 100.")
+    refuse_existing(path, overwrite=overwrite)
+    if kind.codec is not None:
+        _require(kind.codec)
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise OutputError(f"there are no frames for {path}; give 1 or more.")
+    if max(first.size) > kind.longest:
+        raise OutputError(
+            f"{path}: frames of {first.size} are too large for {path.suffix}; no side may be over "
+            f"{kind.longest} pixels."
+        )
+    reel = chain([first], frames)
+    write_atomically(path, lambda stream: kind.write(stream, reel, fps, quality))
+
+
+# Pillow ------------------------------------------------------------------------------------------
+
+
+def _write_gif(stream: BinaryIO, frames: Iterator[Photo], fps: float, quality: int) -> None:
+    first = next(frames)
+    images = map(_gif_frame, chain([first], frames))
+    options: dict[str, Any] = {"duration": 10 * round(100 / fps)}
+    if first.channels.mode in ("LA", "RGBA"):  # a frame is cleared before the next
+        options |= {"transparency": CLEAR, "disposal": 2}
+    _save(stream, "GIF", images, options)
+
+
+def _write_webp(stream: BinaryIO, frames: Iterator[Photo], fps: float, quality: int) -> None:
+    options = {"duration": 1000 / fps, "quality": quality, "method": 4}
+    _save(stream, "WEBP", map(_with_alpha, frames), options)
+
+
+def _save(
+    stream: BinaryIO, kind: str, images: Iterator[Image.Image], options: dict[str, Any]
+) -> None:
+    """One picture or many, repeated forever."""
+    first = next(images)
+    first.save(stream, kind, save_all=True, append_images=images, loop=0, **options)
+
+
+CLEAR = 255
+"""Index of the transparent color in the palettes of GIF frames."""
+
+
+def _gif_frame(photo: Photo) -> Image.Image:
+    """Gray, color, or where there is alpha 255 colors and a transparent one."""
+    picture = _with_alpha(photo)
+    if picture.mode in ("L", "RGB"):
+        return picture
+    indices = picture.convert("RGB").quantize(CLEAR, dither=Image.Dither.NONE)
+    hidden = picture.getchannel("A").point([255] * 128 + [0] * 128)
+    indices.paste(CLEAR, mask=hidden)
+    return indices
+
+
+def _with_alpha(photo: Photo) -> Image.Image:
+    """The picture with 8 bits a channel, without masks: gray, color, or color with alpha."""
+    mode = photo.channels.mode
+    planes = photo.pixels[: MODE_CHANNELS[mode]]
+    if mode in ("L", "RGB"):
+        shown = Photo(planes, Channels(mode=mode)).preview()
+        return shown.convert("L") if mode == "L" else shown
+    colors = Photo(planes[:-1], Channels(mode="L" if mode == "LA" else "RGB")).preview()
+    colors.putalpha(Photo(planes[-1:], Channels(mode="L")).preview().convert("L"))
+    return colors
+
+
+# PyAV --------------------------------------------------------------------------------------------
+
+
+class _Codec(NamedTuple):
+    name: str
+    container: str
+    coarsest: int
+    """Rate factor (crf) at quality 0; at 100 it is 10, which nobody tells from the original."""
+    options: dict[str, str]
+
+    def settings(self, quality: int) -> dict[str, str]:
+        factor = self.coarsest + (10 - self.coarsest) * quality / 100
+        return {"crf": str(round(factor)), **self.options}
+
+
+def _require(codec: _Codec) -> None:
+    """Raises `OutputError` unless PyAV is installed and has the encoder."""
+    try:
+        import av
+    except ImportError:
+        raise OutputError(
+            f".{codec.container} needs PyAV: pip install 'singleimage[video]'; or write .gif or "
+            f".webp."
+        ) from None
+    if codec.name not in av.codecs_available:
+        raise OutputError(
+            f"the installed PyAV cannot encode {codec.name}; pip install --force-reinstall av, or "
+            f"write .gif or .webp."
+        )
+
+
+def _write_video(
+    stream: BinaryIO, frames: Iterator[Photo], fps: float, quality: int, *, codec: _Codec
+) -> None:
+    """In 8-bit 4:2:0 by BT.709, which every player shows; quality is that of the codec."""
+    import av
+
+    first = next(frames)
+    rate = Fraction(fps).limit_denominator(1001)
+    try:
+        with av.open(stream, "w", format=codec.container) as container:
+            track = container.add_stream(codec.name, rate, options=codec.settings(quality))
+            assert isinstance(track, av.VideoStream)
+            track.height, track.width = (side + side % 2 for side in first.size)
+            track.pix_fmt = "yuv420p"
+            context = track.codec_context
+            context.bit_rate = 0  # the factor decides
+            context.colorspace = context.color_primaries = context.color_trc = BT709
+            context.color_range = NARROW
+            for photo in chain([first], frames):
+                container.mux(track.encode(_video_frame(photo)))
+            container.mux(track.encode())
+    except av.FFmpegError as error:
+        raise OSError(error.errno, error.strerror) from None
+
+
+BT709, NARROW = 1, 1
+"""The colors of a video in FFmpeg's numbers: ITU-R BT.709, luma from 16 to 235."""
+
+
+def _video_frame(photo: Photo) -> "VideoFrame":
+    """Color with even sides: where one is odd, its last row or column is there twice."""
+    from av import VideoFrame
+
+    count = MODE_CHANNELS[photo.channels.mode]
+    shown = Photo(photo.pixels[:count], Channels(mode=photo.channels.mode)).preview()
+    odd = ((0, shown.height % 2), (0, shown.width % 2), (0, 0))
+    values = np.pad(np.asarray(shown), odd, mode="edge")
+    frame = VideoFrame.from_ndarray(values, format="rgb24")
+    return frame.reformat(format="yuv420p", dst_colorspace=BT709, dst_color_range=NARROW)
+
+
+# Reading -----------------------------------------------------------------------------------------
+
+VIDEO_SUFFIXES = {".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"}
+
+
+def moving_picture(path: Path, data: bytes) -> tuple[NDArray[np.uint8], float]:
+    """The frames (T, H, W, 3) of a GIF or WebP, and how many there are a second.
+
+    Raises:
+        ImageError: it is no such file, or too large.
+    """
+    times: list[float] = []
+
+    def shown(opened: Image.Image) -> Iterator[NDArray[np.uint8]]:
+        for frame in ImageSequence.Iterator(opened):
+            picture = frame.convert("RGB")  # WebP tells the time of a frame it has read
+            times.append(frame.info.get("duration") or 100)
+            yield np.asarray(picture)
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(BytesIO(data), formats=("GIF", "WEBP", "PNG", "TIFF")) as opened:
+                return _stacked(path, shown(opened)), 1000 * len(times) / sum(times)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # Pillow raises many kinds on damaged and on huge files
+        raise ImageError(
+            f"{path} is no movie, or is damaged: {error}; give a GIF, a WebP, a video or a folder "
+            f"of frames."
+        ) from None
+
+
+def frames_of_video(path: Path, data: bytes) -> tuple[NDArray[np.uint8], float]:
+    """The same of a video; raises `ImageError` too where PyAV is missing."""
+    try:
+        import av
+    except ImportError:
+        raise ImageError(
+            f"{path} needs PyAV: pip install 'singleimage[video]'; or give a GIF or a folder of "
+            f"frames."
+        ) from None
+    try:
+        with av.open(BytesIO(data), "r") as container:
+            decoded = container.decode(video=0)
+            frames = _stacked(path, (np.asarray(frame.to_image()) for frame in decoded))
+            rate = container.streams.video[0].average_rate
+    except (av.FFmpegError, IndexError) as error:
+        raise ImageError(f"{path} is no video, or is damaged: {error}; convert it.") from None
+    return frames, float(rate or 25)
+
+
+def _stacked(path: Path, frames: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """All frames in one array, counted before they take too much memory."""
+    kept: list[NDArray[np.uint8]] = []
+    for frame in frames:
+        kept.append(frame)
+        if len(kept) * frame.shape[0] * frame.shape[1] > PIXEL_LIMIT:
+            raise ImageError(
+                f"{path} has over {PIXEL_LIMIT // 10**6} megapixels in all its frames; cut or "
+                f"reduce it."
+            )
+    if not kept:
+        raise ImageError(f"{path} has no frames; convert it, or give another.")
+    return np.stack(kept)
+
+
+# Formats -----------------------------------------------------------------------------------------
+
+
+class _Format(NamedTuple):
+    write: Callable[[BinaryIO, Iterator[Photo], float, int], None]
+    most_fps: float
+    longest: int
+    """Pixels of a side, at most."""
+    codec: _Codec | None = None
+
+
+def _video(codec: _Codec) -> _Format:
+    return _Format(partial(_write_video, codec=codec), 240.0, 16382, codec)
+
+
+LEAST_FPS = 0.1
+_FORMATS = {
+    ".gif": _Format(_write_gif, 50.0, 65535),  # browsers slow down what is faster
+    ".webp": _Format(_write_webp, 240.0, 16383),
+    ".mp4": _video(_Codec("libx264", "mp4", 51, {})),
+    ".webm": _video(_Codec("libvpx-vp9", "webm", 63, {"row-mt": "1", "cpu-used": "2"})),
+}
+"""Suffixes that are written."""

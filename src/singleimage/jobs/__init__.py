@@ -1,0 +1,1 @@
+"""Many trainings, in processes of this machine or on a cluster."""

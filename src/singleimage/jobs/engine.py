@@ -1,0 +1,98 @@
+"""Do many jobs. An engine says where: `LocalPool` in processes of this machine.
+
+Jobs that are done are not repeated; those that fail do not stop the rest. Whatever happens to who
+asked for them, nobody goes on writing, and the same call continues.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from singleimage.errors import SingleImageError
+from singleimage.jobs.job import Job, JobResult, result_of
+from singleimage.machine.files import make_folder, write_atomically
+
+ERROR = "error.txt"
+"""In the folder of a job that failed: what it said."""
+KEPT = 1_000_000
+"""Bytes kept of what it said."""
+BEAT = 0.5
+"""Seconds after which an event is yielded even if there is no news, so that callers can act."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """News of a job."""
+
+    job: str
+    """Its name."""
+    state: Literal["skipped", "running", "done", "failed"]
+    """skipped: was done before."""
+    fraction: float = 0.0
+    """How much of it is done, from 0 to 1."""
+    text: str = ""
+    """The level it is at; of a failed job the reason, in one line."""
+
+
+class Engine(Protocol):
+    """A place to do jobs."""
+
+    def run(self, jobs: Sequence[Job], folder: Path) -> Iterator[Event]:
+        """Do the jobs in their folders under `folder`, and tell what happens.
+
+        Every job ends with one event that is not `running`. While jobs run, an event comes at
+        least every second, if only the last one again. Leaving the iterator stops what runs after
+        the step it is in; the state is saved.
+
+        Raises:
+            RunError: another process works in the folder.
+            OutputError, OSError: the folder cannot be written.
+        """
+        ...
+
+
+def finished(job: Job, folder: Path) -> JobResult | None:
+    """The result of a job that is done, with these settings and photo; else None.
+
+    A job whose folder holds the result of another one is not done: doing it says what differs.
+    """
+    result = result_of(job, folder)
+    if result is None:
+        return None
+    digest = job.recipe.digest() if job.recipe else ""
+    found = (result.recipe_digest, result.seed, result.measure)
+    if found != (digest, job.seed, job.measure):
+        return None
+    try:
+        same = result.photo_sha256 == sha256(Path(job.photo).read_bytes()).hexdigest()
+    except OSError:  # the photo is gone, the result is not
+        same = True
+    return result if same else None
+
+
+def split_done(jobs: Sequence[Job], folder: Path) -> tuple[list[Event], list[Job]]:
+    """The events of jobs that are done, and the jobs that are not."""
+    names = [job.name for job in jobs]
+    assert len(set(names)) == len(names), "two jobs with one name would share a folder"
+    done, left = [], []
+    for job in jobs:
+        if finished(job, folder):
+            done.append(Event(job.name, "skipped", 1.0))
+        else:
+            left.append(job)
+    return done, left
+
+
+def keep_error(home: Path, words: bytes) -> None:
+    """Write what a failed job said into its folder, if that is possible."""
+    with contextlib.suppress(SingleImageError):
+        write_atomically(make_folder(home) / ERROR, lambda stream: stream.write(words[-KEPT:]))
+
+
+def forget_error(home: Path) -> None:
+    """Remove the words of an earlier try; a training begins in an empty folder."""
+    with contextlib.suppress(OSError):
+        (home / ERROR).unlink()

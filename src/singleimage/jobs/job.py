@@ -1,0 +1,199 @@
+"""One job: a model of one photo, and what its samples measure; or the same of published samples.
+
+A job is a value, so it can be sent to another process or machine. It has a folder of its own, and
+is done once `result.json` is in it. Until then, doing it again continues where it was.
+"""
+
+import importlib.metadata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import torch
+
+from singleimage.errors import ImageError
+from singleimage.images.photo import Photo, read_photo
+from singleimage.images.sheet import save_sheet, sheet
+from singleimage.machine.device import find_device
+from singleimage.machine.files import make_folder, write_atomically
+from singleimage.metrics.evaluation import Scores, evaluate
+from singleimage.metrics.features import Network, load_features
+from singleimage.metrics.samples import DrawnSamples, SampleFiles, Samples, samples_of
+from singleimage.models.model import Model
+from singleimage.nn.precision import Precision
+from singleimage.recipes.recipe import Recipe
+from singleimage.training.makers import maker_for
+
+RESULT = "result.json"
+SHEET = "sheet.png"
+"""The photo and the first samples, for reports."""
+SHOWN = 4
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Measure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to measure of a model."""
+
+    samples: Positive = 50
+    """How many a model draws, with seeds 0, 1, ...; of published ones all are taken."""
+    features: tuple[Network, ...] = ("efficientnet-lite0",)
+    jpeg: int | None = None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Train on a photo, or take published samples of it; then measure, if asked to."""
+
+    name: str
+    """Its folder under that of all results, such as `preview/12/seed-0`."""
+    method: str
+    """Name of the preset or of the published samples, for tables."""
+    photo: str
+    """Path of the photo."""
+    seed: int = 0
+    recipe: Recipe | None = None
+    """What to train; None: nothing, the samples are `published`."""
+    published: str = ""
+    """Folder of published samples."""
+    measure: Measure | None = None
+    device: str = "cpu"
+    precision: Precision = "auto"
+    threads: Positive = 1
+
+
+class JobResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a finished job leaves behind; one line of results.jsonl."""
+
+    name: str
+    method: str
+    photo: str
+    """Name of the photo's file."""
+    photo_sha256: str
+    seed: int
+    recipe_digest: str
+    """Empty for published samples, as are the numbers of what was not trained."""
+    levels: int
+    parameters: int
+    seconds: float
+    """Training time, on `threads` threads."""
+    threads: int
+    device: str
+    precision: str
+    versions: dict[str, str]
+    measure: Measure | None = None
+    """What was measured."""
+    scores: tuple[Scores, ...]
+
+
+Tell = Callable[[float, str], None]
+"""Takes the share of a job that is done and a few words. May raise to stop the job."""
+
+
+class Stopped(Exception):
+    """Raised by a `Tell` to stop a job after it has saved its state."""
+
+
+def result_of(job: Job, folder: Path) -> JobResult | None:
+    """The result of a job that is done, else None."""
+    try:
+        return read_result((folder / job.name / RESULT).read_bytes())
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def read_result(data: bytes) -> JobResult:
+    """A result of this version or of an earlier one, whose scores had a field for each number.
+
+    Raises:
+        msgspec.DecodeError: it is no result.
+    """
+    tree = msgspec.json.decode(data)
+    found = tree.get("scores") if isinstance(tree, dict) else None
+    if isinstance(found, list) and all(isinstance(scores, dict) for scores in found):
+        tree["scores"] = [
+            scores if "numbers" in scores else Scores.from_flat(scores) for scores in found
+        ]
+    return msgspec.convert(tree, JobResult)
+
+
+def perform(job: Job, folder: Path, tell: Tell) -> JobResult:
+    """Do a job in its folder under `folder`, or what is left of it.
+
+    Raises:
+        SingleImageError: the photo, the recipe or the folder do not do.
+        Stopped: from `tell`; the state is saved.
+    """
+    torch.set_num_threads(job.threads)
+    home = make_folder(folder / job.name)
+    photo = read_photo(job.photo)
+    if job.recipe is None:
+        paths = samples_of(Path(job.photo), Path(job.published))
+        if not paths:
+            raise ImageError(f"{job.published} has no samples of {Path(job.photo).name}.")
+        result = _job_result(job, photo, None, _measure(job, home, SampleFiles(paths), photo))
+    else:
+        model = _train(job, home, photo, tell)
+        tell(1.0, "measuring")
+        real = model.training_image() or photo
+        drawn = DrawnSamples(model, range(job.measure.samples if job.measure else 0))
+        result = _job_result(job, photo, model, _measure(job, home, drawn, real))
+    text = msgspec.json.format(msgspec.json.encode(result), indent=2)
+    write_atomically(home / RESULT, lambda stream: stream.write(text))
+    return result
+
+
+def _train(job: Job, home: Path, photo: Photo, tell: Tell) -> Model:
+    assert job.recipe is not None
+    maker = maker_for(
+        home,
+        photo,
+        job.recipe,
+        seed=job.seed,
+        name=Path(job.photo).name,
+        device=job.device,
+        precision=job.precision,
+    )
+    try:
+        for progress in maker:
+            done = (progress.level + progress.step / progress.steps) / progress.levels
+            tell(done, f"level {progress.level + 1}/{progress.levels}")
+    except Stopped:
+        maker.save()
+        raise
+    return Model.load(home, device=find_device(job.device), precision=job.precision)
+
+
+def _measure(job: Job, home: Path, samples: Samples, real: Photo) -> tuple[Scores, ...]:
+    if job.measure is None:
+        return ()
+    shown = [real, *(samples[i] for i in range(min(SHOWN, len(samples))))]
+    page = sheet([photo.preview(256) for photo in shown], columns=len(shown))
+    save_sheet(page, home / SHEET, overwrite=True)
+    device = find_device(job.device)
+    extractors = [load_features(name, device=device) for name in job.measure.features]
+    return tuple(evaluate(samples, real, f, jpeg=job.measure.jpeg).scores for f in extractors)
+
+
+def _job_result(
+    job: Job, photo: Photo, model: Model | None, scores: tuple[Scores, ...]
+) -> JobResult:
+    provenance = model.provenance if model else None
+    return JobResult(
+        name=job.name,
+        method=job.method,
+        photo=Path(job.photo).name,
+        photo_sha256=photo.sha256,
+        seed=job.seed,
+        recipe_digest=job.recipe.digest() if job.recipe else "",
+        levels=provenance.levels if provenance else 0,
+        parameters=sum(p.numel() for p in model.generator.parameters()) if model else 0,
+        seconds=provenance.seconds if provenance else 0.0,
+        threads=job.threads,
+        device=provenance.device if provenance else "",
+        precision=provenance.precision if provenance else "",
+        versions=provenance.versions
+        if provenance
+        else {"singleimage": importlib.metadata.version("singleimage")},
+        measure=job.measure,
+        scores=scores,
+    )

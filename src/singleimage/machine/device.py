@@ -1,0 +1,50 @@
+"""Which device computes, and on how many threads."""
+
+import torch
+
+from singleimage.errors import DeviceError
+
+
+def find_device(name: str) -> torch.device:
+    """Find the device of that name; nothing is changed.
+
+    Args:
+        name: `auto` (the fastest there is), `cpu`, `cuda`, `cuda:1` or `mps`; `cpu:4` means the
+            processor, and that `use_device` is to give it four threads.
+
+    Raises:
+        DeviceError: this machine or this build of PyTorch has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and torch.backends.mps.is_available():
+            name = "mps"
+    if threads_of(name) is not None:
+        name = "cpu"
+    try:
+        torch.empty(1, device=name).item()  # of `meta`, there is nothing to read
+    except (RuntimeError, AssertionError, ValueError):
+        raise DeviceError(
+            f"device {name!r} is not available here; use auto, cpu, cpu:THREADS, cuda, cuda:INDEX "
+            f"or mps."
+        ) from None
+    return torch.device(name)
+
+
+def use_device(name: str) -> torch.device:
+    """Find the device of that name; with `cpu:4`, also set the threads of this process to four.
+
+    Raises:
+        DeviceError: as `find_device`.
+    """
+    device = find_device(name)
+    threads = threads_of(name)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return device
+
+
+def threads_of(name: str) -> int | None:
+    """The threads in `cpu:4`; None: the name has none."""
+    kind, _, count = name.partition(":")
+    return int(count) if kind == "cpu" and count.isdecimal() and int(count) > 0 else None

@@ -1,0 +1,54 @@
+"""Files are written whole or not at all, and never over another one unless that is asked for."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from singleimage.errors import OutputError
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Raises `OutputError` if `path` exists and may not be replaced."""
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"{path} exists and would be replaced; choose another output or pass --overwrite."
+        )
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents; raises `OutputError` where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise OutputError(f"{path} is a file, not a folder; choose another output.") from None
+    except OSError as error:
+        raise OutputError(
+            f"cannot create {path}: {error.strerror}; choose another output."
+        ) from None
+    return path
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Call `write` on a temporary file beside `path`, flush it to disk, then rename it.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        if path.exists() and not path.is_file():  # renaming would replace even a device
+            raise OutputError(f"{path} is not a regular file; choose another output.")
+        with temporary.open("xb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"cannot write {path}: {reason}; choose another output.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,180 @@
+"""Everything that is measured on the samples of one photo, in one pass over them."""
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from singleimage.errors import ArgumentError, ImageError, Incomparable
+from singleimage.images.photo import Photo
+from singleimage.machine.memory import kept_heap
+from singleimage.metrics.copying import PatchSearch
+from singleimage.metrics.diversity import FeatureDiversity, PixelDiversity
+from singleimage.metrics.features import Features
+from singleimage.metrics.sifid import fit, frechet
+from singleimage.metrics.table import METRICS, Gathered
+from singleimage.multiscale.geometry import size_of
+from singleimage.multiscale.resample import resize
+
+BATCH = 8
+"""Samples whose features are computed together."""
+
+
+class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The numbers of one set of samples. Those of other features or files do not compare."""
+
+    features: str
+    """Network, layer and weights."""
+    files: str
+    """lossless, or jpeg-QUALITY: what all pictures went through first."""
+    samples: int
+    """How many were measured."""
+    numbers: dict[str, int | float]
+    """By the names of `METRICS`; results of other versions may have fewer or more."""
+
+    def comparable(self) -> tuple[str, str]:
+        """What must be equal for two to be compared."""
+        return self.features, self.files
+
+    def flat(self) -> dict[str, Any]:
+        """All fields and numbers side by side, as the command line prints them."""
+        how = {"features": self.features, "files": self.files, "samples": self.samples}
+        return {**how, **self.numbers}
+
+    @classmethod
+    def from_flat(cls, facts: Mapping[str, Any]) -> "Scores":
+        """What `flat` gives, or a file of an earlier version holds.
+
+        Raises:
+            msgspec.ValidationError: it is nothing of the kind.
+        """
+        how = {name: facts.get(name) for name in ("features", "files", "samples")}
+        numbers = {name: value for name, value in facts.items() if name not in how}
+        return msgspec.convert({**how, "numbers": numbers}, cls)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores, and what a report shows beside them."""
+
+    scores: Scores
+    sifid: tuple[float, ...]
+    """Of each sample, the distance to the photo."""
+    continuing: tuple[float, ...]
+    """Of each sample, the share of patches that continue their neighbor's match."""
+    deviation: Tensor
+    """(H, W): standard deviation over samples of each pixel's intensity, in [-1, 1] units."""
+
+    def ranked(self) -> tuple[int, int, int]:
+        """The indices of the best, the median and the worst sample by SIFID."""
+        order = sorted(range(len(self.sifid)), key=self.sifid.__getitem__)
+        return order[0], order[(len(order) - 1) // 2], order[-1]
+
+
+@kept_heap()
+def evaluate(
+    samples: Iterable[Photo], real: Photo, features: Features, *, jpeg: int | None = None
+) -> Evaluation:
+    """Measure samples against their photo; any number of them, in the memory of a few.
+
+    Everything is measured on colors of 8 bits. Samples of another size are resized to the photo's
+    for the diversities, and left as they are for the rest.
+
+    Args:
+        samples: drawn or read, one after the other.
+        real: the photo that they are samples of.
+        features: in which distances are taken; see `load_features`.
+        jpeg: first pass all pictures, and the photo, through JPEG files of this quality, 1 to 100.
+            The published numbers did: the references write samples as JPEG, of quality 75 by
+            default.
+
+    Raises:
+        ArgumentError: there is no sample.
+        SizeError: a picture is too small to be measured.
+        ImageError: the photo has the same intensity everywhere.
+    """
+    photo = real.colors(jpeg=jpeg)
+    intensity = photo.mean(dim=0)
+    if float(intensity.max() - intensity.min()) < 1e-3:  # under any difference of 8-bit colors
+        raise ImageError("the photo has the same intensity everywhere; give one with some texture.")
+    gathered = _gathered((sample.colors(jpeg=jpeg) for sample in samples), photo, features)
+    scores = Scores(
+        features=features.name,
+        files="lossless" if jpeg is None else f"jpeg-{jpeg}",
+        samples=len(gathered.sifid),
+        numbers={metric.name: metric.value(gathered) for metric in METRICS},
+    )
+    deviation = gathered.pixels.deviation_map()
+    return Evaluation(scores, gathered.sifid, gathered.continuing, deviation)
+
+
+def _gathered(images: Iterable[Tensor], photo: Tensor, features: Features) -> Gathered:
+    """What `METRICS` need of samples (3, H, W), in one pass."""
+    target = fit(features(photo[None]), features.name)[0]
+    pixels, deep, search = PixelDiversity(photo), FeatureDiversity(), PatchSearch(photo)
+    own = {metric.name: metric.each for metric in METRICS if metric.each is not None}
+    each: dict[str, list[float]] = {name: [] for name in own}
+    sifid: list[float] = []
+    fields: list[tuple[float, float]] = []
+    for batch in _batches(images):
+        maps = features(batch)
+        sifid += [frechet(target, gaussian) for gaussian in fit(maps, features.name)]
+        for image in batch:
+            field = search.field(image)
+            fields.append((field.continuing(), field.compression()))
+            for name, function in own.items():
+                each[name].append(function(image, photo))
+        if size_of(batch) != size_of(photo):
+            batch = resize(batch, size_of(photo))
+            maps = features(batch)
+        pixels.add(batch)
+        deep.add(maps)
+    if not sifid:
+        raise ArgumentError("there is no sample to measure; give one or more.")
+    return Gathered(
+        sifid=tuple(sifid),
+        continuing=tuple(share for share, _ in fields),
+        compression=tuple(ratio for _, ratio in fields),
+        pixels=pixels,
+        deep=deep,
+        each={name: tuple(values) for name, values in each.items()},
+    )
+
+
+def average(scores: Sequence[Scores]) -> dict[str, float]:
+    """The mean over photos of each number that all have.
+
+    Raises:
+        Incomparable: they were measured with different features or files.
+    """
+    require_comparable(scores)
+    names = [name for name in scores[0].numbers if all(name in s.numbers for s in scores)]
+    return {name: statistics.fmean(s.numbers[name] for s in scores) for name in names}
+
+
+def require_comparable(scores: Sequence[Scores]) -> None:
+    """Raises `Incomparable` unless all were measured in the same way."""
+    ways = sorted({" with files ".join(s.comparable()) for s in scores})
+    if len(ways) > 1:
+        raise Incomparable(
+            f"numbers measured in different ways do not compare ({'; '.join(ways)}); "
+            f"measure all in one way."
+        )
+
+
+def _batches(images: Iterable[Tensor]) -> Iterator[Tensor]:
+    """A few images of one size at a time."""
+    for _, same in groupby(images, key=size_of):
+        batch: list[Tensor] = []
+        for image in same:
+            batch.append(image)
+            if len(batch) == BATCH:
+                yield torch.stack(batch)
+                batch = []
+        if batch:
+            yield torch.stack(batch)

@@ -1,0 +1,80 @@
+"""Samples of one photo, wherever they come from: drawn by a model, or files that others made.
+
+A folder of published samples stands for a method: beside photo `N.jpg` it holds `N.png`, or
+`N_0.png`, `N_1.png` and so on.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from singleimage.images.folder import pictures_in
+from singleimage.images.photo import Photo, read_photo
+from singleimage.models.model import Model
+
+
+class Samples(Protocol):
+    """Samples that can be walked through, and looked up again."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Photo]: ...
+
+    def __getitem__(self, index: int) -> Photo: ...
+
+    def name_of(self, index: int) -> str:
+        """What to call a sample: its file or its seed."""
+        ...
+
+
+@dataclass(frozen=True)
+class DrawnSamples:
+    """The samples of a model, one a seed, drawn when they are asked for."""
+
+    model: Model
+    seeds: range
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __iter__(self) -> Iterator[Photo]:
+        return self.model.sample(self.seeds)
+
+    def __getitem__(self, index: int) -> Photo:
+        return next(self.model.sample([self.seeds[index]]))
+
+    def name_of(self, index: int) -> str:
+        """Its seed."""
+        return f"seed {self.seeds[index]}"
+
+
+@dataclass(frozen=True)
+class SampleFiles:
+    """Samples in image files."""
+
+    paths: Sequence[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Photo]:
+        return map(read_photo, self.paths)
+
+    def __getitem__(self, index: int) -> Photo:
+        return read_photo(self.paths[index])
+
+    def name_of(self, index: int) -> str:
+        """The name of its file."""
+        return self.paths[index].name
+
+
+def samples_of(photo: Path, folder: Path) -> list[Path]:
+    """The samples of a photo in a folder of published samples; maybe none.
+
+    Raises:
+        ImageError: there is no such folder, or no picture in it.
+    """
+    name = re.compile(re.escape(photo.stem) + r"(_\d+)?")
+    return [path for path in pictures_in(folder) if name.fullmatch(path.stem)]

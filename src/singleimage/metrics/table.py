@@ -1,0 +1,108 @@
+"""The metrics, one row each: what evaluations, benchmarks and reports read.
+
+A row takes its number from what one pass over the samples gathers. One that needs something of its
+own of every sample says so by `each`, a function of a sample and the photo.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from singleimage.metrics.copying import COPY
+from singleimage.metrics.diversity import FeatureDiversity, PixelDiversity
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What one pass over the samples of a photo gathers."""
+
+    sifid: tuple[float, ...]
+    """Of each sample, the distance to the photo (`metrics.sifid`)."""
+    continuing: tuple[float, ...]
+    """Of each sample, the share of patches that continue their neighbor's match."""
+    compression: tuple[float, ...]
+    """Of each sample, the compressed size of its nearest-neighbor field."""
+    pixels: PixelDiversity
+    """Deviations of pixels over all samples."""
+    deep: FeatureDiversity
+    """Distances of samples in features."""
+    each: Mapping[str, tuple[float, ...]]
+    """By name of a metric, what its `each` gives of each sample."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row."""
+
+    name: str
+    """Of the number, in results and on pages."""
+    meaning: str
+    """What it says, for people."""
+    better: Literal["lower", "higher", "neither"]
+    """What is better, all else being equal; neither: it is there to compare another one with."""
+    value: Callable[[Gathered], float]
+    """The number."""
+    each: Callable[[Tensor, Tensor], float] | None = None
+    """What is needed of a sample (3, H, W), given the photo (3, H', W'), both in [-1, 1]."""
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "sifid_mean",
+        "distance to the photo in features, mean over samples (SIFID)",
+        "lower",
+        lambda gathered: statistics.fmean(gathered.sifid),
+    ),
+    Metric(
+        "sifid_min",
+        "the same of the closest sample (SIFID in Meta Internal Learning)",
+        "lower",
+        lambda gathered: min(gathered.sifid),
+    ),
+    Metric(
+        "diversity_intensity",
+        "deviation of pixels over samples against the photo's; 0 for copies",
+        "higher",
+        lambda gathered: gathered.pixels.intensity,
+    ),
+    Metric(
+        "diversity_pooled",
+        "the same with color channels pooled; compare it with the next line",
+        "higher",
+        lambda gathered: gathered.pixels.pooled,
+    ),
+    Metric(
+        "diversity_pooled_floor",
+        "diversity_pooled of copies of the photo",
+        "neither",
+        lambda gathered: gathered.pixels.floor,
+    ),
+    Metric(
+        "diversity_features",
+        "mean distance of two samples in features; 0 for copies",
+        "higher",
+        lambda gathered: gathered.deep.value,
+    ),
+    Metric(
+        "copy_continuing",
+        "share of patches that continue their neighbor's match; 1 for a copy",
+        "lower",
+        lambda gathered: statistics.fmean(gathered.continuing),
+    ),
+    Metric(
+        "copy_compression",
+        "compressed size of the matches against random ones; about 0 for a copy",
+        "higher",
+        lambda gathered: statistics.fmean(gathered.compression),
+    ),
+    Metric(
+        "copies",
+        f"samples of which more than {COPY:.0%} continues",
+        "lower",
+        lambda gathered: sum(share > COPY for share in gathered.continuing),
+    ),
+)
+"""In the order in which they are shown."""

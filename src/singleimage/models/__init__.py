@@ -1,0 +1,1 @@
+"""Models, and the file they are kept in."""

@@ -1,0 +1,263 @@
+"""A model: its generator, its recipe and where it came from, in one file.
+
+The file is `safetensors`: tensors, and metadata as text. Nothing in it is executed. See
+docs/file-format.md.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor
+
+from singleimage.apps.sample import Tile, reconstruct, sample, sampled_latent
+from singleimage.errors import ArgumentError, ModelFileError, RecipeError
+from singleimage.generators.base import DirectSpec, Generator
+from singleimage.images.clip import Clip
+from singleimage.images.photo import Channels, Photo, require_texture
+from singleimage.images.sheet import png_bytes, sheet
+from singleimage.machine.files import refuse_existing, write_atomically
+from singleimage.machine.memory import kept_heap
+from singleimage.models.modelfile import (
+    Provenance,
+    compare_tensors,
+    damaged,
+    fill_networks,
+    from_stored,
+    metadata_of,
+    model_path,
+    now,
+    read_learner,
+    read_metadata,
+    read_tensors,
+    to_stored,
+    versions,
+)
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.pyramid import Pyramid
+from singleimage.nn.precision import Precision, resolve_precision
+from singleimage.recipes.recipe import Recipe
+
+LARGE = 1_000_000
+"""Pixels of a picture from which on its freed memory goes back to the system."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A generator of one photo. `Model.load(path)`, then `model.sample(seeds)`."""
+
+    generator: Generator
+    recipe: Recipe
+    channels: Channels
+    provenance: Provenance
+    image: Tensor | None
+    """The photo at the finest trained level, (C, H, W) in [-1, 1], or the clip, (C, T, H, W); None
+    if it was not embedded."""
+
+    @property
+    def size(self) -> Size:
+        """Size of the training image at the finest trained level, and of samples by default."""
+        return self.generator.ladder.finest
+
+    @property
+    def suffix(self) -> str:
+        """Of the files of samples: that of a lossless format, or of clips that of a GIF."""
+        return ".gif" if self.generator.ladder.moving else self.channels.suffix
+
+    def sample(
+        self,
+        seeds: Sequence[int],
+        *,
+        size: tuple[int, int] | None = None,
+        start_level: int = 0,
+        tile: Tile = None,
+        frames: int | None = None,
+    ) -> Iterator[Photo]:
+        """Draw one new picture, or clip, for each seed (SinGAN, section 3).
+
+        Picture i depends on `seeds[i]` alone, bit for bit. What cannot be drawn is refused at once.
+
+        Args:
+            seeds: any integers.
+            size: (height, width) of the pictures; None: that of the training image.
+            start_level: keep the photo's layout below this level; 0 keeps nothing.
+            tile: pictures without a seam when repeated: "x" side by side, "y" over each other,
+                "xy" both.
+            frames: of clips; None: as many as in training.
+
+        Returns:
+            The pictures, drawn one by one as they are asked for.
+
+        Raises:
+            SizeError: the size is too small for the pyramid.
+            ArgumentError: the level does not exist, frames are too few or those of a photo, or what
+                is asked for does not go together.
+        """
+        generator = self.generator if frames is None else self._lasting(frames, start_level)
+        target = Size(*size) if size else self.size
+        sampled_latent(generator, seeds[:0], size=target, start_level=start_level, tile=tile)
+        pixels = (generator.ladder.frames(-1) or 1) * target.height * target.width
+
+        def pictures() -> Iterator[Photo]:
+            # Large pictures would keep their peak of memory.
+            with contextlib.nullcontext() if pixels > LARGE else kept_heap():
+                for seed in seeds:
+                    (image,) = sample(
+                        generator, [seed], size=target, start_level=start_level, tile=tile
+                    )
+                    yield self._photo(image)
+
+        return pictures()
+
+    def _lasting(self, frames: int, start_level: int) -> Generator:
+        if start_level:
+            raise ArgumentError(
+                f"a start level of {start_level} keeps the clip's layout and so its length, not "
+                f"{frames} frames; drop one of the two."
+            )
+        return self.generator.lasting(frames)
+
+    def reconstruct(self) -> Photo:
+        """Draw the picture of the anchor noise, which shows how well the model knows the photo."""
+        return self._photo(reconstruct(self.generator)[0])
+
+    def training_image(self) -> Photo | None:
+        """Return the photo at the finest trained level, or None if it is not embedded."""
+        return None if self.image is None else self._picture(self.image)
+
+    def sheet(self, seeds: Sequence[int] = range(5)) -> Image.Image:
+        """Lay out the training image, where it is embedded, and one sample a seed on one page."""
+        photo = self.training_image()
+        shown = [*([photo] if photo else []), *self.sample(seeds)]
+        return sheet([picture.preview() for picture in shown])
+
+    @torch.inference_mode()
+    def _photo(self, image: Tensor) -> Photo:
+        """`image` belongs to nobody else: it may be as large as memory allows."""
+        return self._picture(image.float().clamp_(-1, 1).cpu())
+
+    def _picture(self, pixels: Tensor) -> Photo:
+        if self.provenance.fps is None:
+            return Photo(pixels, self.channels)
+        return Clip(pixels, self.channels, fps=self.provenance.fps)
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self.sheet())
+
+    def save(self, path: str | Path, *, embed_image: bool = True, overwrite: bool = False) -> None:
+        """Write the model to one file, atomically.
+
+        Args:
+            path: of the file, `.safetensors`.
+            embed_image: store the training image too; without it, a few uses need the photo again.
+            overwrite: replace a file that exists.
+
+        Raises:
+            OutputError: the file exists and `overwrite` is false, or it cannot be written.
+            ArgumentError: the model needs no training, and without its photo nothing is left of it.
+        """
+        path = Path(path)
+        refuse_existing(path, overwrite=overwrite)
+        if self.recipe.direct is not None and not embed_image:
+            raise ArgumentError(
+                f"a {self.recipe.name} model is its photo; it cannot be saved without it."
+            )
+        state = self.generator.state_dict()
+        tensors = {f"generator.{name}": t.contiguous().cpu() for name, t in state.items()}
+        if embed_image and self.image is not None:
+            tensors["image"] = to_stored(self.image, self.channels.bits)
+        metadata = metadata_of(self.recipe, self.channels, self.provenance)
+        data = safetensors.torch.save(tensors, metadata)
+        write_atomically(path, lambda stream: stream.write(data))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        precision: Precision = "auto",
+    ) -> "Model":
+        """Read a model file, or the model in a run folder.
+
+        Args:
+            path: of the file or the folder.
+            device: where it will draw.
+            precision: in which type it will draw; auto: bf16 where the device is fast at it.
+
+        Raises:
+            ModelFileError: the file is missing, damaged, no model, of another format, or its
+                tensors are not those of its recipe; the first wrong one is named.
+        """
+        path = model_path(Path(path))
+        metadata, tensors = read_tensors(path)
+        recipe, channels, provenance = read_metadata(path, metadata)
+        if recipe.learns_several:
+            raise ModelFileError(
+                f"{path} is a hypernetwork, which has no pictures of its own; make a model of a "
+                f"photo with: singleimage model {path} PHOTO -o MODEL.safetensors"
+            )
+        stored = tensors.pop("image", None)
+        image = None if stored is None else from_stored(stored)
+        generator: Generator
+        if recipe.direct is None:
+            learner = read_learner(path, recipe, channels, provenance)
+            chosen = resolve_precision(precision, torch.device(device))
+            fill_networks(path, {"generator": learner}, tensors, device, chosen)
+            generator = cast(Generator, learner)  # so are all that learn one photo
+        else:
+            compare_tensors(path, {}, tensors)
+            if image is None:
+                raise damaged(path, "it holds no photo, and without training there is nothing else")
+            generator = _direct(recipe.direct, image.to(device), recipe)
+        if stored is not None:
+            expected = (channels.count, *generator.ladder.shape(-1))
+            if tuple(stored.shape) != expected or stored.dtype not in (torch.uint8, torch.uint16):
+                raise damaged(path, f"tensor image is not {expected} integers")
+        return cls(generator, recipe, channels, provenance, image)
+
+    @classmethod
+    def of_photo(
+        cls, photo: Photo, recipe: Recipe, *, seed: int = 0, device: str | torch.device = "cpu"
+    ) -> "Model":
+        """Make the model of a photo with a recipe that needs no training.
+
+        Args:
+            photo: what to draw from.
+            recipe: whose generator needs no training.
+            seed: kept in the provenance; there is nothing random in such a model.
+            device: where it will draw.
+
+        Raises:
+            RecipeError: the recipe must be trained.
+            SizeError: the photo does not fit the recipe's pyramid.
+            ImageError: all its pixels are equal.
+        """
+        if recipe.direct is None:
+            raise RecipeError(f"{recipe.name} must be trained; use singleimage.train.")
+        pixels = require_texture(photo).pixels[None]
+        finest = Pyramid.build(pixels, recipe.pyramid).images[-1][0]
+        # As a file gives it back, so that the saved model draws the same pictures.
+        image = from_stored(to_stored(finest, photo.channels.bits))
+        generator = _direct(recipe.direct, image.to(device), recipe)
+        provenance = Provenance(
+            photo=(photo.size.height, photo.size.width),
+            image_sha256=photo.sha256,
+            seed=seed,
+            levels=len(generator.ladder.sizes),
+            seconds=0.0,
+            device=str(device),
+            created=now(),
+            versions=versions(),
+        )
+        return cls(generator, recipe, photo.channels, provenance, image)
+
+
+def _direct(spec: DirectSpec, image: Tensor, recipe: Recipe) -> Generator:
+    """The generator of an image (C, H, W) that needs no training."""
+    return spec.generator_of(Pyramid.build(image[None], recipe.pyramid))

@@ -1,0 +1,232 @@
+"""The file of a model: how it is read, checked and refused.
+
+It is `safetensors`: tensors, and metadata as text. Nothing in it is executed. See
+docs/file-format.md.
+"""
+
+import datetime
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import safetensors
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from singleimage.errors import ModelFileError, RecipeError, SizeError
+from singleimage.generators.base import Learner
+from singleimage.images.photo import Channels
+from singleimage.multiscale.geometry import Size
+from singleimage.nn.blocks import restore_order
+from singleimage.nn.precision import use_precision
+from singleimage.recipes.recipe import Recipe
+
+FORMAT = "singleimage/1"
+
+PhotoSide = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a model came from."""
+
+    photo: tuple[PhotoSide, PhotoSide]
+    """Height and width of the photo, before it was reduced to the finest level."""
+    image_sha256: str
+    fps: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Frames a second of a clip; null: it was a photo."""
+    photos: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """How many photos were learned together; the rest tells of the first, the digest of all."""
+    seed: int
+    levels: Annotated[int, msgspec.Meta(ge=1, le=1024)]
+    """Trained levels; fewer than the recipe's while training goes on."""
+    seconds: float
+    """Training time."""
+    device: str
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """In which its convolutions were computed: fp32 or bf16."""
+    created: str
+    """When training ended, ISO 8601, UTC."""
+    versions: dict[str, str]
+
+
+def now() -> str:
+    """The time, ISO 8601, UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Of this package and what it stands on."""
+    return {
+        "singleimage": importlib.metadata.version("singleimage"),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+
+
+def model_path(path: Path) -> Path:
+    """The model file itself, where `path` may be the folder of a run. Raises `ModelFileError`."""
+    if path.is_dir():
+        inside = path / "model.safetensors"
+        if not inside.exists():
+            raise ModelFileError(
+                f"{path} holds no model.safetensors; train into it with: "
+                f"singleimage train IMAGE -o {path}"
+            )
+        return inside
+    if not path.exists():
+        raise ModelFileError(f"{path} does not exist; check the path.")
+    if not path.is_file():
+        raise ModelFileError(f"{path} is a device or a pipe; give a model file.")
+    return path
+
+
+def metadata_of(recipe: Recipe, channels: Channels, provenance: Provenance) -> dict[str, str]:
+    """What `read_metadata` reads."""
+    return {
+        "format": FORMAT,
+        "recipe": recipe.to_json(),
+        "channels": msgspec.json.encode(channels).decode(),
+        "provenance": msgspec.json.encode(provenance).decode(),
+    }
+
+
+def damaged(path: Path, what: str) -> ModelFileError:
+    """The error for a file with something wrong in it."""
+    return ModelFileError(f"{path} is damaged: {what}; copy it again, or train again.")
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a file. Raises `ModelFileError` if it is no model of ours."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if not str(metadata.get("format", "")).startswith("singleimage/"):
+                raise ModelFileError(
+                    f"{path} is a safetensors file of another program; give a model of singleimage."
+                )
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        if _looks_like_image(path):
+            raise ModelFileError(
+                f"{path} is an image, not a model; train on it first: "
+                f"singleimage train {path} -o RUN"
+            ) from None
+        raise ModelFileError(
+            f"{path} is no model, or is damaged: {error}; give a file or folder that "
+            f"`singleimage train` wrote."
+        ) from None
+
+
+def read_metadata(path: Path, metadata: dict[str, str]) -> tuple[Recipe, Channels, Provenance]:
+    """What the metadata mean. Raises `ModelFileError` if they are damaged or of another format."""
+    if metadata["format"] != FORMAT:
+        raise ModelFileError(
+            f"{path} has format {metadata['format']}, this version reads {FORMAT}; "
+            f"upgrade singleimage."
+        )
+    try:
+        recipe = Recipe.from_json(metadata["recipe"])
+        channels = msgspec.json.decode(metadata["channels"], type=Channels)
+        provenance = msgspec.json.decode(metadata["provenance"], type=Provenance)
+    except KeyError as error:
+        raise damaged(path, f"its metadata have no {error.args[0]}") from None
+    except (RecipeError, msgspec.DecodeError) as error:
+        raise damaged(path, f"in its metadata, {str(error).rstrip('.')}") from None
+    return recipe, channels, provenance
+
+
+def compare_tensors(path: Path, expected: dict[str, Any], found: dict[str, Tensor]) -> None:
+    """Raises `ModelFileError` naming the first tensor that is missing, wrong or too many."""
+    for name, like in expected.items():
+        if name not in found:
+            raise damaged(path, f"tensor {name} is missing")
+        here = found[name]
+        if here.shape != like.shape or here.dtype != like.dtype:
+            raise damaged(
+                path,
+                f"tensor {name} is {here.dtype} {tuple(here.shape)}, its recipe says "
+                f"{like.dtype} {tuple(like.shape)}",
+            )
+        if here.is_floating_point() and not bool(torch.isfinite(here).all()):
+            raise damaged(path, f"tensor {name} holds values that are not finite")
+    for name in found:
+        if name not in expected:
+            raise damaged(path, f"unexpected tensor {name}")
+
+
+def read_learner(path: Path, recipe: Recipe, channels: Channels, provenance: Provenance) -> Learner:
+    """The generator that a file describes, with all levels; `fill_networks` gives it weights.
+
+    Raises:
+        ModelFileError: recipe and provenance do not go together.
+    """
+    photo = Size(*provenance.photo)
+    try:
+        ladder = recipe.pyramid.plan(photo)
+    except SizeError:
+        raise damaged(path, f"a photo of {photo} does not fit its recipe") from None
+    if provenance.levels > len(ladder.sizes):
+        raise damaged(path, f"its recipe makes {len(ladder.sizes)} levels, not {provenance.levels}")
+    with torch.device("meta"):
+        learner = recipe.schedule.generator.build(channels=channels.count, ladder=ladder)
+        for _ in range(provenance.levels):
+            learner.extend(None)
+    return learner
+
+
+def fill_networks(
+    path: Path,
+    parts: Mapping[str, nn.Module],
+    tensors: dict[str, Tensor],
+    device: str | torch.device,
+    precision: Literal["fp32", "bf16"],
+) -> None:
+    """Give networks the weights of a file, ready to draw.
+
+    Args:
+        path: for messages.
+        parts: the networks, by the prefix of their tensors.
+        tensors: all of the file but the image.
+        device: where they will be.
+        precision: in which type they will compute.
+
+    Raises:
+        ModelFileError: a tensor is missing, wrong or too many; the first is named.
+    """
+    expected = {
+        f"{part}.{name}": like
+        for part, module in parts.items()
+        for name, like in module.state_dict().items()
+    }
+    compare_tensors(path, expected, tensors)
+    for part, module in parts.items():
+        prefix = f"{part}."
+        own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        module.load_state_dict(own, assign=True)
+        restore_order(module.to(device))
+        use_precision(module, precision)
+        module.requires_grad_(False).eval()
+
+
+def _looks_like_image(path: Path) -> bool:
+    try:
+        with Image.open(path):
+            return True
+    except Exception:  # whatever Pillow thinks of it, it is not an image we could name
+        return False
+
+
+def to_stored(image: Tensor, bits: int) -> Tensor:
+    """An image in [-1, 1] as integers."""
+    top, dtype = (255, torch.uint8) if bits == 8 else (65535, torch.uint16)
+    return image.cpu().double().add(1).mul(top / 2).round().clamp(0, top).to(dtype).contiguous()
+
+
+def from_stored(stored: Tensor) -> Tensor:
+    """What `to_stored` was given, rounded."""
+    top = 255 if stored.dtype == torch.uint8 else 65535
+    return stored.double().mul(2 / top).sub(1).float()

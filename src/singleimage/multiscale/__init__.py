@@ -1,0 +1,1 @@
+"""Sizes, windows, resizing, pyramids and noise: images at several scales."""

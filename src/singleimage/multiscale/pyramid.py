@@ -1,0 +1,339 @@
+"""Image pyramids: how many levels, and of which sizes. Level 0 is the coarsest, everywhere.
+
+Each paper has its own law. A law is a frozen value with one method, `plan`, from the size of a
+photo to a `Ladder` of sizes; nothing else in the package computes a scale factor.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Protocol
+
+import msgspec
+import torch
+from torch import Tensor
+
+from singleimage.errors import ArgumentError, SizeError
+from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.resample import bilinear, resize, scaled, truncate
+
+SMALLEST_LEVEL = 4
+"""A level with a side under this many pixels holds no layout; sampling refuses such sizes."""
+
+Side = Annotated[int, msgspec.Meta(ge=4, le=65536)]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The sizes of a pyramid, coarsest first, and how one level is enlarged to the next."""
+
+    sizes: tuple[Size, ...]
+    scales: tuple[float, ...]
+    """Exact scale of each level against the finest, before rounding; the last is 1."""
+    reduction: float
+    """Scale of the finest level against the photo; 1 for a photo that was not resized."""
+    ratio: float
+    """r in the papers: the factor to which neighboring levels are related."""
+    rounding: Literal["nearest", "down"]
+    """How a level's size is rounded when the output has another size than the training image."""
+    strides: tuple[int, ...] = ()
+    """Of clips: each level has every so many frames; empty: of photos."""
+    span: int = 0
+    """Of clips: frames from the first to the last that levels show, at full rate."""
+
+    @property
+    def moving(self) -> bool:
+        """Whether this is the ladder of a clip."""
+        return bool(self.strides)
+
+    def frames(self, level: int) -> int | None:
+        """Frames of a level of a clip; None: of a photo."""
+        return self.span // self.strides[level] + 1 if self.moving else None
+
+    def shape(self, level: int) -> tuple[int, ...]:
+        """(H, W) of a level, or (T, H, W) of a clip's."""
+        frames = self.frames(level)
+        return (() if frames is None else (frames,)) + self.sizes[level]
+
+    @property
+    def finest(self) -> Size:
+        return self.sizes[-1]
+
+    def sizes_for(self, finest: Size) -> tuple[Size, ...]:
+        """Sizes of all levels when the output is `finest` (retargeting; SinGAN, section 3).
+
+        Raises:
+            SizeError: a level would have a side under `SMALLEST_LEVEL` pixels.
+        """
+        if finest == self.finest:
+            return self.sizes
+        tall = finest.height / self.finest.height
+        wide = finest.width / self.finest.width
+        lower = [Size(self._round(h * tall), self._round(w * wide)) for h, w in self.sizes[:-1]]
+        if min(min(size) for size in (*lower, finest)) < SMALLEST_LEVEL:
+            raise SizeError(
+                f"{finest} is too small for this model's pyramid; the smallest size it can draw "
+                f"is {self.minimum()}. Ask for that or more."
+            )
+        return (*lower, finest)
+
+    def minimum(self) -> Size:
+        """The smallest output whose levels all keep `SMALLEST_LEVEL` pixels a side."""
+
+        def side(lower: list[int], finest: int) -> int:
+            sides = range(SMALLEST_LEVEL, finest)
+            least = (min(self._round(s * (n / finest)) for s in lower) for n in sides)
+            fits = (n for n, side in zip(sides, least, strict=True) if side >= SMALLEST_LEVEL)
+            return next(fits, finest)
+
+        heights, widths = zip(*self.sizes, strict=True)
+        return Size(side(list(heights), self.finest.height), side(list(widths), self.finest.width))
+
+    def require_level(self, start: int) -> None:
+        """Raises `ArgumentError` unless `start` is a level of this ladder."""
+        last = len(self.sizes) - 1
+        if not 0 <= start <= last:
+            raise ArgumentError(
+                f"start level {start} is not one of this model's levels; use 0 to {last}."
+            )
+
+    def lasting(self, frames: int) -> "Ladder":
+        """The ladder of clips of so many frames at the finest level.
+
+        Raises:
+            ArgumentError: this is no ladder of clips, or they are too few.
+        """
+        if not self.moving:
+            raise ArgumentError("a model of a photo draws no clips; train one with --for video.")
+        if frames <= max(self.strides):
+            raise ArgumentError(
+                f"{frames} frames are too few for this model; ask for {max(self.strides) + 1} or "
+                f"more."
+            )
+        return replace(self, span=frames - 1)
+
+    def _round(self, side: float) -> int:
+        return round(side) if self.rounding == "nearest" else math.floor(side)
+
+    def truncated(self, levels: int) -> "Ladder":
+        """The same ladder without its finest levels."""
+        return replace(
+            self,
+            sizes=self.sizes[:levels],
+            scales=self.scales[:levels],
+            strides=self.strides[:levels],
+        )
+
+
+class PyramidLaw(Protocol):
+    """A law from the size of a photo to the sizes of its pyramid."""
+
+    def plan(self, size: Size) -> Ladder: ...
+
+    def images(self, photo: Tensor, ladder: Ladder) -> tuple[Tensor, ...]:
+        """The photo (B, C, H, W) in [-1, 1] at every level of its ladder, coarsest first.
+
+        Of clips (B, C, T, H, W) all frames, see `Pyramid.excerpt`.
+        """
+        ...
+
+
+class SinGANPyramid(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="singan"
+):
+    """As many levels as the ratio asks for (SinGAN, section 2.1 and its published code)."""
+
+    min_size: Side = 25
+    """Short side of the coarsest level, pixels."""
+    max_size: Side = 250
+    """Long side of the finest level, pixels; larger photos are reduced to it, smaller are kept."""
+    factor: Annotated[float, msgspec.Meta(gt=0.1, lt=0.98)] = 0.75
+    """Nominal ratio of sides between a level and the next; the true one ends at `min_size`."""
+    counting: Literal["up", "down"] = "up"
+    """How the number of levels is rounded; the published code rounds down for super-resolution."""
+    quantize: bool = True
+    """Truncate to 8 bits before every resize, as the published code does."""
+
+    def plan(self, size: Size) -> Ladder:
+        reduction, finest = _finest(size, self.min_size, self.max_size)
+        long, short = max(size), min(size)
+        whole = math.ceil if self.counting == "up" else int
+        up = whole(math.log(self.min_size / short) / math.log(self.factor)) + 1
+        over = whole(math.log(min(self.max_size, long) / long) / math.log(self.factor))
+        last = up - over
+        if last < 1:
+            raise _too_narrow(size, self.min_size, self.max_size)
+        ratio = math.pow(self.min_size / min(finest), 1 / last)
+        scales = (*(math.pow(ratio, last - i) for i in range(last)), 1.0)
+        return Ladder(_sizes(finest, scales), scales, reduction, ratio, "nearest")
+
+    def images(self, photo: Tensor, ladder: Ladder) -> tuple[Tensor, ...]:
+        *lower, finest = _reduced(photo, ladder, quantize=self.quantize)
+        return (*lower, truncate(finest) if self.quantize else finest)
+
+
+class ConSinGANPyramid(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="consingan"
+):
+    """A fixed number of levels, more of them coarse (ConSinGAN, section 3 and its code)."""
+
+    levels: Annotated[int, msgspec.Meta(ge=3, le=32)] = 6
+    min_size: Side = 25
+    """Short side of the coarsest level, pixels."""
+    max_size: Side = 250
+    """Long side of the finest level, pixels; larger photos are reduced to it, smaller are kept."""
+    rescaling: Literal["new", "old"] = "new"
+    """new: the paper's schedule, denser at the coarse end; old: SinGAN's equal ratios."""
+    quantize: bool = True
+    """Truncate to 8 bits before every resize, as the published code does."""
+
+    def plan(self, size: Size) -> Ladder:
+        reduction, finest = _finest(size, self.min_size, self.max_size)
+        last = self.levels - 1
+        ratio = math.pow(self.min_size / min(finest), 1 / last)
+        if self.rescaling == "new":
+            powers = [(last - 1) / math.log(last) * math.log(last - i) + 1 for i in range(last)]
+        else:
+            powers = [float(last - i) for i in range(last)]
+        scales = (*(math.pow(ratio, power) for power in powers), 1.0)
+        return Ladder(_sizes(finest, scales), scales, reduction, ratio, "down")
+
+    def images(self, photo: Tensor, ladder: Ladder) -> tuple[Tensor, ...]:
+        return _reduced(photo, ladder, quantize=self.quantize)
+
+
+class WidthPyramid(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="width"
+):
+    """Widths by equal ratios, heights by the photo's aspect (HP-VAE-GAN's code, and that of Meta
+    Internal Learning).
+    """
+
+    width: Side = 256
+    """Of the finest level, pixels; photos are reduced or enlarged to it."""
+    min_width: Side = 32
+    """Of the coarsest level, pixels."""
+    factor: Annotated[float, msgspec.Meta(gt=0.1, lt=0.98)] = 0.75
+    """Nominal ratio of sides between a level and the next; the true one ends at `min_width`."""
+    resampling: Literal["bilinear", "bicubic"] = "bilinear"
+    """How the photo is reduced to a level: between the four nearest pixels (HP-VAE-GAN's code), or
+    as in SinGAN, each level from the photo (Meta Internal Learning's)."""
+    quantize: bool = True
+    """Of bilinear levels: round them to 8 bits, as the published code's library does."""
+    strides: tuple[Annotated[int, msgspec.Meta(ge=1, le=64)], ...] = ()
+    """Of clips: which frames coarse to fine levels have, every so many; empty: of photos. All
+    levels begin and end with the same frame, their least common multiple apart (HP-VAE-GAN's code
+    for clips: 4, 3, 2, 1, so 4 to 13 frames)."""
+
+    def plan(self, size: Size) -> Ladder:
+        if self.min_width >= self.width:
+            raise SizeError(
+                f"the coarsest level is to be {self.min_width} pixels wide and the finest "
+                f"{self.width}; set pyramid.width to more than pyramid.min_width."
+            )
+        last = math.ceil(math.log(self.min_width / self.width) / math.log(self.factor)) + 1
+        ratio = math.pow(self.min_width / self.width, 1 / last)
+        scales = tuple(math.pow(ratio, last - i) for i in range(last + 1))
+        # 256 * r**9 lands above 32 and gives 33, as it does in the published code.
+        widths = [math.ceil(scale * self.width) for scale in scales]
+        aspect = size.height / size.width
+        sizes = tuple(Size(int(width * aspect), width) for width in widths)
+        if sizes[0].height < SMALLEST_LEVEL:
+            needed = math.ceil(SMALLEST_LEVEL * size.width / size.height)
+            raise SizeError(
+                f"the image is {size}, too wide: its coarsest level would be {sizes[0]}. Crop it, "
+                f"or set pyramid.min_width={needed} or more."
+            )
+        kinds = len(self.strides)
+        strides = [self.strides[i * (kinds - 1) // last] for i in range(last + 1) if kinds]
+        span = math.lcm(*self.strides) if kinds else 0
+        reduction = self.width / size.width
+        return Ladder(sizes, scales, reduction, ratio, "down", tuple(strides), span)
+
+    def images(self, photo: Tensor, ladder: Ladder) -> tuple[Tensor, ...]:
+        if self.resampling == "bicubic":
+            return tuple(resize(photo, size) for size in ladder.sizes)
+        return tuple(bilinear(photo, size, quantize=self.quantize) for size in ladder.sizes)
+
+
+PyramidSpec = SinGANPyramid | ConSinGANPyramid | WidthPyramid
+
+
+def _finest(size: Size, min_size: int, max_size: int) -> tuple[float, Size]:
+    """Scale and size of the finest level; raises `SizeError` where no pyramid fits below it."""
+    reduction = min(max_size / max(size), 1.0)
+    finest = scaled(size, reduction)
+    if min(finest) <= min_size:
+        raise _too_narrow(size, min_size, max_size)
+    return reduction, finest
+
+
+def _reduced(photo: Tensor, ladder: Ladder, *, quantize: bool) -> tuple[Tensor, ...]:
+    """Every level is made from the finest, not from the level above and not from the original."""
+    finest = resize(photo, ladder.finest, scale=ladder.reduction, quantize=quantize)
+    lower = (
+        resize(finest, size, scale=scale, quantize=quantize)
+        for size, scale in zip(ladder.sizes[:-1], ladder.scales[:-1], strict=True)
+    )
+    return (*lower, finest)
+
+
+def _sizes(finest: Size, scales: tuple[float, ...]) -> tuple[Size, ...]:
+    return tuple(scaled(finest, scale) for scale in scales)
+
+
+def _too_narrow(size: Size, min_size: int, max_size: int) -> SizeError:
+    if min(size) <= min_size:
+        return SizeError(
+            f"the image is {size}; its short side must be over {min_size} pixels to make a "
+            f"pyramid. Use a larger image, or lower pyramid.min_size."
+        )
+    needed = math.ceil((min_size + 1) * max(size) / min(size))
+    return SizeError(
+        f"the image is {size}, too narrow: reduced to {max_size} pixels on the long side, its "
+        f"short side must stay over {min_size}. Crop it, or set pyramid.max_size={needed} or more."
+    )
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """A photo at every level of a ladder: `images[i]` is (B, C, *ladder.shape(i)) in [-1, 1]."""
+
+    images: tuple[Tensor, ...]
+    ladder: Ladder
+
+    @classmethod
+    def build(cls, image: Tensor, law: PyramidLaw) -> "Pyramid":
+        """The pyramid of images (B, C, H, W) in [-1, 1].
+
+        Raises:
+            SizeError: the image is too small or too narrow for the law.
+        """
+        ladder = law.plan(size_of(image))
+        return cls(law.images(image, ladder), ladder)
+
+    @classmethod
+    def joined(cls, photos: Sequence[Tensor], law: PyramidLaw) -> "Pyramid":
+        """One pyramid of several photos (1, C, H, W), with the ladder of the first.
+
+        Photos of other sizes need a law that reduces to given sizes, a `WidthPyramid`.
+        """
+        first = cls.build(photos[0], law)
+        rest = [law.images(photo, first.ladder) for photo in photos[1:]]
+        levels = zip(first.images, *rest, strict=True)
+        return cls(tuple(torch.cat(level) for level in levels), first.ladder)
+
+    def chosen(self, indices: Sequence[int]) -> "Pyramid":
+        """Some of the photos."""
+        return replace(self, images=tuple(image[list(indices)] for image in self.images))
+
+    def repeated(self, times: int) -> "Pyramid":
+        """The same photo so many times in every batch, without copies."""
+        images = tuple(image.expand(times, *image.shape[1:]) for image in self.images)
+        return replace(self, images=images)
+
+    def excerpt(self, start: int) -> "Pyramid":
+        """Of a pyramid of all frames of a clip, those that each level has, from `start` on."""
+        stop = start + self.ladder.span + 1
+        levels = zip(self.images, self.ladder.strides, strict=True)
+        return replace(self, images=tuple(x[:, :, start:stop:stride] for x, stride in levels))

@@ -1,0 +1,305 @@
+"""Resizing, as two small matrices: one for the rows, one for the columns.
+
+These laws live here and nowhere else:
+
+* `resize` is the antialiased bicubic of the SinGAN family (Keys, a = -0.5) with its exact border
+  rule. Output size and scale are separate arguments, because many scales round to one size.
+* `stretch` is the plain bicubic (a = -0.75, corners aligned) that ConSinGAN applies to features.
+* `enlarge` is the bilinear one with aligned corners by which HP-VAE-GAN goes from level to level;
+  `retimed` is the same along the time of clips.
+* `bilinear` is that of OpenCV on bytes, by which HP-VAE-GAN reduces the photo.
+
+The first three are linear, so each is `rows @ x @ columns.T` with constant matrices, built once in
+float64 and cached per device and type. That is exact, differentiable, and runs where the tensor is.
+
+They also have a form without borders, for axes that wrap: what lies beyond one edge is the opposite
+one. A period of n_in pixels must become one of n_out, so the scale is n_out / n_in, pixels
+are areas (output i is centered at (i + 0.5) n_in / n_out - 0.5), and taps count modulo n_in. The
+published scale and the aligned corners have no such form: they would leave a seam.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd import Function
+
+from singleimage.multiscale.geometry import OPEN, Part, Size, Window, Wrap, framed, size_of
+from singleimage.multiscale.resize_matrices import (
+    Kind,
+    aligned_weights,
+    keys_weights,
+    wrapped_taps,
+    wrapped_weights,
+)
+
+
+def scaled(size: Size, scale: float) -> Size:
+    """The size `resize` gives for a bare scale: each side `ceil(n * scale)` in float64.
+
+    The product is deliberately not rounded first: 188 * r**9 with r = (25 / 188)**(1 / 9) lands
+    above 25 and gives 26, as it does in the published code.
+    """
+    return Size(math.ceil(size.height * scale), math.ceil(size.width * scale))
+
+
+def resize(
+    image: Tensor,
+    size: Size,
+    *,
+    scale: float | None = None,
+    quantize: bool = False,
+    part: Part | None = None,
+    wrap: Wrap = OPEN,
+) -> Tensor:
+    """Resize images (B, C, H, W) in [-1, 1] as the SinGAN family does (its `imresize`).
+
+    Args:
+        image: images in [-1, 1], or clips (B, C, T, H, W); values beyond count as its ends.
+        size: the output size. With `scale`, outputs beyond `ceil(n * scale)` continue the mirrored
+            border, and a smaller size keeps the top left corner: the published crop.
+        scale: the true scale that places the samples. None: `size` over the input size, per axis.
+        quantize: first truncate the input to 8 bits, as the published code does.
+        part: compute a part of the output only; `image` is then `part.source` of the input.
+        wrap: axes that wrap; on them `scale` does not count (see above).
+
+    Returns:
+        Images (B, C, *size), or the part of them, clamped to [-1, 1].
+    """
+    if image.dim() == 5:
+        change = partial(resize, size=size, scale=scale, quantize=quantize, part=part, wrap=wrap)
+        return _of_frames(image, change)
+    image = truncate(image) if quantize else image.clamp(-1, 1)
+    here = part.whole if part else size_of(image)
+    if here == size and (scale in (None, 1.0) or all(wrap)):
+        return framed(image, part.source, part.window, wrap) if part else image
+    return _apply(_laws("keys", here, size, wrap, scale), part, image).clamp(-1, 1)
+
+
+def resize_source(
+    here: Size, size: Size, window: Window, *, scale: float | None = None, wrap: Wrap = OPEN
+) -> Window:
+    """What of an image of size `here` must be known for `window` of the resized one."""
+    return _source(_laws("keys", here, size, wrap, scale), window)
+
+
+def truncate(image: Tensor) -> Tensor:
+    """Images in [-1, 1] cut down to 8 bits, not rounded: the published code's cast to uint8.
+
+    A value within a thousandth of a level below it counts as that level, so that float rounding
+    does not lose one, and cutting twice is cutting once.
+    """
+    levels = image.clamp(-1, 1).add(1).mul(127.5).add(1e-3).floor()
+    return levels.clamp(max=255).div(127.5).sub(1)
+
+
+def stretch(
+    features: Tensor,
+    size: Size,
+    plus: Tensor | None = None,
+    *,
+    part: Part | None = None,
+    wrap: Wrap = OPEN,
+) -> Tensor:
+    """Resize features (B, C, H, W) to `size`: bicubic, a = -0.75, corners aligned.
+
+    Args:
+        plus: features of the size of the result that are added to it.
+        part: compute a part of the output only; `features` is then `part.source` of the input.
+        wrap: axes that wrap; they have no corners, and the scale is the ratio of sizes (see above).
+    """
+    here = part.whole if part else size_of(features)
+    return _apply(_laws("aligned", here, size, wrap), part, features, plus)
+
+
+def stretch_source(here: Size, size: Size, window: Window, *, wrap: Wrap = OPEN) -> Window:
+    """What of features of size `here` must be known for `window` of the stretched ones."""
+    return _source(_laws("aligned", here, size, wrap), window)
+
+
+def enlarge(image: Tensor, size: Size, *, part: Part | None = None, wrap: Wrap = OPEN) -> Tensor:
+    """Images (B, C, H, W), or clips (B, C, T, H, W), at `size`: bilinear, corners aligned.
+
+    Never clamped.
+
+    Args:
+        part, wrap: as for `stretch`.
+    """
+    here = part.whole if part else size_of(image)
+    laws = _laws("linear", here, size, wrap)
+    if image.dim() == 4:
+        return _apply(laws, part, image)
+    return _of_frames(image, lambda frames: _apply(laws, part, frames))
+
+
+def retimed(clip: Tensor, frames: int) -> Tensor:
+    """A clip (B, C, T, H, W) of so many frames, linear between the given ones; ends stay ends."""
+    here = clip.shape[2]
+    if here == frames:
+        return clip
+    law = _Law("linear", here, frames, frames / here, False)
+    matrix = torch.from_numpy(law.weights()).to(clip)
+    return torch.einsum("st,bcthw->bcshw", matrix, clip)
+
+
+def _of_frames(clip: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """A clip (B, C, T, H, W) with its frames changed by a function of images."""
+    images = change(clip.transpose(1, 2).flatten(0, 1))
+    frames: Tensor = images.unflatten(0, (len(clip), -1))
+    return frames.transpose(1, 2)
+
+
+def enlarge_source(here: Size, size: Size, window: Window, *, wrap: Wrap = OPEN) -> Window:
+    """What of an image of size `here` must be known for `window` of the enlarged one."""
+    return _source(_laws("linear", here, size, wrap), window)
+
+
+def bilinear(image: Tensor, size: Size, *, quantize: bool = False) -> Tensor:
+    """Images (B, C, H, W) in [-1, 1] at `size`: bilinear between pixel centers, not antialiased.
+
+    Or clips (B, C, T, H, W), frame by frame.
+
+    `quantize`: round the result to 8 bits, as OpenCV does with bytes.
+    """
+    if image.dim() == 5:
+        return _of_frames(image, lambda frames: bilinear(frames, size, quantize=quantize))
+    image = F.interpolate(image.clamp(-1, 1), size, mode="bilinear", align_corners=False)
+    return image.add(1).mul(127.5).round().div(127.5).sub(1) if quantize else image
+
+
+# The laws as matrices ----------------------------------------------------------------------------
+
+
+class _Law(NamedTuple):
+    """How one axis is resized."""
+
+    kind: Kind
+    n_in: int
+    n_out: int
+    scale: float
+    wrap: bool
+
+    def weights(self, outputs: range | None = None) -> NDArray[np.float64]:
+        if self.wrap:
+            return wrapped_weights(self.n_in, self.n_out, self.kind, outputs)
+        if self.kind == "keys":
+            return keys_weights(self.n_in, self.n_out, self.scale, outputs)
+        return aligned_weights(self.n_in, self.n_out, outputs, self.kind)
+
+    def inputs(self, outputs: range) -> range:
+        """The input pixels that these output pixels are made of."""
+        if len(outputs) == self.n_out:
+            return range(self.n_in)
+        if self.wrap:
+            ends = np.array([outputs[0], outputs[-1]])
+            taps, _ = wrapped_taps(self.n_in, self.n_out, self.kind, ends)
+            side = range(int(taps.min()), int(taps.max()) + 1)
+            return side if len(side) < self.n_in else range(self.n_in)
+        touched = np.flatnonzero(self.weights(outputs).any(axis=0))
+        return range(int(touched[0]), int(touched[-1]) + 1)
+
+    def part(self, outputs: range, inputs: range) -> NDArray[np.float64]:
+        """The rows and columns of the matrix that belong to these pixels."""
+        weights = self.weights(outputs)
+        if self.wrap:
+            return np.roll(weights, -inputs.start, axis=1)[:, : len(inputs)]
+        return weights[:, inputs.start : inputs.stop]
+
+
+def _laws(kind: Kind, here: Size, size: Size, wrap: Wrap, scale: float | None = None) -> list[_Law]:
+    return [
+        _Law(kind, n, m, m / n if scale is None or around else scale, around)
+        for n, m, around in zip(here, size, wrap, strict=True)
+    ]
+
+
+def _source(laws: list[_Law], window: Window) -> Window:
+    rows, columns = laws
+    return Window.of(rows.inputs(window.rows), columns.inputs(window.columns))
+
+
+class _Axis(NamedTuple):
+    """The matrix of one axis and its transpose, both filled up with zeros (see `_filled`)."""
+
+    matrix: Tensor
+    transpose: Tensor
+    n_in: int
+    n_out: int
+
+    @property
+    def turned(self) -> "_Axis":
+        return _Axis(self.transpose, self.matrix, self.n_out, self.n_in)
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Along the first axis of (n_in, a, b, c), in any memory order."""
+        flat = x.new_empty(self.matrix.shape[1], *x.shape[1:])
+        flat[: self.n_in] = x
+        flat[self.n_in :] = 0
+        product = self.matrix @ flat.view(len(flat), -1)
+        return product[: self.n_out].view(-1, *x.shape[1:])
+
+
+class _Separable(Function):
+    """Columns, then rows, of (B, C, H, W), plus what is to be added.
+
+    The derivative is the same with both matrices transposed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, plus: Tensor | None, rows: _Axis, columns: _Axis) -> Tensor:
+        ctx.axes = rows.turned, columns.turned
+        y = columns.apply(x.permute(3, 0, 2, 1))  # (w, B, H, C)
+        y = rows.apply(y.permute(2, 1, 0, 3))  # (h, B, w, C)
+        y = y.permute(1, 3, 0, 2).contiguous(memory_format=torch.channels_last)
+        return y if plus is None else y.add_(plus)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        to_x, to_plus, *_ = ctx.needs_input_grad
+        return (
+            _Separable.apply(g, None, *ctx.axes) if to_x else None,
+            g if to_plus else None,
+            None,
+            None,
+        )
+
+
+def _apply(laws: list[_Law], part: Part | None, x: Tensor, plus: Tensor | None = None) -> Tensor:
+    """Both axes of x (B, C, H, W); channels-last (B, C, h, w)."""
+    if part is None or part.window == (0, 0, *(law.n_out for law in laws)):
+        rows, columns = (_whole_axis(law, x.dtype, x.device) for law in laws)
+    else:
+        rows, columns = (
+            _axis(law.part(outputs, inputs), x.dtype, x.device)
+            for law, outputs, inputs in zip(
+                laws,
+                (part.window.rows, part.window.columns),
+                (part.source.rows, part.source.columns),
+                strict=True,
+            )
+        )
+    y: Tensor = _Separable.apply(x, plus, rows, columns)
+    return y
+
+
+@lru_cache(maxsize=512)
+def _whole_axis(law: _Law, dtype: torch.dtype, device: torch.device) -> _Axis:
+    return _axis(law.weights(), dtype, device)
+
+
+def _axis(weights: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> _Axis:
+    n_out, n_in = weights.shape
+    return _Axis(_filled(weights, dtype, device), _filled(weights.T, dtype, device), n_in, n_out)
+
+
+def _filled(matrix: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """With zeros up to multiples of 32: oneDNN's bf16 product is three times as fast then."""
+    filled = np.pad(matrix, [(0, -n % 32) for n in matrix.shape])
+    with torch.inference_mode(False):  # an ordinary tensor even if inference asks first
+        return torch.from_numpy(filled).to(device, dtype)

@@ -1,0 +1,169 @@
+"""Recipes for a task: functions from recipe to recipe.
+
+Some uses want a model that was trained for them: super-resolution another ratio of levels,
+harmonization changed copies of the photo as input.
+"""
+
+import math
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from singleimage.errors import RecipeError
+from singleimage.generators.cascade import CascadeSpec
+from singleimage.generators.growing import GrowingSpec
+from singleimage.generators.patch_vae import PatchVAESpec
+from singleimage.multiscale.pyramid import ConSinGANPyramid, SinGANPyramid
+from singleimage.recipes.base_input import AugmentedInput, ShuffledInput
+from singleimage.recipes.recipe import Recipe
+
+
+def for_task(recipe: Recipe, task: str) -> Recipe:
+    """The recipe for `harmonize`, `edit`, `paint`, `animate`, `video`, or `upscale:FACTOR`.
+
+    Raises:
+        RecipeError: there is no such task, or the method cannot be trained for it.
+    """
+    name, _, factor = task.partition(":")
+    if name == "upscale":
+        try:
+            return for_upscaling(recipe, float(factor or 4))
+        except ValueError:
+            raise RecipeError(f"{factor} is no factor; write upscale:4, for example.") from None
+    if task not in TASKS:
+        raise RecipeError(f"no task {task!r}; there are {', '.join(TASKS)}, upscale:FACTOR.")
+    return TASKS[task](recipe)
+
+
+def for_harmonizing(recipe: Recipe) -> Recipe:
+    """To bring pasted objects into the photo's style (ConSinGAN's code, mode `harmonization`).
+
+    SinGAN uses its ordinary model, so its recipe comes back as it is.
+    """
+    if not isinstance(recipe.generator, GrowingSpec):
+        return recipe
+    assert isinstance(recipe.pyramid, ConSinGANPyramid)
+    return replace(
+        recipe,
+        name=f"{recipe.name}-harmonize",
+        pyramid=replace(recipe.pyramid, levels=3, min_size=min(120, recipe.pyramid.max_size // 2)),
+        generator=replace(recipe.generator, norm="image", edge="zero", slope=0.3),
+        critic=replace(recipe.schedule.critic, slope=0.3),
+        base_input=AugmentedInput(),
+        training=recipe.with_steps(min(1000, recipe.schedule.training.steps)).training,
+    )
+
+
+def for_editing(recipe: Recipe) -> Recipe:
+    """To mend a photo whose parts were moved (ConSinGAN's code, mode `editing`).
+
+    There norms take the statistics of the picture that enters, and large changes spoil the colors
+    of all of it; here they keep the photo's (`entry_norm`).
+    """
+    if not isinstance(recipe.generator, GrowingSpec):
+        return recipe
+    return replace(
+        recipe,
+        name=f"{recipe.name}-edit",
+        generator=replace(
+            recipe.generator, norm="image", edge="zero", anchor_noise=0.1, entry_norm="photo"
+        ),
+        base_input=ShuffledInput(),
+        training=recipe.with_steps(min(1000, recipe.schedule.training.steps)).training,
+    )
+
+
+def for_painting(recipe: Recipe, level: int = 2, colors: int = 5) -> Recipe:
+    """To take flat paint at a level (SinGAN's code, quantized paint-to-image).
+
+    The published code trains that one level anew in a finished model; here all levels are trained
+    with it, so that the finer ones know what it makes. ConSinGAN uses its editing model.
+    """
+    if not isinstance(recipe.generator, CascadeSpec):
+        return for_editing(recipe)
+    generator = replace(recipe.generator, palette_level=level, palette_colors=colors)
+    return replace(recipe, name=f"{recipe.name}-paint", generator=generator)
+
+
+def for_animating(recipe: Recipe) -> Recipe:
+    """To walk through noise (SinGAN's code, `animation`; ConSinGAN's mode `animation`)."""
+    if isinstance(recipe.generator, GrowingSpec):
+        generator = replace(recipe.generator, anchor="noise")
+        return replace(recipe, name=f"{recipe.name}-animate", generator=generator)
+    cascade = isinstance(recipe.generator, CascadeSpec)
+    if not cascade or not isinstance(recipe.pyramid, SinGANPyramid):
+        return recipe
+    return replace(
+        recipe,
+        name=f"{recipe.name}-animate",
+        pyramid=replace(recipe.pyramid, min_size=20),
+        generator=replace(recipe.generator, noise_border="drawn"),
+    )
+
+
+def for_video(recipe: Recipe) -> Recipe:
+    """To learn a clip and draw new ones (HP-VAE-GAN's code for videos).
+
+    Raises:
+        RecipeError: the method learns photos alone.
+    """
+    if not isinstance(recipe.generator, PatchVAESpec):
+        raise RecipeError(f"{recipe.name} learns photos alone; use --preset hp-vae-gan for video.")
+    return replace(
+        recipe,
+        name=f"{recipe.name}-video",
+        pyramid=replace(recipe.pyramid, strides=(4, 3, 2, 1)),
+        generator=replace(recipe.generator, noise_from=recipe.generator.vae_levels),
+        critic=replace(recipe.schedule.critic, axes=3),
+        training=replace(
+            recipe.schedule.training, steps=10 * recipe.schedule.training.steps, batch=1
+        ),
+    )
+
+
+def for_upscaling(recipe: Recipe, factor: float) -> Recipe:
+    """To enlarge the photo: levels related by a root of the factor (SinGAN, section 4; its code).
+
+    Raises:
+        RecipeError: the factor is not over 1 and up to 16, or the method has no such recipe.
+    """
+    if not 1 < factor <= 16:
+        raise RecipeError(f"a factor of {factor:g} is out of range; use one over 1, up to 16.")
+    if not isinstance(recipe.pyramid, SinGANPyramid):
+        raise RecipeError(
+            f"{recipe.name} has no published way to enlarge images; use --preset singan."
+        )
+    phases = tuple(
+        replace(phase, objective=replace(phase.objective, reconstruction_weight=100.0))
+        for phase in recipe.phases
+    )
+    return replace(
+        recipe,
+        name=f"{recipe.name}-upscale-{factor:g}",
+        pyramid=replace(
+            recipe.pyramid,
+            min_size=18,
+            factor=1 / upscaling_ratio(factor),
+            counting="down",
+        ),
+        phases=phases,
+    )
+
+
+TASKS: dict[str, Callable[[Recipe], Recipe]] = {
+    "harmonize": for_harmonizing,
+    "edit": for_editing,
+    "paint": for_painting,
+    "animate": for_animating,
+    "video": for_video,
+}
+
+
+def upscaling_passes(factor: float) -> int:
+    """How often the finest level is applied to enlarge by `factor` (SinGAN's code)."""
+    return max(round(math.log(factor) / math.log(2 ** (1 / 3))), 1)
+
+
+def upscaling_ratio(factor: float) -> float:
+    """By how much each pass enlarges."""
+    return math.pow(factor, 1 / upscaling_passes(factor))

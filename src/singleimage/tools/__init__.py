@@ -1,0 +1,1 @@
+"""What a user does with a picture and a model."""

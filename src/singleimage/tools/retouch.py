@@ -1,0 +1,222 @@
+"""Harmonize, edit, paint and restyle: a picture enters a model and comes out in the photo's style.
+
+Each tool prepares a picture and a mask, lets the picture enter the model (`apps.inject`), and lays
+the result over the background where the mask says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from singleimage.apps.inject import inject, suggested_level, working_size
+from singleimage.apps.masks import SIGMA, binary, blend, difference, soften
+from singleimage.errors import ImageError, MaskError
+from singleimage.images.photo import Photo
+from singleimage.models.model import Model
+from singleimage.multiscale.geometry import size_of
+from singleimage.multiscale.resample import resize
+from singleimage.tools.channels import (
+    as_channels,
+    colors_and_alpha,
+    fitted_to,
+    photo_of,
+    without_alpha,
+)
+
+
+@dataclass(frozen=True)
+class Retouch:
+    """What differs between the tools."""
+
+    radius: float = 0.0
+    """Pixels by which the mask grows, for a model of 250 pixels on its long side (the published
+    codes); in proportion for others."""
+    share: float = 0.5
+    """Where in the pyramid the picture enters if no level is given: 0 is the coarsest level, 1 the
+    finest."""
+
+
+HARMONIZE = Retouch(radius=7, share=0.75)
+EDIT = Retouch(radius=20, share=0.6)
+PAINT = Retouch(share=0.15)
+RESTYLE = Retouch(share=0.45)
+
+
+def harmonize(
+    model: Model,
+    composite: Photo,
+    *,
+    background: Photo | None = None,
+    mask: Photo | None = None,
+    level: int | None = None,
+    seeds: Sequence[int] = (0,),
+) -> list[Photo]:
+    """Give an object that was pasted into the photo the photo's style.
+
+    Outside the mask the result is bit for bit the background. Source: SinGAN, section 4; ConSinGAN,
+    section 3.3.
+
+    Args:
+        model: of the photo; best trained with `for_harmonizing`.
+        composite: the photo with something pasted in; of any size.
+        background: what lies under the object. None: the training image if it has the composite's
+            size, else the composite.
+        mask: white where the object is, of the composite's size. None: the composite's alpha if it
+            has one, else where composite and background differ.
+        level: at which the composite enters, one of the generator's `entry_levels`; None: a
+            suggestion.
+        seeds: one result is made for each.
+
+    Returns:
+        One picture a seed, of the composite's size.
+
+    Raises:
+        MaskError: no mask is given or can be found, or it marks nothing or everything.
+        ImageError: the channels do not fit the model, or the background has another size.
+        UnsupportedEntry: the level takes no picture.
+        SizeError: the composite is too small for the pyramid.
+    """
+    return _retouch(model, HARMONIZE, composite, background, mask, level, seeds)
+
+
+def edit(
+    model: Model,
+    composite: Photo,
+    *,
+    background: Photo | None = None,
+    mask: Photo | None = None,
+    level: int | None = None,
+    seeds: Sequence[int] = (0,),
+) -> list[Photo]:
+    """Make a photo whole again whose parts were moved or copied by hand.
+
+    Arguments, result and errors are those of `harmonize`. Source: SinGAN, section 4; ConSinGAN,
+    section 3.3.
+    """
+    return _retouch(model, EDIT, composite, background, mask, level, seeds)
+
+
+def paint(
+    model: Model, picture: Photo, *, level: int | None = None, seeds: Sequence[int] = (0,)
+) -> list[Photo]:
+    """Turn clip art or a sketch into a picture with the photo's colors and textures.
+
+    Source: SinGAN, section 4 (paint to image).
+
+    Args:
+        model: of the photo; best trained with `for_painting`.
+        picture: the drawing, of any size.
+        level: at which the drawing enters; None: a suggestion.
+        seeds: one result is made for each.
+
+    Returns:
+        One picture a seed, of the drawing's aspect; the long side is the model's.
+
+    Raises:
+        ImageError, UnsupportedEntry, SizeError: as `harmonize`.
+    """
+    return _render(model, PAINT, picture, level, seeds)
+
+
+def restyle(
+    model: Model, picture: Photo, *, level: int | None = None, seeds: Sequence[int] = (0,)
+) -> list[Photo]:
+    """Draw another photo's structure in this photo's style.
+
+    Arguments, result and errors are those of `paint`; the picture enters at a finer level.
+    """
+    return _render(model, RESTYLE, picture, level, seeds)
+
+
+def rendered(
+    model: Model, share: float, pixels: Tensor, level: int | None, seeds: Sequence[int]
+) -> Tensor:
+    """What the model makes of a picture (1, C, H, W) that enters: (len(seeds), C, H, W).
+
+    Args:
+        share: where in the pyramid it enters if `level` is None; see `Retouch`.
+    """
+    size = size_of(pixels)
+    small = resize(pixels, working_size(model.generator, size))
+    if level is None:
+        level = suggested_level(model.generator, share)
+    noise = model.recipe.base_input.noise
+    entering = small.to(model.generator.device)
+    new = inject(model.generator, entering, level=level, seeds=seeds, noise=noise)
+    return resize(new.float().cpu(), size)
+
+
+def fine_detail(model: Model, pixels: Tensor, part: Tensor, scale: float) -> Tensor:
+    """Detail of a picture (1, C, H, W) that is too fine for the model, except in a part.
+
+    Tools add it to what the model makes, so that a large picture stays sharp around the part.
+
+    Args:
+        part: mask (1, 1, H, W), 1 where the picture is to be new.
+        scale: size of the picture over that of the model.
+    """
+    if scale <= 1:
+        return torch.zeros_like(pixels)
+    size = size_of(pixels)
+    seen = resize(resize(pixels, working_size(model.generator, size)), size)
+    return (1 - soften(part, 3 * scale, scale)) * (pixels - seen)
+
+
+def _retouch(
+    model: Model,
+    tool: Retouch,
+    composite: Photo,
+    background: Photo | None,
+    mask: Photo | None,
+    level: int | None,
+    seeds: Sequence[int],
+) -> list[Photo]:
+    under = background or model.training_image()
+    if under is not None and under.size != composite.size:
+        if background is not None:
+            raise ImageError(
+                f"the background is {background.size}, the composite {composite.size}; "
+                f"crop or resize one to the other."
+            )
+        under = None
+    part, flat = _mask_and_colors(composite, under, mask)
+    pixels = fitted_to(model, flat)
+    base = pixels if under is None else fitted_to(model, under)
+    scale = max(composite.size) / max(model.size)
+    soft = soften(part, tool.radius * scale, SIGMA * scale)
+    fine = fine_detail(model, pixels, part, scale)
+    new = rendered(model, tool.share, pixels, level, seeds) + fine
+    return [photo_of(model, blend(base, image[None], soft)) for image in new]
+
+
+def _mask_and_colors(
+    composite: Photo, under: Photo | None, mask: Photo | None
+) -> tuple[Tensor, Photo]:
+    """The mask (1, 1, H, W) of what was pasted, and the composite without alpha."""
+    mode = composite.channels.mode
+    pasted = mode in ("LA", "RGBA") and (under is None or under.channels.mode != mode)
+    flat = without_alpha(composite, under) if pasted else composite
+    if mask is not None:
+        return binary(mask.pixels, composite.size), flat
+    if pasted:
+        alpha = colors_and_alpha(composite)[1]
+        return binary(alpha, composite.size, "the alpha of the composite"), flat
+    if under is None:
+        raise MaskError(
+            "no mask, and none can be found: the training image has another size than the "
+            "composite; give --mask, or the --background that something was pasted on."
+        )
+    base = as_channels(under.pixels, len(composite.pixels), under)
+    return difference(composite.pixels[None], base[None]), flat
+
+
+def _render(
+    model: Model, tool: Retouch, picture: Photo, level: int | None, seeds: Sequence[int]
+) -> list[Photo]:
+    pixels = fitted_to(model, picture)
+    small = resize(pixels, working_size(model.generator, picture.size))
+    return [
+        photo_of(model, image[None]) for image in rendered(model, tool.share, small, level, seeds)
+    ]

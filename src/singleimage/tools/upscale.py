@@ -1,0 +1,101 @@
+"""Upscale: super-resolution of the photo, and how good it is."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from singleimage.apps import upscale as app
+from singleimage.errors import ImageError
+from singleimage.images.photo import Photo
+from singleimage.models.model import Model
+from singleimage.multiscale.geometry import size_of
+from singleimage.tools.channels import fitted_to, photo_of
+
+
+def upscale(
+    model: Model,
+    picture: Photo | None = None,
+    *,
+    factor: float = 4.0,
+    strength: float = app.STRENGTH,
+    consistent: bool = True,
+    seeds: Sequence[int] = (0,),
+) -> list[Photo]:
+    """Enlarge the photo, or one like it, with its own textures (SinGAN, section 4).
+
+    Args:
+        model: of the photo; best trained with `for_upscaling` of this factor.
+        picture: what to enlarge; None: the training image.
+        factor: over 1, up to 16.
+        strength: the part of the model's change that is kept, in [0, 1]; 1: as published.
+        consistent: correct the result until it reduces to the picture again; False: as published.
+        seeds: one result is made for each.
+
+    Returns:
+        One picture a seed, `factor` times the size, rounded down.
+
+    Raises:
+        ArgumentError: the factor or the strength is out of range.
+        UnsupportedEntry: the model takes no images at its finest level.
+        ImageError: there is no picture, or its channels do not fit the model.
+    """
+    pixels = _to_enlarge(model, picture).to(model.generator.device)
+
+    def enlarged(seed: int) -> Tensor:
+        return app.upscale(
+            model.generator, pixels, factor, seed=seed, strength=strength, consistent=consistent
+        )
+
+    return [photo_of(model, enlarged(seed).cpu()) for seed in seeds]
+
+
+def compare_upscaled(
+    model: Model, factor: float, image: Photo, truth: Photo, *, picture: Photo | None = None
+) -> dict[str, float]:
+    """PSNR and SSIM of an enlarged picture, and of bicubic enlargement beside it, on 8 bits.
+
+    Args:
+        model, factor, picture: what `upscale` was given.
+        image: its result.
+        truth: the picture as it should be. It may be a few pixels larger than the result; its top
+            left corner counts, as the published code crops.
+
+    Returns:
+        `psnr_ours` and `psnr_bicubic` in decibels, `ssim_ours` and `ssim_bicubic`, at most 1.
+
+    Raises:
+        ImageError: the truth is smaller than the result or much larger, or SSIM's library is not
+            installed.
+    """
+    height, width = image.size
+    known = truth.colors()[:, :height, :width]
+    if size_of(known) != image.size or max(truth.size) > max(image.size) * 1.05:
+        raise ImageError(f"the truth is {truth.size}, the result {image.size}; crop it to that.")
+    plain = Photo(app.bicubic(_to_enlarge(model, picture), factor)[0], model.channels)
+    found: dict[str, float] = {}
+    for name, other in (("ours", image), ("bicubic", plain)):
+        error = float((other.colors() - known).square().mean())
+        found[f"psnr_{name}"] = 10 * math.log10(4 / max(error, 1e-12))
+        found[f"ssim_{name}"] = _ssim(other.colors(), known)
+    return found
+
+
+def _to_enlarge(model: Model, picture: Photo | None) -> Tensor:
+    """(1, C, H, W): the picture, or the training image with its masks."""
+    if picture is not None:
+        return fitted_to(model, picture)
+    if model.image is None:
+        raise ImageError("the model does not hold its photo; give the picture to enlarge.")
+    return model.image[None]
+
+
+def _ssim(a: Tensor, b: Tensor) -> float:
+    try:
+        from skimage.metrics import structural_similarity
+    except ImportError:
+        raise ImageError(
+            "SSIM needs scikit-image; run: pip install 'singleimage[metrics]'."
+        ) from None
+    compare: Callable[..., float] = structural_similarity
+    return float(compare(a.numpy(), b.numpy(), data_range=2.0, channel_axis=0))

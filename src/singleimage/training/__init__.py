@@ -1,0 +1,1 @@
+"""Training: one loop, level by level, and the folder of a run."""

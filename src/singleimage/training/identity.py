@@ -1,0 +1,88 @@
+"""What a run folder belongs to: run.json says recipe, photo and seed."""
+
+import operator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from singleimage.errors import RunError
+from singleimage.machine.files import make_folder, write_atomically
+from singleimage.recipes.overrides import differences
+from singleimage.recipes.recipe import Recipe, read_json
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What makes two runs the same run."""
+
+    recipe: Recipe
+    image: str
+    """Name of the photo's file, for people."""
+    image_sha256: str
+    seed: int
+    embed_image: bool
+    precision: Literal["fp32", "bf16"]
+    given_sha256: str = ""
+    """The picture that a finished run was tuned on; see `Tuning`."""
+    start_sha256: str = ""
+    """Of the hypernetwork's file that the first networks came from, if they did."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "Identity":
+        """Of the run in `folder`. Raises `RunError` if there is none, or its file is damaged."""
+        path = folder / "run.json"
+        try:
+            return read_json(path.read_bytes(), cls)
+        except FileNotFoundError:
+            raise RunError(f"{folder} holds no run; train one first.") from None
+        except (OSError, msgspec.DecodeError) as error:
+            raise RunError(f"{path} is damaged: {error}; use another folder.") from None
+
+
+def claim(folder: Path, identity: Identity) -> bool:
+    """Make a folder that of a run; True if it is new, False if it is that run's already.
+
+    Raises:
+        RunError: the folder holds something else, or another run.
+        OutputError: it cannot be written.
+    """
+    make_folder(folder)
+    path = folder / "run.json"
+    if path.exists():
+        _require_same(folder, identity)
+        return False
+    if any(not file.name.startswith(".") for file in folder.iterdir()):
+        raise RunError(f"{folder} is not empty and holds no run; use another folder.")
+    text = msgspec.json.format(msgspec.json.encode(identity), indent=2)
+    write_atomically(path, lambda file: file.write(text))
+    return True
+
+
+def _require_same(folder: Path, identity: Identity) -> None:
+    earlier = Identity.read(folder)
+    changed = differences(earlier.recipe, identity.recipe)
+    if earlier.image_sha256 != identity.image_sha256:
+        changed.append("another photo or other masks")
+    if earlier.given_sha256 != identity.given_sha256:
+        changed.append("another picture to tune on")
+    if earlier.start_sha256 != identity.start_sha256:
+        changed.append("another hypernetwork to start from")
+    for field in ("seed", "embed_image", "precision"):
+        before, now = getattr(earlier, field), getattr(identity, field)
+        if before != now:
+            changed.append(f"{field}: {before}, now {now}")
+    if changed:
+        raise RunError(
+            f"{folder} holds a run with other settings ({'; '.join(changed[:3])}); "
+            f"use another folder."
+        )
+
+
+def require_start(start: Identity, identity: Identity, folder: Path) -> None:
+    """Raises `RunError` unless a tuning with `identity` can go on where `start` ended."""
+    parts = ("recipe.pyramid", "recipe.generator", "recipe.critic", "image_sha256", "precision")
+    for part in parts:
+        get = operator.attrgetter(part)
+        if get(start) != get(identity):
+            what = "photo" if part == "image_sha256" else part
+            raise RunError(f"{folder} was trained with another {what}; tune it with its own.")

@@ -1,0 +1,87 @@
+"""What a run writes down while it trains: log.jsonl, and TensorBoard's files."""
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from singleimage.machine.files import write_atomically
+from singleimage.training.progress import Progress
+from singleimage.training.trainer import Trainer
+
+LOG_EVERY = 10
+"""Steps between two lines of the log."""
+
+
+class BoardWriter(Protocol):
+    """What is used of TensorBoard's writer."""
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None: ...
+
+    def add_image(self, tag: str, image: Any, step: int, *, dataformats: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Log:
+    """log.jsonl, and TensorBoard's files where its package is installed."""
+
+    def __init__(self, folder: Path, trainer: Trainer) -> None:
+        self._schedule = trainer.recipe.schedule
+        path = folder / "log.jsonl"
+        done = self._schedule.steps_before(trainer.level) + trainer.step
+        kept = _lines_until(path, trainer.position) if path.exists() else b""
+        write_atomically(path, lambda file: file.write(kept))
+        self._file = path.open("a", encoding="utf-8")
+        self._board = _open_board(folder / "tensorboard", done)
+
+    def write(self, progress: Progress) -> None:
+        if progress.step % LOG_EVERY and not progress.level_done:
+            return
+        record = {
+            "level": progress.level,
+            **({"attempt": progress.attempt} if progress.attempt else {}),
+            "step": progress.step,
+            **{name: float(f"{value:.6g}") for name, value in progress.losses.items()},
+            "seconds": round(progress.seconds, 4),
+        }
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            done = self._schedule.steps_before(progress.level) + progress.step
+            for name, value in progress.losses.items():
+                self._board.add_scalar(name, value, done)
+
+    def picture(self, level: int, page: Any) -> None:
+        if self._board is not None:
+            import numpy as np
+
+            step = self._schedule.steps_before(level + 1)
+            self._board.add_image("preview", np.asarray(page), step, dataformats="HWC")
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _lines_until(path: Path, position: tuple[int, int, int]) -> bytes:
+    """The lines of a log up to the state that training continues from."""
+    kept = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            record = json.loads(line)
+        except ValueError:  # the line that a crash cut short
+            break
+        if (record["level"], record.get("attempt", 0), record["step"]) > position:
+            break
+        kept.append(line)
+    return b"".join(kept)
+
+
+def _open_board(folder: Path, done: int) -> BoardWriter | None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    writer: BoardWriter = SummaryWriter(str(folder), purge_step=done + 1)
+    return writer

@@ -1,0 +1,54 @@
+"""How far a training is, and how long it will take."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from singleimage.multiscale.pyramid import Pyramid
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One finished step."""
+
+    level: int
+    levels: int
+    step: int
+    """Steps of this level that are done, from 1."""
+    steps: int
+    losses: Mapping[str, float]
+    """Weighted terms of the last critic and the last generator loss of the step."""
+    seconds: float
+    """Duration of the step."""
+    remaining: float
+    """Estimated seconds to the end of the training."""
+    attempt: int = 0
+    """How often this level was begun before (`TrainingSpec.restarts`)."""
+
+    @property
+    def level_done(self) -> bool:
+        return self.step == self.steps
+
+
+class Pace:
+    """Guesses the time that is left from the steps seen so far and the pixels of each level."""
+
+    OVERHEAD_PIXELS = 4000
+    """A step costs as if it had so many pixels more than it has."""
+
+    def __init__(self, example: Pyramid, steps: Sequence[int]) -> None:
+        """`steps`: of every level."""
+        shapes = map(example.ladder.shape, range(len(example.ladder.sizes)))
+        self._work = [math.prod(shape) + self.OVERHEAD_PIXELS for shape in shapes]
+        self._steps = steps
+        self._level = -1
+        self._seconds = 0.0
+
+    def after(self, seconds: float, level: int, step: int) -> float:
+        if level != self._level:
+            self._level, self._seconds = level, seconds
+        self._seconds += 0.1 * (seconds - self._seconds)
+        per_work = self._seconds / self._work[level]
+        pairs = list(zip(self._work, self._steps, strict=True))
+        later = sum(work * steps for work, steps in pairs[level + 1 :])
+        return per_work * (later + self._work[level] * (self._steps[level] - step))
