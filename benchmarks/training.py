@@ -2,7 +2,7 @@
 
 Both take the same steps of the same levels, in turn, so that what else the machine does falls on
 both. Each has its process, of which one always sleeps: ours changes how its process allocates
-memory, which must not help the other. The plain side is `transcription.py`: float32, NCHW,
+memory, which must not help the other. The plain side is `tests/reference/singan.py`: float32, NCHW,
 autograd's double backward, one generated image for each critic step, `interpolate` or numpy for
 resizing.
 
@@ -13,6 +13,7 @@ import argparse
 import json
 import multiprocessing
 import statistics
+import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,10 +23,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-import transcription as paper
 from machine import describe, machine, photo, timed
 from singleimage import Photo, Trainer, preset, read_photo, with_overrides
 from singleimage.multiscale.pyramid import Ladder
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from reference import singan as paper
 
 Step = Callable[[], object]
 

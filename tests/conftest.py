@@ -1,10 +1,7 @@
-"""What several test files share: a way to call the command line, and two tiny trained runs."""
+"""Fixtures that many test files share: the command line, a photo, and three tiny trained runs."""
 
-import contextlib
-import io
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,42 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from singleimage.cli import main
+from singleimage.machine.lock import claimed
+from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command, call
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
-
-TINY = {
-    "consingan": "--preset consingan --set pyramid.max_size=40 --set pyramid.levels=3 "
-    "--set generator.width=4 --set critic.width.base=4 --set training.lr_generator=0.01",
-    "hp-vae-gan": "--preset hp-vae-gan --set pyramid.width=48 --set pyramid.min_width=37 "
-    "--set generator.vae_levels=2 --set phases.1.from_level=2 --set generator.width=4 "
-    "--set generator.latent=4 --set critic.width=4 --set training.lr_generator=0.01",
-    "singan": "--preset singan --set pyramid.max_size=48 "
-    "--set generator.width.base=4 --set critic.width.base=4 --set training.lr_generator=0.01",
-}
-"""Flags of `train` for models of three levels, small enough for tests; without the steps."""
-TINY_STEPS = {"consingan": 10, "hp-vae-gan": 10, "singan": 10}
-"""Steps after which pictures of two seeds differ."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[[str], Outcome]
-
-
-def call(line: str) -> Outcome:
-    """Run a command line, split at spaces, in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(line.split())
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +31,15 @@ def threads() -> Iterator[int]:
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this test session that all its processes share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def photo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A 44x52 RGB photo with some texture."""
     y, x = np.indices((44, 52))
@@ -76,16 +52,18 @@ def photo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_runs(tmp_path_factory: pytest.TempPathFactory, photo_file: Path) -> dict[str, Path]:
+def tiny_runs(shared: Path, photo_file: Path) -> dict[str, Path]:
     """A run of each family, trained for a few steps a level. Not to be changed by a test."""
-    runs = {name: tmp_path_factory.mktemp("runs") / name for name in TINY}
-    for name, folder in runs.items():
-        done = call(f"train {photo_file} -o {folder} {TINY[name]} --steps {TINY_STEPS[name]}")
-        assert done.code == 0, done.err
+    runs = {name: shared / name for name in TRAIN_FLAGS}
+    with claimed(shared):  # one process of the session trains them, the others wait
+        for name, folder in runs.items():
+            line = f"train {photo_file} -o {folder} {TRAIN_FLAGS[name]} --steps {TRAIN_STEPS[name]}"
+            done = call(line)
+            assert done.code == 0, done.err
     return runs
 
 
-@pytest.fixture(params=sorted(TINY))
+@pytest.fixture(params=sorted(TRAIN_FLAGS))
 def tiny_run(request: pytest.FixtureRequest, tiny_runs: dict[str, Path]) -> Path:
     """One of the tiny runs; tests that ask for it run once for each."""
     return tiny_runs[request.param]

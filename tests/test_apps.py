@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import Command
 from singleimage import Model, Photo, preset, read_photo, train, with_overrides
 from singleimage.apps.inject import inject, suggested_level, working_size
 from singleimage.apps.masks import binary, blend, difference, dilated, soften
@@ -23,6 +22,7 @@ from singleimage.recipes.tasks import for_task
 from singleimage.tools import channels as channels_module
 from singleimage.tools import fill, retouch
 from singleimage.tools import upscale as upscaling
+from tiny import Command
 
 
 @pytest.fixture

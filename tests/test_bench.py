@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Command
 from singleimage import Photo, read_photo
 from singleimage.bench import plan, table
 from singleimage.bench.papers import PUBLISHED
@@ -18,6 +17,7 @@ from singleimage.images.photo import Channels
 from singleimage.jobs.job import Job, JobResult, Measure
 from singleimage.metrics.evaluation import Scores
 from singleimage.recipes.presets import preset
+from tiny import Command
 
 
 def scores(**changes: object) -> Scores:

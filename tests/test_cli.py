@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import singleimage
-from conftest import TINY, TINY_STEPS, Command, Outcome
 from singleimage import cli
 from singleimage.commands import console
 from singleimage.images.photo import read_photo
 from singleimage.models.model import Model
 from singleimage.training.progress import Progress
+from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command, Outcome
 
 RESULT = "--output -o --seed --overwrite --device --precision --json"
 FLAGS = {
@@ -177,7 +177,7 @@ def test_train_makes_a_run_that_can_be_drawn_from(tiny_run: Path) -> None:
 def test_progress_goes_to_stderr_and_the_result_to_stdout(
     photo_file: Path, tmp_path: Path, command: Command
 ) -> None:
-    outcome = command(f"train {photo_file} -o {tmp_path}/run {TINY['consingan']} --steps 1")
+    outcome = command(f"train {photo_file} -o {tmp_path}/run {TRAIN_FLAGS['consingan']} --steps 1")
     assert outcome.code == 0
     assert outcome.out == (
         f"model in {tmp_path}/run/model.safetensors; "
@@ -190,7 +190,7 @@ def test_progress_goes_to_stderr_and_the_result_to_stdout(
 def test_train_follows_preset_steps_set_seed_and_the_photo(
     photo_file: Path, tmp_path: Path, command: Command
 ) -> None:
-    flags = f"{TINY['consingan']} --steps 1 --seed 7 --set training.decay=0.25 --device cpu --json"
+    flags = f"{TRAIN_FLAGS['consingan']} --steps 1 --seed 7 --set training.decay=0.25 --device cpu --json"
     outcome = command(f"train {photo_file} --output {tmp_path}/run {flags}")
     facts = result(outcome)
     assert facts.pop("seconds") > 0
@@ -218,7 +218,7 @@ def test_preview_is_the_preset_unless_another_is_asked_for(
 def test_the_photo_is_left_out_of_the_model_on_demand(
     photo_file: Path, tmp_path: Path, command: Command
 ) -> None:
-    line = f"train {photo_file} -o {tmp_path}/run {TINY['consingan']} --steps 1"
+    line = f"train {photo_file} -o {tmp_path}/run {TRAIN_FLAGS['consingan']} --steps 1"
     assert command(f"{line} --no-embed-image").code == 0
     assert Model.load(tmp_path / "run").image is None
     facts = result(command(f"info {tmp_path}/run --json"))
@@ -234,7 +234,7 @@ def test_the_photo_is_left_out_of_the_model_on_demand(
 def test_dry_run_prints_recipe_and_levels_and_writes_nothing(
     photo_file: Path, tmp_path: Path, command: Command
 ) -> None:
-    line = f"train {photo_file} -o {tmp_path}/run {TINY['consingan']} --steps 2 --dry-run"
+    line = f"train {photo_file} -o {tmp_path}/run {TRAIN_FLAGS['consingan']} --steps 2 --dry-run"
     text = command(line).out
     assert "generator.width = 4\n" in text
     assert re.search(r"^ +2 +34x40 +1,\d{3} +\d+ +\d+\.\d{3}$", text, flags=re.M)
@@ -251,9 +251,9 @@ def test_the_same_command_says_that_a_run_is_complete(
     photo_file: Path, tiny_run: Path, tmp_path: Path, command: Command
 ) -> None:
     shutil.copytree(tiny_run, tmp_path / "run")
-    line = f"train {photo_file} -o {tmp_path}/run {TINY[tiny_run.name]} --steps"
+    line = f"train {photo_file} -o {tmp_path}/run {TRAIN_FLAGS[tiny_run.name]} --steps"
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
-    outcome = command(f"{line} {TINY_STEPS[tiny_run.name]}")
+    outcome = command(f"{line} {TRAIN_STEPS[tiny_run.name]}")
     assert outcome.code == 0
     assert outcome.err == f"{tmp_path}/run is complete.\n"
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
@@ -273,7 +273,7 @@ def test_ctrl_c_stops_after_a_step_and_the_same_command_continues(
         if (progress.level, progress.step) == (1, 1):
             signal.raise_signal(signal.SIGINT)
 
-    line = f"train {photo_file} -o {tmp_path}/run {TINY['singan']} --steps {TINY_STEPS['singan']}"
+    line = f"train {photo_file} -o {tmp_path}/run {TRAIN_FLAGS['singan']} --steps {TRAIN_STEPS['singan']}"
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:
         patched.setattr(console.Show, "__call__", press)
@@ -297,7 +297,7 @@ def test_a_terminal_is_shown_a_bar(
 ) -> None:
     monkeypatch.setattr("rich.console.Console.is_terminal", True)
     monkeypatch.setenv("COLUMNS", "80")
-    outcome = command(f"train {photo_file} -o {tmp_path}/run {TINY['consingan']} --steps 1")
+    outcome = command(f"train {photo_file} -o {tmp_path}/run {TRAIN_FLAGS['consingan']} --steps 1")
     assert outcome.code == 0
     plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", outcome.err)
     assert re.search(r"level 3/3 ━{20} 1/1 0 s left critic_real -?\d\.\d{3}  critic", plain)
@@ -435,7 +435,7 @@ def test_a_device_can_be_named_with_its_threads(
 ) -> None:
     torch.set_num_threads(2)
     line = {
-        "train": f"train {photo_file} -o {tmp_path}/run {TINY['consingan']} --steps 1",
+        "train": f"train {photo_file} -o {tmp_path}/run {TRAIN_FLAGS['consingan']} --steps 1",
         "sample": f"sample {tiny_runs['consingan']} -o {tmp_path}/out -n 1",
         "reconstruct": f"reconstruct {tiny_runs['consingan']} -o {tmp_path}/r.png",
     }[words]
@@ -530,7 +530,7 @@ def test_samples_have_the_channels_of_the_photo(
     mode: str, preset: str, photo_file: Path, tmp_path: Path, command: Command
 ) -> None:
     photo = rewrite(photo_file, tmp_path / "photo.tif", mode)
-    line = f"train {photo} -o {tmp_path}/run {TINY[preset]} --steps 1"
+    line = f"train {photo} -o {tmp_path}/run {TRAIN_FLAGS[preset]} --steps 1"
     assert command(line).code == 0
     facts = result(command(f"sample {tmp_path}/run -o {tmp_path}/out -n 1 --json"))
     assert Path(facts["files"][0]).name == ("0000.tiff" if mode == "RGB16" else "0000.png")
@@ -539,7 +539,7 @@ def test_samples_have_the_channels_of_the_photo(
     assert drawn.channels.mode + ("16" if drawn.channels.bits == 16 else "") == mode
 
 
-@pytest.mark.parametrize("preset", TINY)
+@pytest.mark.parametrize("preset", TRAIN_FLAGS)
 def test_samples_come_with_their_masks(
     preset: str, photo_file: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -548,7 +548,7 @@ def test_samples_come_with_their_masks(
     Image.fromarray(labels * 3).save(tmp_path / "labels.png")
     Image.fromarray(((rows // 11) % 2 * 255).astype(np.uint8)).save(tmp_path / "binary.png")
     masks = f"--mask {tmp_path}/labels.png --mask {tmp_path}/binary.png"
-    line = f"train {photo_file} -o {tmp_path}/run {TINY[preset]} --steps 1 {masks}"
+    line = f"train {photo_file} -o {tmp_path}/run {TRAIN_FLAGS[preset]} --steps 1 {masks}"
     assert command(line).code == 0
     assert Model.load(tmp_path / "run").channels.masks == ((0, 3, 6), (0, 255))
     facts = result(command(f"sample {tmp_path}/run -o {tmp_path}/out -n 2 --json"))
@@ -569,7 +569,7 @@ def test_an_existing_mask_is_not_replaced_either(
     photo_file: Path, tmp_path: Path, command: Command
 ) -> None:
     Image.fromarray(np.eye(44, 52, dtype=np.uint8) * 255).save(tmp_path / "m.png")
-    flags = f"{TINY['consingan']} --steps 1 --mask {tmp_path}/m.png"
+    flags = f"{TRAIN_FLAGS['consingan']} --steps 1 --mask {tmp_path}/m.png"
     assert command(f"train {photo_file} -o {tmp_path}/run {flags}").code == 0
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "0001_mask.png").write_text("mine")
@@ -585,7 +585,7 @@ def test_notes_on_the_photo_go_to_stderr(
     with Image.open(photo_file) as opened:
         frames = [opened.convert("RGB"), opened.transpose(Image.Transpose.ROTATE_180)]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
-    flags = f"{TINY['consingan']} --steps 1 --json"
+    flags = f"{TRAIN_FLAGS['consingan']} --steps 1 --json"
     outcome = command(f"train {tmp_path}/x.gif -o {tmp_path}/run {flags}")
     assert result(outcome)["levels"] == 3
     assert outcome.err == "note: x.gif has 2 frames; the first is used.\n"
@@ -595,7 +595,7 @@ def test_precision_decides_what_computes_and_is_kept_with_the_model(
     photo_file: Path, tmp_path: Path, command: Command
 ) -> None:
     for precision in ("fp32", "bf16"):
-        line = f"train {photo_file} -o {tmp_path}/{precision} {TINY['consingan']} --steps 1"
+        line = f"train {photo_file} -o {tmp_path}/{precision} {TRAIN_FLAGS['consingan']} --steps 1"
         assert command(f"{line} --precision {precision}").code == 0
         facts = result(command(f"info {tmp_path}/{precision} --json"))
         assert facts["precision"] == precision
@@ -603,7 +603,7 @@ def test_precision_decides_what_computes_and_is_kept_with_the_model(
         assert command(f"{draw}/as-fp32 --precision fp32").code == 0
         assert command(f"{draw}/as-bf16 --precision bf16").code == 0
     other = command(
-        f"train {photo_file} -o {tmp_path}/bf16 {TINY['consingan']} --steps 1 --precision fp32"
+        f"train {photo_file} -o {tmp_path}/bf16 {TRAIN_FLAGS['consingan']} --steps 1 --precision fp32"
     )
     assert other.code == 2
     assert "precision: bf16, now fp32" in other.err

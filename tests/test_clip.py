@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from conftest import Command
 from singleimage import Channels, Trainer, read_photo, with_overrides
 from singleimage.apps.animate import animate
 from singleimage.apps.inject import inject
@@ -29,6 +28,7 @@ from singleimage.recipes.presets import HP_VAE_GAN
 from singleimage.recipes.recipe import Recipe
 from singleimage.recipes.tasks import for_video
 from singleimage.training.planning import count_parameters, plan_training
+from tiny import Command
 
 FIELDS = {
     "pyramid.width": "24",

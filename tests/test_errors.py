@@ -24,7 +24,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from conftest import TINY, TINY_STEPS, Command
+from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command
 
 # {bad}: a folder of the inputs made below; {photo}: a good photo; {run}: a good run of it, of ten
 # steps; {out}: a folder that does not exist. Trainings get flags that make them tiny.
@@ -703,7 +703,7 @@ def bad(
         opened.putalpha(Image.linear_gradient("L").resize(opened.size))
         opened.save(transparent / "photo.png")
     line = f"train {transparent}/photo.png -o {transparent}/run --steps 1"
-    assert command(f"{line} {TINY['consingan']}").code == 0
+    assert command(f"{line} {TRAIN_FLAGS['consingan']}").code == 0
     shutil.copy(transparent / "run" / "model.safetensors", folder / "rgba.safetensors")
     return folder
 
@@ -720,7 +720,7 @@ def tiny(line: str) -> str:
     if first != "train" or "--preset" in rest:
         return line
     steps = "" if "--steps" in rest else "--steps 2"
-    return f"train {TINY['consingan']} {steps} {rest}"
+    return f"train {TRAIN_FLAGS['consingan']} {steps} {rest}"
 
 
 def matches(text: str, message: str) -> bool:
@@ -807,7 +807,7 @@ def test_a_run_whose_disk_fills_up_continues_once_there_is_space(
     command: Command,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    line = f"train {photo_file} -o {tmp_path}/run {TINY['singan']} --steps {TINY_STEPS['singan']}"
+    line = f"train {photo_file} -o {tmp_path}/run {TRAIN_FLAGS['singan']} --steps {TRAIN_STEPS['singan']}"
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", Disk(files=6))
         outcome = command(line)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from conftest import Command, Outcome
 from singleimage.bench.report import write_report
 from singleimage.errors import ArgumentError, ImageError, Incomparable, OutputError
 from singleimage.generators.base import Generator
@@ -34,6 +33,7 @@ from singleimage.metrics.table import METRICS
 from singleimage.models import model as models
 from singleimage.models.model import Model
 from singleimage.multiscale.resample import resize
+from tiny import Command, Outcome
 
 LITE = "efficientnet-lite0/block-1-expansion/57934424"
 HEIGHT, WIDTH = 48, 60

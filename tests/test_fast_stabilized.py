@@ -15,27 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import fast_transcription as fast
-import transcription as paper
-from conftest import Command
-from singleimage.generators import tiles
-from singleimage.generators.growing import Growing, GrowingSpec
-from singleimage.multiscale.geometry import Size, size_of
-from singleimage.multiscale.latent import Latent, seed_for
-from singleimage.multiscale.pyramid import Ladder
-from singleimage.multiscale.resample import stretch
-from singleimage.nn.blocks import Conv, Norm, PatchNet, Width, init_normal
-from singleimage.nn.decoding import DecodersSpec, DecodingCritic, gate, in_box, random_square
-from singleimage.nn.involution import Involution, InvolutionBody, InvolutionStack
-from singleimage.nn.patch_critic import CriticSpec
-from singleimage.nn.precision import use_precision
-from singleimage.objectives.view import StepView
-from singleimage.recipes.overrides import fields_of, with_overrides
-from singleimage.recipes.presets import FAST_STABILIZED, fast_ablations, preset
-from singleimage.recipes.recipe import Recipe
-from singleimage.training.planning import count_parameters
-from singleimage.training.trainer import Trainer
-from test_parity import (
+from reference import fast_stabilized as fast
+from reference import singan as paper
+from reference.compare import (
     F64,
     TOLERANCE,
     Arguments,
@@ -57,8 +39,26 @@ from test_parity import (
     rates,
     uniform,
 )
-from test_tileable import EVEN, ODD, WRAPS, rolled, tiled
-from test_tileable import grown as enlarged
+from singleimage.generators import tiles
+from singleimage.generators.growing import Growing, GrowingSpec
+from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.latent import Latent, seed_for
+from singleimage.multiscale.pyramid import Ladder
+from singleimage.multiscale.resample import stretch
+from singleimage.nn.blocks import Conv, Norm, PatchNet, Width, init_normal
+from singleimage.nn.decoding import DecodersSpec, DecodingCritic, gate, in_box, random_square
+from singleimage.nn.involution import Involution, InvolutionBody, InvolutionStack
+from singleimage.nn.patch_critic import CriticSpec
+from singleimage.nn.precision import use_precision
+from singleimage.objectives.view import StepView
+from singleimage.recipes.overrides import fields_of, with_overrides
+from singleimage.recipes.presets import FAST_STABILIZED, fast_ablations, preset
+from singleimage.recipes.recipe import Recipe
+from singleimage.training.planning import count_parameters
+from singleimage.training.trainer import Trainer
+from tiny import Command
+from wrapping import EVEN, ODD, WRAPS, rolled, tiled
+from wrapping import grown as enlarged
 
 SMALL = with_overrides(
     FAST_STABILIZED,

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import Command
 from singleimage import preset, with_overrides
 from singleimage.commands import job_view as overview
 from singleimage.commands.place import names_of
@@ -31,6 +30,7 @@ from singleimage.jobs.local import LocalPool
 from singleimage.machine.lock import LOCK, claimed
 from singleimage.models.model import Model
 from singleimage.recipes.recipe import Recipe
+from tiny import Command
 
 TINY = {
     "pyramid.max_size": "32",

@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import Command
 from singleimage import Model, Photo, Recipe, Run, Trainer, preset, read_photo, with_overrides
 from singleimage.errors import ArgumentError, ImageError, ModelFileError, RecipeError, RunError
 from singleimage.images.folder import read_album
@@ -21,6 +20,7 @@ from singleimage.models.hypermodel import HyperModel
 from singleimage.nn.embedding import BatchNorm
 from singleimage.objectives.base import Turn
 from singleimage.objectives.view import StepView
+from tiny import Command
 
 SETS = {
     "pyramid.width": "40",

@@ -16,7 +16,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import meta_transcription as paper
+from reference import meta as paper
+from reference.compare import F64, TOLERANCE, copied, difference, noise, uniform
+from reference.torchvision_models import torchvision_models
 from singleimage.generators.hyper import HyperCascade, HyperSpec
 from singleimage.images.photo import Channels, Photo
 from singleimage.models.hypermodel import HyperModel
@@ -31,8 +33,6 @@ from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.presets import META, META_SINGLE
 from singleimage.recipes.recipe import Recipe
 from singleimage.training.trainer import Trainer
-from test_metrics import torchvision_models
-from test_parity import F64, TOLERANCE, copied, difference, noise, uniform
 
 VIEW = 64
 AMPLITUDES = [1.0, 0.625, 0.375]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from reference.torchvision_models import torchvision_models
 from singleimage.errors import Incomparable, SizeError, WeightsError
 from singleimage.metrics import copying, features
 from singleimage.metrics.copying import AREA, COPY, PATCH, PatchSearch
@@ -47,29 +48,6 @@ def apart(a: Tensor, b: Tensor) -> float:
 
 TRUNK = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1")
 DEEPER = (*TRUNK, "Conv2d_3b_1x1", "Conv2d_4a_3x3")
-SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-
-
-def torchvision_models() -> Any:
-    """`torchvision.models`, even beside a torch that its operators were not compiled for.
-
-    Import then fails at operators of boxes that are not declared; no model here calls them.
-    """
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    missing: str | None = None
-    while True:
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                return importlib.import_module("torchvision.models")
-        except RuntimeError as error:
-            words = [word for word in str(error).split() if word.startswith("torchvision::")]
-            if not words or words[0] == missing:
-                raise
-            missing = words[0]
-            torch.library.define(missing, SCHEMA)
-            for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
-                del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import transcription
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-import transcription
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
 from singleimage.images.photo import Channels, Photo

@@ -5,112 +5,49 @@ Everything runs in float64, where the two differ by rounding alone: by 1e-16 to 
 Every comparison is also made against a copy with a small error, which it must see.
 """
 
-from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import msgspec
 import pytest
 import torch
 from torch import Tensor, nn
 
-import transcription as paper
+from reference import singan as paper
+from reference.compare import (
+    F64,
+    SMALL_CONSINGAN,
+    SMALL_SINGAN,
+    TOLERANCE,
+    Arguments,
+    Differences,
+    Flaw,
+    Watched,
+    conv_of,
+    convs_of,
+    copied,
+    difference,
+    flat,
+    flawed,
+    grown,
+    noise,
+    nothing,
+    nudged,
+    photo,
+    randomize,
+    rates,
+    uniform,
+)
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
-from singleimage.images.photo import Channels, Photo
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.latent import Latent, gaussian, seed_for
-from singleimage.multiscale.pyramid import Pyramid
-from singleimage.nn.blocks import Conv, ConvStack, PatchNet
+from singleimage.nn.blocks import PatchNet
 from singleimage.objectives.view import StepView
 from singleimage.recipes.overrides import with_overrides
-from singleimage.recipes.presets import CONSINGAN, SINGAN
 from singleimage.recipes.recipe import Recipe
-from singleimage.training.trainer import Trainer
-
-TOLERANCE = 1e-10
-"""Of images and losses, and of weights after training: far over rounding, far under an error."""
-
-F64 = torch.float64
-
-SMALL_CONSINGAN = with_overrides(
-    CONSINGAN,
-    {
-        "pyramid.levels": "5",  # the oldest two blocks get frozen
-        "pyramid.min_size": "13",
-        "pyramid.max_size": "30",
-        "pyramid.quantize": "false",
-        "generator.width": "4",
-        "critic.width.base": "4",
-        "training.steps": "3",
-        "training.decay_at": "2",
-    },
-)
-SMALL_SINGAN = with_overrides(
-    SINGAN,
-    {
-        "pyramid.min_size": "13",
-        "pyramid.max_size": "30",
-        "pyramid.quantize": "false",
-        "generator.quantize": "false",
-        "generator.width.base": "3",
-        "generator.width.double_every": "2",
-        "critic.width.base": "3",
-        "critic.width.double_every": "2",
-        "training.steps": "3",
-        "training.decay_at": "2",
-    },
-)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
-
-
-def photo(height: int = 26, width: int = 30) -> Photo:
-    return Photo(noise(3, height, width, seed=77).mul(0.6).clamp(-1, 1), Channels(mode="RGB"))
-
-
-def randomize(module: nn.Module, seed: int) -> None:
-    """Weights large enough that every layer matters, and running statistics unlike the start.
-
-    The last layer of a generator is small, so that images stay within [-1, 1].
-    """
-    for i, (name, value) in enumerate([*module.named_parameters(), *module.named_buffers()]):
-        if not value.is_floating_point() or "anchor" in name:
-            continue
-        drawn = noise(*value.shape, seed=1000 * seed + i)
-        if value.ndim == 4:
-            drawn /= value[0].numel() ** 0.5
-        elif name.endswith("running_var") or (value.ndim == 1 and name.endswith("weight")):
-            drawn = 1 + 0.2 * drawn.tanh()
-        else:
-            drawn *= 0.2
-        if name.startswith(("last", "tail")) or ".last" in name:
-            drawn *= 0.2 if len(value) == 3 else 1
-        value.data.copy_(drawn)
-
 
 # From the package's modules to the transcription's plain tensors
-
-
-def copied(*tensors: Tensor) -> tuple[Tensor, ...]:
-    return tuple(tensor.detach().clone() for tensor in tensors)
-
-
-def conv_of(conv: nn.Module) -> paper.Conv:
-    assert isinstance(conv, Conv)
-    return copied(conv.weight, conv.bias)
-
-
-def convs_of(stack: nn.Module) -> list[paper.Conv]:
-    assert isinstance(stack, ConvStack)
-    return [
-        (*conv_of(conv), *copied(*norm.parameters()))
-        for conv, norm in zip(stack.convs, stack.norms, strict=True)
-    ]
 
 
 def consingan_of(g: Growing) -> paper.ConSinGAN:
@@ -139,31 +76,7 @@ def level_of(net: nn.Module) -> paper.SinGANLevel:
     return paper.SinGANLevel(blocks, (conv_of(net.last)[0], conv_of(net.last)[1]))
 
 
-def difference(a: Tensor, b: Tensor) -> float:
-    assert a.shape == b.shape
-    return (a.detach() - b.detach()).abs().max().item()
-
-
-def nudged(image: Tensor) -> Tensor:
-    """A copy in which one value in the middle is off by a thousandth."""
-    values = image.detach().flatten().clone()
-    values[len(values) // 2] += 1e-3
-    return values.view(image.shape)
-
-
 # Untrained generators of both methods -----------------------------------------------------------
-
-
-def grown(recipe: Recipe, *, seed: int = 0) -> tuple[Any, Pyramid]:
-    """A generator with all its levels, all weights and amplitudes random, and its example."""
-    example = Pyramid.build(photo().pixels[None], recipe.pyramid)
-    learner = recipe.generator.build(channels=3, ladder=example.ladder).to(F64)
-    for level in range(len(example.ladder.sizes)):
-        learner.grow(example, seed_for(seed, level))
-    randomize(learner, seed)
-    if isinstance(learner, Growing):
-        learner.amplitudes[0] = 1.0
-    return learner, example
 
 
 # Images
@@ -188,13 +101,6 @@ def singan_image(g: Cascade, latent: Latent, *, training_top: bool = False) -> T
         training_top=training_top,
         quantise=g.spec.quantize,
     )
-
-
-def flawed(latent: Latent, level: int = 1) -> Latent:
-    """The same noise, but for one value."""
-    maps = list(latent.tensors())
-    maps[level] = nudged(maps[level])
-    return Latent(tuple(maps), latent.sizes)
 
 
 @pytest.mark.parametrize("edge", ["stretch", "zero"])
@@ -317,8 +223,8 @@ def test_noise_of_singan_is_gray_at_level_0_and_colored_above() -> None:
     latent = g.draw(example.ladder.sizes, [5, 6])
     coarsest, *finer = latent.maps
     assert coarsest.shape == (2, 1, *example.ladder.sizes[0])
-    for noise, size in zip(finer, example.ladder.sizes[1:], strict=True):
-        assert noise.shape == (2, 3, *size)
+    for drawn, size in zip(finer, example.ladder.sizes[1:], strict=True):
+        assert drawn.shape == (2, 3, *size)
 
 
 @pytest.mark.parametrize(("edge", "border"), [("stretch", 6), ("zero", 0)])
@@ -330,17 +236,11 @@ def test_noise_of_consingan_is_colored_at_level_0_and_of_features_above(
     latent = g.draw(example.ladder.sizes, [5, 6])
     coarsest, *finer = latent.maps
     assert coarsest.shape == (2, 3, *example.ladder.sizes[0])
-    for noise, (height, width) in zip(finer, example.ladder.sizes[1:], strict=True):
-        assert noise.shape == (2, 4, height + border, width + border)
+    for drawn, (height, width) in zip(finer, example.ladder.sizes[1:], strict=True):
+        assert drawn.shape == (2, 4, height + border, width + border)
 
 
 # Losses
-
-
-def uniform(seed: int, repeat: int) -> float:
-    """The share of the real image in the gradient penalty of a critic step, from 1."""
-    generator = torch.Generator().manual_seed(seed_for(seed, "uniform", repeat))
-    return torch.rand((), generator=generator, dtype=F64).item()
 
 
 def score_of(critic: nn.Module, recipe: Recipe) -> paper.Critic:
@@ -397,87 +297,8 @@ def test_losses_of_both_players_equal_the_transcription(recipe: Recipe) -> None:
 # Whole trainings --------------------------------------------------------------------------------
 
 
-class Watched(Trainer):
-    """A trainer whose fresh networks start large, and that keeps each level as it began.
-
-    At the published start, a standard deviation of 0.02, most of a small network is silent.
-    """
-
-    def __init__(self, recipe: Recipe, dtype: torch.dtype = F64) -> None:
-        super().__init__(photo(), recipe, seed=3, device="cpu", precision="fp32", dtype=dtype)
-
-    def _begin_level(self) -> None:
-        super()._begin_level()
-        assert self.players.critic is not None
-        if isinstance(self.learner, Cascade):
-            newest, fresh = self.learner.levels[-1], self.level % 2 == 0  # where the width changes
-        else:
-            newest, fresh = self.learner, self.level == 0
-        if fresh:
-            for i, network in enumerate((newest, self.players.critic)):
-                amplitudes = self.learner.amplitudes.clone()
-                randomize(network, seed=10 * self.level + i)
-                self.learner.amplitudes.copy_(amplitudes)
-        self.opening: Any = deepcopy(self.learner)
-        self.opening_critic = deepcopy(self.players.critic)
-
-    @property
-    def critic(self) -> nn.Module:
-        assert self.players.critic is not None
-        return self.players.critic
-
-    def latent(self, seed: int, *use: int | str) -> Latent:
-        """The noise of a step at the level that was trained last."""
-        ladder = self.learner.ladder
-        return self.learner.draw(ladder.sizes, [seed_for(seed, *use)])
-
-
-@dataclass
-class Differences:
-    """The largest difference of each kind that a training has shown."""
-
-    largest: dict[str, float] = field(default_factory=dict)
-
-    def note(self, kind: str, found: Tensor | float, expected: Tensor | float) -> None:
-        a, b = (torch.as_tensor(value, dtype=F64) for value in (found, expected))
-        self.largest[kind] = max(self.largest.get(kind, 0.0), difference(a, b))
-
-    def note_all(self, kind: str, found: list[Tensor], expected: list[Tensor]) -> None:
-        for a, b in zip(found, expected, strict=True):
-            self.note(kind, a, b)
-
-    def note_losses(self, found: Mapping[str, float], expected: paper.Losses) -> None:
-        terms = [*expected["critic"][-1].values(), *expected["generator"][-1].values()]
-        for a, b in zip(found.values(), terms, strict=True):
-            self.note("losses", a, b)
-
-
-Arguments = dict[str, Any]
-Flaw = Callable[[Arguments], Arguments]
-"""What to change in the arguments of the transcription's step."""
-
-
-def nothing(arguments: Arguments) -> Arguments:
-    return {}
-
-
-def flat(convs: list[paper.Conv]) -> list[Tensor]:
-    """All weights but the biases of convolutions before a norm.
-
-    The norm takes them out again, so that their gradient is zero but for rounding, which Adam
-    magnifies: to 1e-9 in float64, to its learning rate in float32. No image in training depends on
-    them.
-    """
-    return [tensor for weight, bias, *norm in convs for tensor in (weight, *(norm or [bias]))]
-
-
 def consingan_tensors(g: paper.ConSinGAN) -> list[Tensor]:
     return flat([g.head, *(conv for body in g.bodies for conv in body), g.tail])
-
-
-def rates(step: int, decay_at: float = 2) -> Arguments:
-    factor = 0.1 if step >= decay_at else 1.0
-    return {"lr_generator": 5e-4 * factor, "lr_critic": 5e-4 * factor}
 
 
 def consingan_differences(

@@ -11,6 +11,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from transcription import consingan_pyramid, consingan_sizes, singan_pyramid, singan_sizes
 
 from singleimage.errors import SizeError
 from singleimage.multiscale.geometry import Size
@@ -23,7 +24,6 @@ from singleimage.multiscale.pyramid import (
     SinGANPyramid,
 )
 from singleimage.multiscale.resample import resize, scaled
-from transcription import consingan_pyramid, consingan_sizes, singan_pyramid, singan_sizes
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 photo_sizes = st.builds(Size, st.integers(4, 700), st.integers(4, 700))

@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
+from transcription import resize_reference
 
 from singleimage.multiscale import resample
 from singleimage.multiscale.geometry import Size, size_of
@@ -21,7 +22,6 @@ from singleimage.multiscale.resample import (
     stretch,
     truncate,
 )
-from transcription import resize_reference
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 sides = st.integers(4, 24)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
+from reference.compare import SMALL_CONSINGAN, SMALL_SINGAN, flawed, grown, photo
 from singleimage.apps.sample import sample
 from singleimage.generators import tiles
 from singleimage.generators.base import Injection
@@ -29,7 +30,6 @@ from singleimage.nn.second_order import bend, convolve, normalize
 from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.recipe import Recipe
 from singleimage.training.trainer import Trainer
-from test_parity import SMALL_CONSINGAN, SMALL_SINGAN, flawed, grown, photo
 
 F32, F64 = torch.float32, torch.float64
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import Command
 from singleimage import PRESETS, Model, Photo, Recipe, Trainer, read_photo, with_overrides
 from singleimage.errors import ImageError, RecipeError, RunError, UnsupportedEntry
 from singleimage.generators.base import Injection
@@ -22,6 +21,7 @@ from singleimage.recipes.overrides import fields_of
 from singleimage.recipes.presets import preset
 from singleimage.recipes.tasks import for_task, upscaling_passes, upscaling_ratio
 from singleimage.training.run import Run, Tuning
+from tiny import Command
 
 TINY = {
     "training.steps": "2",

@@ -1,7 +1,7 @@
 """Plain transcription of Fast-Stabilized as pure functions on tensors.
 
 "Fast Learning a Stabilized Generative Model from a Single Image"; details that the paper leaves
-open are those of its published code. What it takes over from ConSinGAN is in `transcription`.
+open are those of its published code. What it takes over from ConSinGAN is in `reference.singan`.
 
 Written apart from the package, for reading and to check the package against, not for speed. Images
 are (B, C, H, W) in [-1, 1]. Index 0 is the coarsest stage.
@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import transcription as paper
-from transcription import Size
+from reference import singan as paper
+from reference.singan import Size
 
 Box = tuple[int, int, int]
 """Top, left and side of a square."""

@@ -1,0 +1,99 @@
+"""Recipes and pictures small enough for tests, and a way to call the command line."""
+
+import contextlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from singleimage import PRESETS, Channels, Photo, Recipe, Trainer, with_overrides
+from singleimage.cli import main
+from singleimage.multiscale.geometry import Size
+from singleimage.recipes.overrides import fields_of
+
+METHODS = sorted(PRESETS.keys() - {"preview", "meta-single", "meta-small"})
+"""The presets that differ in kind: `preview` is consingan, small; of one photo, `meta-single` and
+`meta-small` are meta."""
+
+FIELDS = {
+    "training.steps": "2",
+    "pyramid.max_size": "48",
+    "pyramid.width": "46",
+    "pyramid.levels": "4",
+    "generator.width": "6",
+    "generator.body.reduction": "1",
+    "generator.width.base": "6",
+    "generator.latent": "6",
+    "critic.width.base": "6",
+    "critic.width": "6",
+    "generator.embedding.view": "64",
+    "generator.embedding.width": "4",
+    "generator.embedding.blocks": "[1, 1, 1, 1]",
+    "generator.rank": "4",
+    "critic.embedding.view": "64",
+    "critic.embedding.width": "4",
+    "critic.embedding.blocks": "[1, 1, 1, 1]",
+}
+"""Fields of all methods that make them small: four levels of two steps, for a photo of 38x46."""
+PHOTO = Size(38, 46)
+
+
+def tiny(recipe: Recipe, **more: str) -> Recipe:
+    """The same method, small: of `FIELDS` and `more` only the fields that it has."""
+    known = fields_of(recipe)
+    return with_overrides(recipe, {k: v for k, v in {**FIELDS, **more}.items() if k in known})
+
+
+def pattern(channels: int, size: Size = PHOTO) -> Tensor:
+    """Waves (channels, H, W) in [-0.8, 0.8], others in each channel."""
+    y, x = torch.meshgrid(torch.arange(size.height), torch.arange(size.width), indexing="ij")
+    planes = [torch.sin((x * (c + 1) + y * 2) / 7 + c) for c in range(channels)]
+    return torch.stack(planes) * 0.8
+
+
+def trained(name: str, mode: str = "RGB", *, seed: int = 1) -> Trainer:
+    """A tiny preset, trained to the end on `pattern`."""
+    channels = Channels(mode=mode)  # type: ignore[arg-type]
+    photo = Photo(pattern(channels.count), channels)
+    trainer = Trainer(photo, tiny(PRESETS[name]), seed=seed, device="cpu", precision="fp32")
+    for _ in trainer:
+        pass
+    return trainer
+
+
+# The command line --------------------------------------------------------------------------------
+
+TRAIN_FLAGS = {
+    "consingan": "--preset consingan --set pyramid.max_size=40 --set pyramid.levels=3 "
+    "--set generator.width=4 --set critic.width.base=4 --set training.lr_generator=0.01",
+    "hp-vae-gan": "--preset hp-vae-gan --set pyramid.width=48 --set pyramid.min_width=37 "
+    "--set generator.vae_levels=2 --set phases.1.from_level=2 --set generator.width=4 "
+    "--set generator.latent=4 --set critic.width=4 --set training.lr_generator=0.01",
+    "singan": "--preset singan --set pyramid.max_size=48 "
+    "--set generator.width.base=4 --set critic.width.base=4 --set training.lr_generator=0.01",
+}
+"""Flags of `train` for models of three levels, small enough for tests; without the steps."""
+TRAIN_STEPS = {"consingan": 10, "hp-vae-gan": 10, "singan": 10}
+"""Steps after which pictures of two seeds differ."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[[str], Outcome]
+
+
+def call(line: str) -> Outcome:
+    """Run a command line, split at spaces, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(line.split())
+    return Outcome(code, out.getvalue(), err.getvalue())
