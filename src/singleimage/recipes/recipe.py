@@ -146,19 +146,22 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Raises:
             RecipeError: this method needs no training.
         """
-        if self.critic is None or self.training is None:
+        generator = self.generator
+        if not generator.trained or self.critic is None or self.training is None:
             raise RecipeError(f"{self.name} needs no training; its model is the photo itself.")
-        return Schedule(self.generator, self.critic, self.base_input, self.training, self.phases)
+        return Schedule(generator, self.critic, self.base_input, self.training, self.phases)
 
     @property
     def direct(self) -> DirectSpec | None:
         """The generator's settings where it needs no training; None where it is trained."""
-        return None if self.generator.trained else self.generator
+        generator = self.generator
+        return None if generator.trained else generator
 
     @property
     def learns_several(self) -> bool:
         """Whether it learns several photos together: it trains a hypernetwork."""
-        return self.direct is None and self.generator.learns_several
+        generator = self.generator
+        return generator.trained and generator.learns_several
 
     def with_steps(self, steps: int) -> "Recipe":
         """The same recipe with so many steps of every level.
