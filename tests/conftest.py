@@ -1,7 +1,9 @@
 """Fixtures that many test files share: the command line, a photo, and three tiny trained runs."""
 
 import os
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from singleimage import Run
+from singleimage.errors import RunError
+from singleimage.images.folder import read_album
 from singleimage.machine.lock import claimed
-from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command, call
+from singleimage.metrics.features import Features, load_features
+from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command, album_recipe, call, draw
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each
     torch.set_num_threads(1)
@@ -39,6 +45,19 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Within, no other process of this test session is here; waits until it is so."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(claimed(folder))
+                break
+            except RunError:  # another process holds it
+                time.sleep(0.1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def photo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A 44x52 RGB photo with some texture."""
@@ -55,7 +74,7 @@ def photo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_runs(shared: Path, photo_file: Path) -> dict[str, Path]:
     """A run of each family, trained for a few steps a level. Not to be changed by a test."""
     runs = {name: shared / name for name in TRAIN_FLAGS}
-    with claimed(shared):  # one process of the session trains them, the others wait
+    with alone(shared):  # one process of the session trains them, the others wait
         for name, folder in runs.items():
             line = f"train {photo_file} -o {folder} {TRAIN_FLAGS[name]} --steps {TRAIN_STEPS[name]}"
             done = call(line)
@@ -67,3 +86,31 @@ def tiny_runs(shared: Path, photo_file: Path) -> dict[str, Path]:
 def tiny_run(request: pytest.FixtureRequest, tiny_runs: dict[str, Path]) -> Path:
     """One of the tiny runs; tests that ask for it run once for each."""
     return tiny_runs[request.param]
+
+
+@pytest.fixture(scope="session")
+def album(shared: Path) -> Path:
+    """A folder of three photos of one size. Not to be changed by a test."""
+    folder = shared / "album"
+    with alone(shared):
+        for i in range(3):
+            if not (folder / f"{i}.png").exists():
+                draw(folder / f"{i}.png", i)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hyper_run(shared: Path, album: Path) -> Path:
+    """A run of a hypernetwork of `album`, `album_recipe`, seed 3. Not to be changed by a test."""
+    folder = shared / "hyper"
+    with alone(shared):
+        run = Run(folder, read_album(album), album_recipe(), seed=3, device="cpu", precision="fp32")
+        for _ in run:  # nothing, where another process of the session has trained it
+            pass
+    return folder
+
+
+@pytest.fixture(scope="session")
+def features() -> Features:
+    """What evaluations measure with unless told otherwise."""
+    return load_features("efficientnet-lite0")

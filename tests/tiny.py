@@ -4,8 +4,11 @@ import contextlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from singleimage import PRESETS, Channels, Photo, Recipe, Trainer, with_overrides
@@ -61,6 +64,22 @@ def trained(name: str, mode: str = "RGB", *, seed: int = 1) -> Trainer:
     for _ in trainer:
         pass
     return trainer
+
+
+def album_recipe(**more: str) -> Recipe:
+    """A hypernetwork of three levels of two steps, with two photos each."""
+    fields = {"pyramid.min_width": "28", "training.batch": "2", "critic.rank": "4"}
+    return tiny(PRESETS["meta-small"], **{**fields, **more})
+
+
+def draw(path: Path, phase: float, size: tuple[int, int] = (44, 52)) -> Path:
+    """A file of a photo with waves, others for each phase."""
+    y, x = np.indices(size)
+    waves = [np.sin(x / (4 + phase)), np.cos(y / 5 + phase), np.sin((x + y) / (3 + phase))]
+    values = (np.stack(waves, axis=-1) * 0.9 * 127.5 + 127.5).astype(np.uint8)
+    path.parent.mkdir(exist_ok=True, parents=True)
+    Image.fromarray(values).save(path)
+    return path
 
 
 # The command line --------------------------------------------------------------------------------

@@ -1,23 +1,28 @@
 """What comparisons with the transcriptions share: small recipes, random weights, recordings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from reference import singan as paper
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
+from singleimage.images.clip import Clip
 from singleimage.images.photo import Channels, Photo
 from singleimage.multiscale.latent import Latent, seed_for
 from singleimage.multiscale.pyramid import Pyramid
 from singleimage.nn.blocks import Conv, ConvStack
+from singleimage.nn.involution import Involution
+from singleimage.objectives.view import StepView
 from singleimage.recipes.overrides import with_overrides
-from singleimage.recipes.presets import CONSINGAN, SINGAN
+from singleimage.recipes.presets import CONSINGAN, FAST_STABILIZED, HP_VAE_GAN, SINGAN
 from singleimage.recipes.recipe import Recipe
+from singleimage.recipes.tasks import for_video
 from singleimage.training.trainer import Trainer
 
 TOLERANCE = 1e-10
@@ -59,12 +64,57 @@ SMALL_SINGAN = with_overrides(
 )
 
 
+SMALL_FAST_STABILIZED = with_overrides(
+    FAST_STABILIZED,
+    {
+        "pyramid.levels": "5",  # the oldest two blocks get frozen
+        "pyramid.min_size": "13",
+        "pyramid.max_size": "24",
+        "pyramid.quantize": "false",
+        "generator.width": "4",
+        "generator.body.reduction": "2",
+        "critic.width.base": "8",
+        "training.steps": "3",
+        "training.decay_at": "2",
+    },
+)
+
+
+_HP_VAE_GAN = {
+    "pyramid.width": "30",
+    "pyramid.min_width": "13",
+    "pyramid.quantize": "false",
+    "generator.width": "4",
+    "generator.latent": "5",
+    "generator.depth": "3",
+    "critic.width": "4",
+    "critic.depth": "3",
+    "training.steps": "2",
+    "training.clip_generator": "0.5",  # so low that it always acts
+}
+
+
+SMALL_HP_VAE_GAN = with_overrides(HP_VAE_GAN, _HP_VAE_GAN)
+"""Five levels: three variational, and two with a critic."""
+
+
+MOVING_HP_VAE_GAN = with_overrides(
+    for_video(HP_VAE_GAN), _HP_VAE_GAN | {"pyramid.strides": "[3, 2, 1]"}
+)
+"""The same for clips of seven frames; the levels have 3, 3, 4, 4 and 7."""
+
+
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
 def photo(height: int = 26, width: int = 30) -> Photo:
     return Photo(noise(3, height, width, seed=77).mul(0.6).clamp(-1, 1), Channels(mode="RGB"))
+
+
+def clip_of(frames: int) -> Clip:
+    pixels = noise(3, frames, 26, 30, seed=77).mul(0.6).clamp(-1, 1)
+    return Clip(pixels, Channels(mode="RGB"), fps=12.0)
 
 
 def randomize(module: nn.Module, seed: int) -> None:
@@ -126,6 +176,22 @@ def grown(recipe: Recipe, *, seed: int = 0) -> tuple[Any, Pyramid]:
     if isinstance(learner, Growing):
         learner.amplitudes[0] = 1.0
     return learner, example
+
+
+def tame(g: nn.Module) -> None:
+    """Random kernels of nine taps would make features grow from layer to layer."""
+    for part in g.modules():
+        if isinstance(part, Involution):
+            part.expand.weight.data.mul_(0.4)
+            part.expand.bias.data.mul_(2)
+
+
+def tame_and_grown(recipe: Recipe) -> tuple[Growing, Pyramid]:
+    """As `grown`, of a recipe with involutions."""
+    g, example = grown(recipe)
+    assert isinstance(g, Growing)
+    tame(g)
+    return g, example
 
 
 def flawed(latent: Latent, level: int = 1) -> Latent:
@@ -220,3 +286,57 @@ def flat(convs: list[paper.Conv]) -> list[Tensor]:
 def rates(step: int, decay_at: float = 2) -> Arguments:
     factor = 0.1 if step >= decay_at else 1.0
     return {"lr_generator": 5e-4 * factor, "lr_critic": 5e-4 * factor}
+
+
+def slow_but(names: Iterable[str], *quick: str) -> list[Any]:
+    """The names as parameters of a test; all but `quick` run only with the slow tests."""
+    names = list(names)
+    assert set(quick) <= set(names)
+    return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+def other_epsilon(arguments: Arguments) -> Arguments:
+    """By enough to bend a leaky ReLU: between its bends, a critic without norm is linear."""
+    first, *others = arguments["epsilons"]
+    return {"epsilons": [first + 0.03, *others]}
+
+
+def other_weight(arguments: Arguments) -> Arguments:
+    """Each step begins with the same weight off by a thousandth."""
+    critic = arguments["critic"]
+    weight = critic[0][0] if isinstance(critic, list) else critic.blocks[0].weight
+    weight.data = nudged(weight)
+    return {}
+
+
+FLAWS: dict[str, Flaw] = {
+    "weight": other_weight,
+    "rate of the generator": lambda a: {"lr_generator": 1.001 * a["lr_generator"]},
+    "rate of the critic": lambda a: {"lr_critic": 1.001 * a["lr_critic"]},
+    "no decay": lambda a: {"lr_generator": 5e-4, "lr_critic": 5e-4},
+    "generator steps": lambda a: {"generator_steps": 2},
+    "share of the real image": other_epsilon,
+    "weight of the reconstruction": lambda a: {"alpha": 10.001},
+    "photo": lambda a: {"real": nudged(a["real"])},
+    "moments that are forgotten": lambda a: {"state": {}},
+}
+"""What can be wrong with a step of either SinGAN or ConSinGAN."""
+
+
+def losses_of_both(
+    recipe: Recipe, g: Any, critic: nn.Module, example: Pyramid, seed: int
+) -> dict[str, Tensor]:
+    """The terms that critic and generator minimize at the finest level, by name."""
+    level = len(example.images) - 1
+    view = StepView(
+        generator=g,
+        critic=critic,  # type: ignore[arg-type]
+        example=[example.images[level]] * (level + 1),
+        level=level,
+        sizes=example.ladder.sizes,
+        seed=seed,
+        base_input=lambda seed: None,
+        anchor_frozen=g.run_frozen(g.anchor()),
+    )
+    objective = recipe.schedule.objective_at(level)
+    return {**objective.terms("critic", view), **objective.terms("generator", view)}

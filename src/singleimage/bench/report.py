@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from singleimage.bench.table import Row
+from singleimage.bench.table import PLOTTED, Row
 from singleimage.errors import OutputError
 from singleimage.images.photo import Channels, Photo
 from singleimage.images.sheet import png_bytes
@@ -160,9 +160,9 @@ def _pareto(rows: Sequence[Row], points: Mapping[str, Sequence[tuple[float, floa
         axes: Axes = figure.subplots()
         colors = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
         for row, color in zip(rows, cycle(colors), strict=False):
-            if row.samples == 1:  # has no diversity
+            if row.samples == 1 or not set(PLOTTED) <= row.numbers.keys():  # has no diversity
                 continue
-            x, y = row.numbers["diversity_intensity"], row.numbers["sifid_mean"]
+            x, y = (row.numbers[name] for name in PLOTTED)
             for diversity, distance in points[row.method]:
                 axes.plot(diversity, distance, ".", color=color, alpha=0.4)
             axes.errorbar(

@@ -17,7 +17,9 @@ from singleimage.metrics.evaluation import Scores, require_comparable
 from singleimage.metrics.table import METRICS
 
 RESAMPLES = 10_000
-"""Of the bootstrap."""
+"""Samples of the bootstrap."""
+PLOTTED = ("diversity_intensity", "sifid_mean")
+"""The numbers that are plotted against each other."""
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -48,8 +50,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Of each result; a single one has no diversity."""
     numbers: dict[str, Interval]
     """By the names of `METRICS`, those that all results have."""
-    copies: float
-    """Share of samples that are copies."""
+    copies: float | None
+    """Share of samples that are copies; None: not all results tell."""
     minutes: Interval
     """Training time of a photo."""
     parameters: int
@@ -91,13 +93,13 @@ def points(results: Sequence[JobResult], features: str) -> dict[str, list[tuple[
     groups: dict[str, dict[str, list[Scores]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         for scores in result.scores:
-            if scores.features == features:
+            if scores.features == features and set(PLOTTED) <= scores.numbers.keys():
                 groups[result.method][result.photo_sha256].append(scores)
     return {
         method: [
             (
-                statistics.fmean(s.numbers["diversity_intensity"] for s in seeds),
-                statistics.fmean(s.numbers["sifid_mean"] for s in seeds),
+                statistics.fmean(s.numbers[PLOTTED[0]] for s in seeds),
+                statistics.fmean(s.numbers[PLOTTED[1]] for s in seeds),
             )
             for seeds in photos.values()
         ]
@@ -125,11 +127,17 @@ def _row(method: str, features: str, found: Sequence[tuple[JobResult, Scores]]) 
         results=len(found),
         samples=min(s.samples for _, s in found),
         numbers={name: number(name) for name in known},
-        copies=sum(s.numbers["copies"] for _, s in found) / sum(s.samples for _, s in found),
+        copies=_share_of_copies([s for _, s in found]),
         minutes=over_photos(lambda r, _: r.seconds / 60),
         parameters=max(result.parameters for result, _ in found),
         levels=max(result.levels for result, _ in found),
     )
+
+
+def _share_of_copies(found: Sequence[Scores]) -> float | None:
+    if not all("copies" in scores.numbers for scores in found):
+        return None
+    return sum(s.numbers["copies"] for s in found) / sum(s.samples for s in found)
 
 
 def bootstrap(values: Sequence[float]) -> Interval:
@@ -164,7 +172,7 @@ def _cells(row: Row) -> list[str]:
         cell("sifid_mean"),
         cell("diversity_intensity") if row.samples > 1 else "",
         pooled if row.samples > 1 else "",
-        f"{row.copies:.0%}",
+        "" if row.copies is None else f"{row.copies:.0%}",
         f"{row.minutes.mean:.1f}" if row.parameters else "",
         f"{row.parameters:,}" if row.parameters else "",
         f"{row.levels}" if row.levels else "",

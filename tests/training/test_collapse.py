@@ -14,7 +14,8 @@ from singleimage.training.progress import Progress
 STEPS = 12
 SMALL = {
     "training.steps": str(STEPS),
-    "pyramid.max_size": "48",
+    "pyramid.levels": "4",
+    "pyramid.max_size": "40",
     "generator.width": "4",
     "critic.width.base": "4",
 }
@@ -122,9 +123,10 @@ def test_restarts_change_nothing_where_none_is_needed(photo: Photo) -> None:
 
 def test_a_second_attempt_continues_after_a_stop(photo: Photo, tmp_path: Path) -> None:
     """To the same weights, and with the log of both attempts."""
+    three = recipe(pyramid_levels="3")
 
     def run(name: str, stop: int) -> Run:
-        run = Run(tmp_path / name, photo, recipe(), seed=0, device="cpu", save_seconds=0)
+        run = Run(tmp_path / name, photo, three, seed=0, device="cpu", save_seconds=0)
         for progress in run:
             if progress.level == 2 and progress.step == 3 and progress.attempt < 1:
                 break_it(run.trainer)

@@ -1,0 +1,49 @@
+"""The jobs of a benchmark, and the results there are."""
+
+from pathlib import Path
+
+import msgspec
+
+from singleimage.bench import plan
+from singleimage.jobs.job import Job, Measure, perform, read_result
+from singleimage.recipes.presets import preset
+from small_jobs import draw_photo, nobody
+
+
+def test_jobs_are_all_pairs_photo_by_photo() -> None:
+    jobs = plan.jobs_of(
+        {"a": Path("/x/a.jpg"), "b": Path("/x/b.jpg")},
+        recipes={"preview": preset("preview"), "singan": preset("singan")},
+        published={"paper": Path("/samples")},
+        seeds=[0, 1],
+        measure=Measure(samples=3),
+        device="cpu",
+        precision="auto",
+        threads=1,
+    )
+    trained = [job for job in jobs if job.recipe]
+    assert [job.name for job in trained[:4]] == [
+        "preview/a/seed-0",
+        "singan/a/seed-0",
+        "preview/b/seed-0",
+        "singan/b/seed-0",
+    ]
+    assert len(trained) == 8
+    assert [job.name for job in jobs if job.published] == ["paper/a", "paper/b"]
+    assert len({job.name for job in jobs}) == len(jobs)
+    for job in jobs:  # a job travels as JSON
+        assert msgspec.json.decode(msgspec.json.encode(job), type=Job) == job
+
+
+def test_the_results_there_are_become_a_line_each(tmp_path: Path, threads: int) -> None:
+    photos = [draw_photo(tmp_path / "samples" / f"{i}.png", i) for i in range(2)]
+    jobs = [
+        Job(name=f"own/{p.stem}", method="own", photo=str(p), published=str(p.parent))
+        for p in photos
+    ]
+    assert plan.collect(jobs, tmp_path) == []
+    assert (tmp_path / "results.jsonl").read_bytes() == b""
+    result = perform(jobs[1], tmp_path, nobody)
+    assert plan.collect(jobs, tmp_path) == [result]
+    (line,) = (tmp_path / "results.jsonl").read_bytes().splitlines()
+    assert read_result(line) == result

@@ -1,0 +1,78 @@
+"""The cascade (SinGAN): how its levels begin, their noise, and that finished ones stay."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from reference.compare import SMALL_SINGAN, Watched, copied, grown, noise
+from singleimage.generators.cascade import Cascade
+from singleimage.multiscale.latent import gaussian, seed_for
+from singleimage.multiscale.pyramid import Pyramid
+from singleimage.recipes.overrides import with_overrides
+from singleimage.recipes.presets import SINGAN
+from singleimage.recipes.recipe import Recipe
+
+
+def test_levels_4_and_8_of_singan_start_afresh_and_the_others_from_the_level_below() -> None:
+    pixels = torch.rand(1, 3, 188, 250, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    example = Pyramid.build(pixels, SINGAN.pyramid)
+    generator = SINGAN.generator.build(channels=3, ladder=example.ladder)
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(10):
+        generator.extend(rng)
+    states = [level.state_dict() for level in generator.levels]
+    warm = [
+        level
+        for level, (below, above) in enumerate(pairwise(states), start=1)
+        if [x.shape for x in below.values()] == [x.shape for x in above.values()]
+        and all(torch.equal(below[name], above[name]) for name in below)
+    ]
+    assert warm == [1, 2, 3, 5, 6, 7, 9]
+
+
+SHORT = {"training.steps": "2", "pyramid.max_size": "22"}
+
+
+def anchors(recipe: Recipe) -> list[tuple[Tensor, ...]]:
+    """The anchor noise after each step of a short training."""
+    trainer = Watched(with_overrides(recipe, SHORT))
+    return [copied(*trainer.learner.anchor().maps) for _ in trainer]
+
+
+@pytest.mark.parametrize("anchor", ["redrawn", "fixed"])
+def test_anchor_is_noise_at_level_0_and_nothing_above(anchor: str) -> None:
+    """redrawn: at each step of level 0, and the last one stays (the code); fixed: once (paper)."""
+    found = anchors(with_overrides(SMALL_SINGAN, {"generator.anchor": anchor}))
+    coarsest = [maps[0] for maps in found]
+    for step in range(2):
+        source = seed_for(3, 0, step) if anchor == "redrawn" else seed_for(3, 0, "level")
+        expected = gaussian(coarsest[step].shape[1:], seed_for(source, "anchor"), like=noise(1))
+        assert torch.equal(coarsest[step], expected[None])
+    assert all(torch.equal(later, coarsest[1]) for later in coarsest[2:])
+    assert not any(part.any() for maps in found for part in maps[1:])
+
+
+def test_noise_is_gray_at_level_0_and_colored_above() -> None:
+    """Drawn at the size of each level; the border around it is zero."""
+    g, example = grown(SMALL_SINGAN)
+    latent = g.draw(example.ladder.sizes, [5, 6])
+    coarsest, *finer = latent.maps
+    assert coarsest.shape == (2, 1, *example.ladder.sizes[0])
+    for drawn, size in zip(finer, example.ladder.sizes[1:], strict=True):
+        assert drawn.shape == (2, 3, *size)
+
+
+def test_finished_levels_never_change() -> None:
+    """Neither by learning nor in their running statistics."""
+    trainer = Watched(with_overrides(SMALL_SINGAN, SHORT))
+    finished: list[dict[str, Tensor]] = []
+    for progress in trainer:
+        assert isinstance(trainer.learner, Cascade)
+        for net, before in zip(trainer.learner.levels, finished, strict=False):
+            assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+        if progress.level_done:
+            state = trainer.learner.levels[-1].state_dict()
+            finished.append({name: value.clone() for name, value in state.items()})
+    assert len(finished) == trainer.levels == 3

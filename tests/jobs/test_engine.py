@@ -1,0 +1,52 @@
+"""Jobs that are done with these settings are not repeated; failed ones leave their words."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from singleimage.jobs import engine
+from singleimage.jobs.engine import Event
+from singleimage.jobs.job import Measure, Stopped, perform
+from small_jobs import draw_photo, job_of, nobody, stop_at
+
+pytestmark = pytest.mark.usefixtures("threads")
+
+
+def test_a_result_of_other_settings_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    job = job_of(draw_photo(tmp_path / "a.png"), steps=1)
+    result = perform(job, tmp_path, nobody)
+    assert engine.finished(job, tmp_path) == result
+    assert engine.finished(job_of(tmp_path / "a.png", steps=2), tmp_path) is None
+    assert engine.finished(msgspec.structs.replace(job, seed=1), tmp_path) is None
+    measured = msgspec.structs.replace(job, measure=Measure())
+    assert engine.finished(measured, tmp_path) is None
+    draw_photo(tmp_path / "a.png", 1)
+    assert engine.finished(job, tmp_path) is None
+    (tmp_path / "a.png").unlink()
+    assert engine.finished(job, tmp_path)
+
+
+def test_done_jobs_are_told_apart_from_those_that_are_left(tmp_path: Path) -> None:
+    jobs = [job_of(draw_photo(tmp_path / f"{i}.png", i), steps=1) for i in range(3)]
+    perform(jobs[1], tmp_path, nobody)
+    with pytest.raises(Stopped):
+        perform(jobs[2], tmp_path, stop_at(2))
+    done, left = engine.split_done(jobs, tmp_path)
+    assert done == [Event("tiny/1", "skipped", 1.0)]
+    assert left == [jobs[0], jobs[2]]
+    with pytest.raises(AssertionError, match="one name"):
+        engine.split_done([jobs[0], jobs[0]], tmp_path)
+
+
+def test_the_last_words_of_a_failed_job_are_kept_until_it_is_tried_again(tmp_path: Path) -> None:
+    home = tmp_path / "x" / "y"
+    engine.forget_error(home)
+    engine.keep_error(home, b"a" * engine.KEPT + b"the end")
+    words = (home / engine.ERROR).read_bytes()
+    assert len(words) == engine.KEPT
+    assert words.endswith(b"the end")
+    engine.forget_error(home)
+    assert list(home.iterdir()) == []
+    (tmp_path / "file").touch()
+    engine.keep_error(tmp_path / "file", b"there is no place for them")

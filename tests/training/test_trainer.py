@@ -1,0 +1,165 @@
+"""The training loop, of every method: stopping, drafts, phases, batches, and what it refuses."""
+
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from singleimage import PRESETS, Channels, Photo, Trainer
+from singleimage.errors import RecipeError, RunError
+from singleimage.images.folder import read_album
+from singleimage.models.hypermodel import Start
+from singleimage.multiscale.geometry import Size
+from singleimage.nn.precision import Precision
+from singleimage.recipes.recipe import Recipe
+from tiny import METHODS, album_recipe, pattern, tiny
+
+State = dict[str, Any]
+SIZES = {
+    "pyramid.min_size": "20",
+    "pyramid.max_size": "38",
+    "pyramid.min_width": "19",
+    "pyramid.width": "36",
+}
+"""Four levels; of hp-vae-gan five, three variational ones and two with a critic."""
+
+
+def recipe_of(name: str, **more: str) -> Recipe:
+    return tiny(PRESETS[name], **SIZES, **more)
+
+
+def trainer_of(name: str, precision: Precision = "fp32", **settings: Any) -> Trainer:
+    photo = Photo(pattern(3), Channels(mode="RGB"))
+    return Trainer(photo, recipe_of(name), seed=3, device="cpu", precision=precision, **settings)
+
+
+def finish(trainer: Trainer) -> State:
+    for _ in trainer:
+        pass
+    assert trainer.finished
+    return trainer.state_dict()
+
+
+@cache
+def stops_and_end(name: str, precision: Precision) -> tuple[list[State], State]:
+    """The states after each step of a training, and at its end; two steps a level."""
+    trainer = trainer_of(name, precision)
+    states = [deepcopy(trainer.state_dict()) for _ in trainer]
+    return states, states[-1]
+
+
+def require_equal(ours: State, theirs: State) -> None:
+    for part in ("learner", "critic"):
+        assert ours[part].keys() == theirs[part].keys()
+        assert all(torch.equal(value, theirs[part][name]) for name, value in ours[part].items())
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        *((name, "fp32") for name in METHODS if name != "fast-stabilized"),
+        ("fast-stabilized", "bf16"),
+        ("hp-vae-gan", "bf16"),
+    ],
+)
+def test_a_stopped_training_ends_with_the_same_weights(name: str, precision: Precision) -> None:
+    """Bit for bit: stopped in levels and between two, early and late, with a critic and without."""
+    states, end = stops_and_end(name, precision)
+    for stop in (1, 5, 6, 7, 9) if name == "hp-vae-gan" else (1, 4, 7):
+        second = trainer_of(name, precision)
+        second.load_state_dict(deepcopy(states[stop - 1]))
+        require_equal(finish(second), end)
+
+
+def test_a_stopped_training_of_several_photos_ends_with_the_same_weights(album: Path) -> None:
+    """Stopped in the middle of an epoch too."""
+    whole, first, second = (
+        Trainer(read_album(album), album_recipe(), seed=3, device="cpu") for _ in range(3)
+    )
+    for _, _ in zip(range(3), first, strict=False):
+        pass
+    second.load_state_dict(deepcopy(first.state_dict()))
+    require_equal(finish(second), finish(whole))
+
+
+@cache
+def drafted(name: str) -> tuple[list[tuple[int, int, set[Size]]], State]:
+    """A training that draws from a draft after each step: what it drew, and the state at its end.
+
+    Of each draft: its levels, also as its origin tells, and the sizes of its pictures.
+    """
+    trainer, found = trainer_of(name), []
+    for _ in trainer:
+        draft = trainer.draft()
+        image = draft.training_image()
+        assert image is not None
+        pictures = [next(draft.sample([0])), draft.reconstruct(), image]
+        assert all(picture.pixels.isfinite().all() for picture in pictures)
+        levels = len(draft.generator.ladder.sizes)
+        found.append((levels, draft.provenance.levels, {picture.size for picture in pictures}))
+    return found, trainer.state_dict()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_draft_has_the_levels_so_far_and_draws_pictures_of_its_size(name: str) -> None:
+    """In the middle of a level too, with the one that is in training."""
+    sizes = trainer_of(name).example.ladder.sizes
+    found, _ = drafted(name)
+    assert len(found) == 2 * len(sizes)
+    for index, draft in enumerate(found):
+        level = index // 2
+        assert draft == (level + 1, level + 1, {sizes[level]})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_drawing_from_drafts_changes_nothing_of_the_training(name: str) -> None:
+    _, end = stops_and_end(name, "fp32")
+    require_equal(drafted(name)[1], end)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_draft_before_the_first_step_is_refused(name: str) -> None:
+    with pytest.raises(RunError, match="no step is done yet, so there is nothing to draw from"):
+        trainer_of(name).draft()
+
+
+def test_networks_to_start_from_are_refused_where_none_are_taken() -> None:
+    """When the trainer is made, not at the first step; and by a cascade, unless it is one."""
+    cascade, growing = (Start(trainer_of(name).learner) for name in ("singan", "consingan"))
+    for name in set(METHODS) - {"singan"}:
+        with pytest.raises(RecipeError, match="this generator cannot begin from other networks"):
+            trainer_of(name, start=cascade)
+    with pytest.raises(RecipeError, match="a cascade begins from a cascade"):
+        trainer_of("singan", start=growing)
+
+
+def test_levels_of_a_phase_learn_for_its_steps() -> None:
+    """And the rest of the time is guessed from them."""
+    recipe = recipe_of("hp-vae-gan", **{"phases.0.steps": "4"})
+    trainer = Trainer(Photo(pattern(3), Channels(mode="RGB")), recipe, seed=3, device="cpu")
+    seen, left = [], []
+    for progress in trainer:
+        seen.append((progress.level, progress.step))
+        left.append(progress.remaining)
+    steps = [4, 4, 4, 2, 2]
+    assert seen == [(i, step + 1) for i, count in enumerate(steps) for step in range(count)]
+    assert left[-1] == 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_in_batches_and_clips_gradients(name: str) -> None:
+    fields = {"training.steps": "1", "training.batch": "3", "training.clip_generator": "0.1"}
+    recipe = recipe_of(name, **fields)
+    photo = Photo(pattern(3), Channels(mode="RGB"))
+    trainer = Trainer(photo, recipe, seed=0, device="cpu")
+    for _ in trainer:
+        norm = sum(
+            float(p.grad.square().sum()) for p in trainer.learner.parameters() if p.grad is not None
+        )
+        assert norm**0.5 < 0.1 + 1e-4
+        for parameter in trainer.learner.parameters():
+            parameter.grad = None
+    assert next(trainer.model().sample([0])).pixels.isfinite().all()
