@@ -1,6 +1,7 @@
 """Fixtures that many test files share: the command line, a photo, and three tiny trained runs."""
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -114,3 +115,11 @@ def hyper_run(shared: Path, album: Path) -> Path:
 def features() -> Features:
     """What evaluations measure with unless told otherwise."""
     return load_features("efficientnet-lite0")
+
+
+@pytest.fixture(scope="session")
+def good_run(tiny_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the run of consingan that is this process's own. Not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("good") / "run"
+    unlike = shutil.ignore_patterns("tensorboard", ".*")
+    return Path(shutil.copytree(tiny_runs["consingan"], folder, ignore=unlike))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import singleimage
-from singleimage import PRESETS, Channels, Photo, Recipe, with_overrides
+from singleimage import PRESETS, Channels, Model, Photo, Recipe, with_overrides
 from singleimage.cli import app
 from singleimage.multiscale.geometry import Size
 from singleimage.recipes.overrides import fields_of
@@ -76,3 +76,19 @@ def test_the_fields_in_a_method_page_are_those_of_its_recipe(name: str) -> None:
         group = first.rpartition(".")[0]
         for path in (first, *(p if "." in p else f"{group}.{p}" for p in rest)):
             assert any(field == path or field.startswith(f"{path}.") for field in known), path
+
+
+def test_the_table_of_what_tools_take_is_true(tiny_runs: dict[str, Path]) -> None:
+    page = (ROOT / "docs" / "tools.md").read_text()
+    rows = r"^\| `(singan|consingan|hp-vae-gan)`.*? \| ([^|]+) \| [^|]+ \|$"
+    said = dict(re.findall(rows, page, flags=re.M))
+    assert said == {
+        "singan": "all but the coarsest",
+        "hp-vae-gan": "all but the coarsest",
+        "consingan": "the coarsest",
+    }
+    for name, run in tiny_runs.items():
+        generator = Model.load(run).generator
+        levels = range(len(generator.ladder.sizes))
+        expected = {"all but the coarsest": set(levels) - {0}, "the coarsest": {0}}[said[name]]
+        assert generator.entry_levels == expected

@@ -2,12 +2,15 @@
 
 import contextlib
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -116,3 +119,16 @@ def call(line: str) -> Outcome:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(line.split())
     return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def result(outcome: Outcome) -> Any:
+    """The JSON object that is the only line on standard output."""
+    assert outcome.code == 0, outcome.err
+    (line,) = outcome.out.splitlines()
+    return json.loads(line)
+
+
+def pixels(path: Path) -> NDArray[Any]:
+    """The values in a file of a picture."""
+    with Image.open(path) as opened:
+        return np.asarray(opened)

@@ -20,13 +20,18 @@ from reference.compare import (
     tame_and_grown,
 )
 from singleimage.generators import tiles
+from singleimage.generators.base import Injection
 from singleimage.generators.growing import Growing, GrowingSpec
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.latent import Latent, gaussian, seed_for
 from singleimage.multiscale.pyramid import Ladder, Pyramid
 from singleimage.nn.involution import InvolutionBody
 from singleimage.recipes.overrides import with_overrides
+from singleimage.recipes.presets import preset
 from singleimage.recipes.recipe import Recipe
+from singleimage.recipes.tasks import for_editing
+from singleimage.training.trainer import Trainer
+from tiny import tiny
 from wrapping import EVEN, ODD, WRAPS, rolled, tiled
 from wrapping import grown as enlarged
 
@@ -132,3 +137,33 @@ def test_pictures_of_involutions_that_wrap_have_no_seam(name: str) -> None:
         maps = tuple(tiled(x, wrap) for x in latent.tensors())
         more = Latent(maps, tuple(enlarged(size, wrap) for size in ODD), wrap)
         assert difference(odd.decode(more), tiled(odd.decode(latent), wrap)) < 1e-10
+
+
+def test_norms_hold_the_photos_statistics_for_a_picture_that_enters() -> None:
+    """So the photo itself is reproduced, and a change here does nothing far away."""
+    fields = {"pyramid.min_size": "26", "pyramid.levels": "3"}
+    held = tiny(for_editing(preset("consingan")), **fields)
+    own = with_overrides(held, {"generator.entry_norm": "own"})
+    trainer = Trainer(photo(44, 52), own, seed=0, device="cpu", precision="fp32")
+    for _ in trainer:
+        pass
+    learned = trainer.learner
+    assert isinstance(learned, Growing)
+    other = held.schedule.generator.build(channels=3, ladder=learned.ladder)
+    assert isinstance(other, Growing)
+    for _ in learned.ladder.sizes:
+        other.extend(None)
+    other.load_state_dict(learned.state_dict())
+    anchor = learned.anchor()
+    base = torch.as_tensor(anchor.maps[0])
+    changed = base.clone()
+    changed[..., :4, :4] = 3.0
+    far = slice(-8, None)
+    shifts = []
+    for generator in (learned, other):
+        whole = generator.decode(anchor)
+        torch.testing.assert_close(generator.decode(anchor, Injection(0, base)), whole)
+        moved = generator.decode(anchor, Injection(0, changed))
+        shifts.append(float((moved - whole)[..., far, far].abs().max()))
+        assert torch.equal(generator.decode(anchor), whole)  # nothing is held afterwards
+    assert shifts[1] < 1e-5 < 1e-4 < shifts[0]

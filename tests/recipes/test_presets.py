@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from reference.compare import photo
+from singleimage.errors import RecipeError
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
 from singleimage.generators.patch_vae import PatchVAE
@@ -192,3 +193,9 @@ def test_every_ablation_trains(row: str) -> None:
     names = [*dict.fromkeys(name for progress in trainer for name in progress.losses)]
     assert ("decoded" in names) == (row not in ("no-decoders", "neither"))
     assert next(trainer.model().sample([0])).size == trainer.model().size
+
+
+def test_an_unknown_preset_names_the_known() -> None:
+    known = "consingan, fast-stabilized, hp-vae-gan, meta, meta-single, meta-small, preview, singan"
+    with pytest.raises(RecipeError, match=f"no preset 'gan'; there are {known}"):
+        preset("gan")

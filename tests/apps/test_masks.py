@@ -1,0 +1,83 @@
+"""Masks: dilated, softened, found as a difference, and used to blend."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from singleimage.apps.masks import binary, blend, difference, dilated, soften
+from singleimage.errors import MaskError
+from singleimage.multiscale.geometry import Size
+
+
+def small_image(size: Size, channels: int = 3) -> Tensor:
+    return torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_a_mask_is_dilated_by_a_disk() -> None:
+    mask = torch.zeros(1, 1, 23, 31)
+    mask[..., 4, 5] = mask[..., 20, 30] = mask[..., 21, 2] = 1
+    y, x = torch.meshgrid(torch.arange(23.0), torch.arange(31.0), indexing="ij")
+    for radius in (0.0, 1.0, 2.5, 7.0, 40.0):
+        near = [
+            (y - a).square() + (x - b).square() <= radius**2 for a, b in ((4, 5), (20, 30), (21, 2))
+        ]
+        found = dilated(mask, radius)[0, 0] > 0
+        assert torch.equal(found, near[0] | near[1] | near[2]), radius
+
+
+def test_a_softened_mask_is_1_inside_0_far_away_and_between_elsewhere() -> None:
+    mask = torch.zeros(1, 1, 80, 90)
+    mask[..., 35:45, 40:50] = 1
+    soft = soften(mask, 7)
+    assert float(soft.amin()) == 0.0
+    assert float(soft.amax()) == 1.0
+    reach = 7 + 20
+    far = torch.ones_like(mask, dtype=torch.bool)
+    far[..., 35 - reach : 45 + reach, 40 - reach : 50 + reach] = False
+    assert not bool(soft[far].any())
+    assert float(soft[..., 40, 45]) > 0.95
+    torch.testing.assert_close(soft, soft.flip(-1).roll(0, -1), atol=1e-5, rtol=0)  # symmetric
+
+
+def test_a_softened_mask_is_dilated_by_a_disk() -> None:
+    mask = torch.zeros(1, 1, 41, 41)
+    mask[..., 20, 20] = 1
+    grown = soften(mask, 7, sigma=0.01) > 0.5
+    y, x = torch.meshgrid(torch.arange(-20, 21), torch.arange(-20, 21), indexing="ij")
+    assert torch.equal(grown[0, 0], y.square() + x.square() <= 49)
+
+
+def test_the_background_stays_bit_for_bit_where_the_mask_is_0() -> None:
+    background, new = small_image(Size(60, 70)), small_image(Size(60, 70)).flip(-1)
+    mask = torch.zeros(1, 1, 60, 70)
+    mask[..., 30:34, 30:34] = 1
+    soft = soften(mask, 2, sigma=1)
+    mixed = blend(background, new, soft)
+    outside = (soft == 0).expand_as(mixed)
+    assert torch.equal(mixed[outside], background[outside])
+    assert not torch.equal(mixed, background)
+
+
+def test_a_difference_finds_what_was_pasted_and_no_specks() -> None:
+    background = small_image(Size(40, 40)) * 0.5
+    picture = background.clone()
+    picture[..., 10:20, 12:25] += 0.4
+    picture[..., 35, 35] += 0.5
+    picture += 0.02  # as JPEG does
+    found = difference(picture, background)
+    expected = torch.zeros(1, 1, 40, 40)
+    expected[..., 10:20, 12:25] = 1
+    assert torch.equal(found, expected)
+
+
+def test_masks_that_mark_nothing_or_all_or_have_another_size_are_refused() -> None:
+    size = Size(20, 30)
+    with pytest.raises(MaskError, match="is empty; mark"):
+        binary(torch.full((1, 20, 30), -1.0), size)
+    with pytest.raises(MaskError, match="covers the whole picture"):
+        binary(torch.ones(1, 20, 30), size)
+    with pytest.raises(MaskError, match=r"is 20x31, the picture 20x30"):
+        binary(torch.ones(1, 20, 31), size)
+    same = small_image(size)
+    with pytest.raises(MaskError, match="difference of picture and background is empty"):
+        difference(same, same)

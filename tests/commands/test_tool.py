@@ -1,0 +1,61 @@
+"""The commands of tools: each writes a picture, or says in one line why not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pasting import with_square
+from singleimage import Model, read_photo
+from tiny import Command
+
+
+@pytest.fixture
+def files(tiny_run: Path, tmp_path: Path) -> Path:
+    """A folder with the photo of the run, the same with a square pasted in, and its mask."""
+    photo = Model.load(tiny_run).training_image()
+    assert photo is not None
+    composite, mask = with_square(photo)
+    photo.save(tmp_path / "photo.png")
+    composite.save(tmp_path / "composite.png")
+    mask.save(tmp_path / "mask.png")
+    return tmp_path
+
+
+def test_every_command_writes_a_picture(command: Command, tiny_run: Path, files: Path) -> None:
+    picture, mask = files / "composite.png", files / "mask.png"
+    for line in (
+        f"harmonize {tiny_run} {picture} -o {files}/1.png --mask {mask}",
+        f"harmonize {tiny_run} {picture} -o {files}/2.png --background {files}/photo.png",
+        f"edit {tiny_run} {picture} -o {files}/3.png --seed 4",
+        f"paint {tiny_run} {picture} -o {files}/4.png",
+        f"restyle {tiny_run} {picture} -o {files}/5.png --json",
+        f"fill {tiny_run} {picture} -o {files}/6.png --mask {mask}",
+        f"extend {tiny_run} {picture} -o {files}/7.png --left 9",
+        f"paint {tiny_run} {picture} -o {files}/8.png --sweep",
+    ):
+        done = command(line)
+        assert done.code == 0, done.err
+    assert read_photo(files / "7.png").size.width == read_photo(picture).size.width + 9
+
+
+REFUSED = {
+    "harmonize RUN FILES/photo.png -o FILES/x.png": "is empty",
+    "harmonize RUN FILES/composite.png -o FILES/x.png --level 77": "level 77 cannot take an image",
+    "harmonize RUN FILES/composite.png -o FILES/photo.png": "exists and would be replaced",
+    "harmonize RUN FILES/composite.png -o FILES/x.png --mask FILES/nope.png": "does not exist",
+    "fill RUN FILES/photo.png -o FILES/x.png": "requires an argument|Missing|--mask",
+    "extend RUN FILES/photo.png -o FILES/x.png": "nothing to add",
+    "paint RUN FILES/photo.png -o FILES/x.png --sweep --level 0": "drop --level",
+}
+
+
+def test_what_cannot_be_done_is_said_in_one_line(
+    command: Command, tiny_run: Path, files: Path
+) -> None:
+    for line, words in REFUSED.items():
+        done = command(line.replace("RUN", str(tiny_run)).replace("FILES", str(files)))
+        assert done.code == 2, line
+        assert len(done.err.strip().splitlines()) == 1
+        assert re.search(words, done.err), done.err
+        assert not (files / "x.png").exists()

@@ -1,0 +1,73 @@
+"""Devices by name: to find one changes nothing, to use one sets its threads."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from refusals import assert_refused
+from singleimage.errors import DeviceError
+from singleimage.machine.device import find_device, use_device
+from tiny import Command
+
+TRANSCRIPT = """
+unknown device
+$ sample {run} -o {out} --device gpu
+device 'gpu' is not available here; use auto, cpu, cpu:THREADS, cuda, cuda:INDEX or mps.
+
+absent device
+$ train {photo} -o {out} --device cuda:77
+device 'cuda:77' is not available here; use auto, cpu, cpu:THREADS, cuda, cuda:INDEX or mps.
+
+device without memory
+$ train {photo} -o {out} --device meta
+device 'meta' is not available here; use auto, cpu, cpu:THREADS, cuda, cuda:INDEX or mps.
+"""
+
+
+def test_a_device_that_is_not_there_is_one_line(
+    photo_file: Path, good_run: Path, tmp_path: Path, command: Command
+) -> None:
+    assert_refused(TRANSCRIPT, command, tmp_path, photo=photo_file, run=good_run)
+
+
+def state() -> tuple[object, ...]:
+    """What belongs to the whole process."""
+    return (
+        torch.get_num_threads(),
+        torch.get_num_interop_threads(),
+        torch.get_float32_matmul_precision(),
+        torch.get_default_device(),
+        torch.get_default_dtype(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cuda.matmul.allow_tf32,
+        os.environ.copy(),
+        torch.get_rng_state().tolist(),
+    )
+
+
+def test_to_find_a_device_changes_nothing(threads: int) -> None:
+    torch.set_num_threads(2)
+    before = state()
+    for name in ("auto", "cpu", "cpu:1", "cpu:3"):
+        assert find_device(name).type in (("cpu",) if name != "auto" else ("cpu", "cuda", "mps"))
+        assert state() == before, name
+    for name in ("gpu", "meta", "cuda:77", "cpu:-1", "cpu:1.5", "cpu:x", ""):
+        for find in (find_device, use_device):
+            with pytest.raises(DeviceError, match=f"device '{name}' is not available here; use"):
+                find(name)
+            assert state() == before, name
+
+
+def test_to_use_a_device_sets_the_threads_in_its_name_and_nothing_else(threads: int) -> None:
+    torch.set_num_threads(2)
+    before = state()
+    for name in ("cpu", "auto"):
+        assert use_device(name) == find_device(name)
+        assert state() == before, name
+    for count in (1, 3):
+        assert use_device(f"cpu:{count}") == torch.device("cpu")
+        assert state() == (count, *before[1:])

@@ -1,0 +1,101 @@
+"""Files are written whole or not at all: on a full disk, and without permission."""
+
+import errno
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+
+from refusals import short
+from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command
+
+
+class Disk:
+    """Stands for `os.fsync`, on a disk that is full after so many files."""
+
+    def __init__(self, files: int) -> None:
+        self.files = files
+
+    def __call__(self, descriptor: int) -> None:
+        self.files -= 1
+        if self.files < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("train {photo} -o {out}", "run.json"),
+        ("sample {run} -o {out} -n 1", "0000.png"),
+        ("reconstruct {run} -o {out}.png", "out.png"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_leaves_no_file(
+    line: str,
+    file: str,
+    photo_file: Path,
+    good_run: Path,
+    tmp_path: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "fsync", Disk(files=0))
+    outcome = command(short(line.format(photo=photo_file, run=good_run, out=tmp_path / "out")))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert re.fullmatch(
+        rf"error: cannot write \S+/{file}: No space left on device; choose another output\.\n",
+        outcome.err,
+    )
+    assert files_below(tmp_path) == []
+
+
+def test_a_run_whose_disk_fills_up_continues_once_there_is_space(
+    photo_file: Path,
+    tiny_runs: dict[str, Path],
+    tmp_path: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flags = f"{TRAIN_FLAGS['singan']} --steps {TRAIN_STEPS['singan']}"
+    line = f"train {photo_file} -o {tmp_path}/run {flags}"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", Disk(files=6))
+        outcome = command(line)
+    assert outcome.code == 2
+    last = outcome.err.splitlines()[-1]
+    assert re.fullmatch(r"error: cannot write .*: No space left on device; choose .*", last)
+    assert not [name for name in files_below(tmp_path) if name.endswith(".part")]
+    assert command(line).code == 0
+    ours, theirs = (
+        safetensors.torch.load_file(run / "model.safetensors")
+        for run in (tmp_path / "run", tiny_runs["singan"])
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("words", ["train {photo} -o {out}", "sample {run} -o {out}"])
+def test_a_folder_that_may_not_be_made_is_one_line(
+    words: str,
+    photo_file: Path,
+    good_run: Path,
+    tmp_path: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    line = short(words.format(photo=photo_file, run=good_run, out=tmp_path / "out"))
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    outcome = command(line)
+    message = f"cannot create {tmp_path}/out: Permission denied; choose another output."
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", f"error: {message}\n")

@@ -1,0 +1,76 @@
+"""What level 0 is given in training: noise, or the photo changed in the published ways."""
+
+import torch
+
+from singleimage.recipes.base_input import AugmentedInput, GivenInput, NoiseInput, ShuffledInput
+
+
+def image(channels: int = 3) -> torch.Tensor:
+    y, x = torch.meshgrid(torch.arange(90.0), torch.arange(120.0), indexing="ij")
+    planes = [torch.sin(x / (5 + c)) * torch.cos(y / (7 + c)) for c in range(channels)]
+    return torch.stack(planes)[None] * 0.9
+
+
+def test_a_base_input_changes_the_photo_by_its_seed_alone() -> None:
+    for channels in (1, 3, 4):
+        photo = image(channels)
+        before = photo.clone()
+        assert NoiseInput().base(photo, 0) is None
+        for law in (AugmentedInput(), AugmentedInput(change=1.0), ShuffledInput()):
+            found = [law.base(photo, seed) for seed in range(6)]
+            assert torch.equal(photo, before)
+            for seed, base in enumerate(found):
+                assert base is not None
+                assert base.shape == photo.shape
+                assert bool(torch.isfinite(base).all())
+                again = law.base(photo, seed)
+                assert again is not None
+                assert torch.equal(base, again)
+            assert len({float(base.sum()) for base in found if base is not None}) > 3
+
+
+def test_holes_have_one_color_and_the_published_sizes() -> None:
+    photo = image()
+    areas = []
+    for seed in range(40):
+        base = AugmentedInput(change=0.0, holes=1.0).base(photo, seed)
+        assert base is not None
+        changed = (base != photo).all(dim=1)[0]
+        values = base[0][:, changed]
+        assert torch.equal(values.amax(dim=1), values.amin(dim=1))
+        areas.append(int(changed.sum()))
+    assert min(areas) >= 15 * 15
+    assert max(areas) <= 60 * 60
+    assert max(areas) > 2 * 30 * 30  # some are one large hole
+
+
+def test_tiles_come_from_the_photo_itself() -> None:
+    photo = image()
+    moved = 0
+    for seed in range(30):
+        base = ShuffledInput(noise=0.0).base(photo, seed)
+        assert base is not None
+        changed = (base != photo).any(dim=1)[0]
+        moved += bool(changed.any())
+        known = set(photo[0, 0].flatten().tolist())
+        assert set(base[0, 0].flatten().tolist()) <= known
+        assert float(changed.float().mean()) < 0.6
+    assert moved > 20
+
+
+def test_colors_change_in_all_the_published_ways() -> None:
+    photo = image()
+    found = [AugmentedInput(change=1.0, holes=0.0).base(photo, seed) for seed in range(80)]
+    assert any(b is not None and torch.equal(b, -photo) for b in found), "inverted"
+    assert any(b is not None and bool((b == -1).all(dim=(0, 2, 3)).any()) for b in found), "dropped"
+    orders = [photo[:, list(p)] for p in ((1, 0, 2), (0, 2, 1), (2, 1, 0), (1, 2, 0), (2, 0, 1))]
+    assert any(b is not None and torch.equal(b, o) for b in found for o in orders), "permuted"
+    noisy = [b for b in found if b is not None and 0 < float((b - photo).abs().mean()) < 0.2]
+    assert noisy, "noise"
+
+
+def test_a_given_picture_comes_with_noise_if_the_recipe_trained_with_it() -> None:
+    photo = image()
+    assert torch.equal(GivenInput(photo, 0.0).base(photo, 1), photo)
+    noisy = GivenInput(photo, 0.1).base(photo, 1)
+    assert 0.05 < float((noisy - photo).std()) < 0.15

@@ -1,0 +1,87 @@
+"""Tuning: the finest level of a finished training learns on, for one picture."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pasting import with_square
+from singleimage import Model, Photo, Recipe, Run, Trainer, for_harmonizing, preset
+from singleimage.errors import ImageError, RunError, UnsupportedEntry
+from singleimage.images.photo import Channels
+from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.resample import resize
+from singleimage.training.run import Tuning
+from tiny import pattern, tiny
+
+STEPS = 6
+HARMONIZING: Recipe = tiny(
+    for_harmonizing(preset("consingan")),
+    **{"training.steps": str(STEPS), "pyramid.min_size": "25", "pyramid.levels": "3"},
+)
+PHOTO = Photo(pattern(3, Size(44, 52)), Channels(mode="RGB"))
+
+
+def pasted() -> Photo:
+    return with_square(PHOTO, 10)[0]
+
+
+def trained(given: Photo | None) -> Trainer:
+    trainer = Trainer(PHOTO, HARMONIZING, seed=0, device="cpu", precision="fp32", given=given)
+    for _ in trainer:
+        pass
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def untuned() -> Trainer:
+    """A finished training without a picture to tune on."""
+    return trained(None)
+
+
+def test_tuning_feeds_the_given_picture_to_the_finest_level_alone(untuned: Trainer) -> None:
+    trainer = trained(pasted())
+    before = untuned.learner.state_dict()
+    for name, tensor in before.items():  # what is given waits for `tune`
+        assert torch.equal(trainer.learner.state_dict()[name], tensor)
+    coarsest = trainer.example.images[0]
+    expected = resize(pasted().pixels[None], size_of(coarsest))
+    trainer.tune()
+    assert torch.equal(torch.as_tensor(trainer._base_input(7)), expected)
+    assert [(p.level, p.step) for p in trainer] == [(2, step) for step in range(1, STEPS + 1)]
+    assert trainer.finished
+    after = trainer.learner.state_dict()
+    assert any(not torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_what_cannot_be_tuned_is_said(untuned: Trainer) -> None:
+    with pytest.raises(RunError, match="not finished"):
+        Trainer(PHOTO, HARMONIZING, seed=0, device="cpu", given=pasted()).tune()
+    with pytest.raises(RunError, match="no picture to tune on"):
+        untuned.tune()
+    with pytest.raises(UnsupportedEntry, match="no picture at level 0"):
+        Trainer(PHOTO, tiny(preset("singan")), seed=0, device="cpu", given=pasted())
+    gray = Photo(PHOTO.pixels[:1], Channels(mode="L"))
+    with pytest.raises(ImageError, match="other channels"):
+        Trainer(PHOTO, HARMONIZING, seed=0, device="cpu", given=gray)
+
+
+def test_a_stopped_tuning_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    def train(name: str, tuning: Tuning | None = None, stop: int = 0) -> list[int]:
+        run = Run(tmp_path / name, PHOTO, HARMONIZING, seed=0, device="cpu", tuning=tuning)
+        steps = []
+        for progress in run:
+            steps.append(progress.step)
+            if progress.step == stop:
+                run.save()
+                break
+        return steps
+
+    train("start")
+    tuning = Tuning(tmp_path / "start", pasted())
+    every = list(range(1, STEPS + 1))
+    assert train("whole", tuning) == every
+    assert train("parts", tuning, stop=2) + train("parts", tuning) == every
+    whole, parts = (Model.load(tmp_path / name).generator for name in ("whole", "parts"))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name])
