@@ -1,5 +1,6 @@
 """The presets have the sizes, the numbers of parameters and the settings that were published."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -19,6 +20,7 @@ from singleimage.recipes.presets import (
     FAST_STABILIZED,
     HP_VAE_GAN,
     META,
+    PRESETS,
     SINGAN,
     fast_ablations,
     preset,
@@ -199,3 +201,8 @@ def test_an_unknown_preset_names_the_known() -> None:
     known = "consingan, fast-stabilized, hp-vae-gan, meta, meta-single, meta-small, preview, singan"
     with pytest.raises(RecipeError, match=f"no preset 'gan'; there are {known}"):
         preset("gan")
+
+
+def test_every_preset_says_what_to_expect_with_a_time_or_that_it_was_never_trained() -> None:
+    for name, recipe in PRESETS.items():
+        assert re.search(r"\d ?(s|min|h)\b.* 20\d\d-\d\d|[Nn]ever trained", recipe.expects), name
