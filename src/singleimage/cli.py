@@ -37,7 +37,10 @@ for command in COMMANDS:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code. Errors are one line on standard error, code 2."""
+    """Run the command line `argv` (None: that of the process) and return the exit code.
+
+    Errors are one line on standard error, code 2.
+    """
     try:
         result = app(
             sys.argv[1:] if argv is None else argv,

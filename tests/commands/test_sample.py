@@ -1,5 +1,6 @@
 """`singleimage sample`: which pictures it draws, of which size, and what it refuses."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from refusals import assert_refused
+from singleimage.apps.sample import seam
 from singleimage.images.photo import read_photo
 from singleimage.models.model import Model
 from tiny import TRAIN_FLAGS, Command, Outcome, pixels, result
@@ -302,3 +304,46 @@ def test_what_cannot_be_drawn_is_one_line(
     bad: Path, photo_file: Path, good_run: Path, tmp_path: Path, command: Command
 ) -> None:
     assert_refused(TRANSCRIPT, command, tmp_path, bad=bad, photo=photo_file, run=good_run)
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "format-1.safetensors"
+
+
+def test_the_command_writes_tiles_and_tells_their_seam(tmp_path: Path, command: Command) -> None:
+    done = command(f"sample {GOLDEN} -o {tmp_path} -n 2 --seed 4 --tile xy --size 40x50 --json")
+    assert done.code == 0, done.err
+    facts = json.loads(done.out)
+    pictures = list(Model.load(GOLDEN).sample([4, 5], tile="xy", size=(40, 50)))
+    x, y = np.mean([seam(picture.pixels) for picture in pictures], axis=0)
+    assert facts["seam"] == {"x": pytest.approx(x, rel=1e-4), "y": pytest.approx(y, rel=1e-4)}
+    for seed, picture in zip((4, 5), pictures, strict=True):
+        kept = np.asarray(Image.open(tmp_path / f"{seed:04}.png")).transpose(2, 0, 1)
+        assert np.abs(kept - (picture.pixels.numpy() + 1) * 127.5).max() < 1.0
+
+    words = command(
+        f"sample {GOLDEN} -o {tmp_path} -n 2 --seed 4 --tile xy --size 40x50 --overwrite"
+    )
+    assert words.out.splitlines()[1:] == [f"seam {x:.2f} x, {y:.2f} y (1: like inside)"]
+
+
+def test_the_command_says_nothing_of_seams_unless_asked(tmp_path: Path, command: Command) -> None:
+    done = command(f"sample {GOLDEN} -o {tmp_path} -n 1 --json")
+    assert list(json.loads(done.out)) == ["files"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--tile z", "--tile"),
+        ("--tile yx", "--tile"),
+        ("--tile x --start-level 1", "cannot be tiled along x"),
+    ],
+)
+def test_what_cannot_be_tiled_is_refused_in_one_line(
+    flags: str, message: str, tmp_path: Path, command: Command
+) -> None:
+    done = command(f"sample {GOLDEN} -o {tmp_path / 'new'} {flags}")
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "new").exists()

@@ -1,6 +1,7 @@
 """Files that are no photos or masks to learn from: each is refused in one line."""
 
 import errno
+import io
 import os
 import struct
 import time
@@ -13,7 +14,14 @@ import pytest
 import tifffile
 from PIL import Image
 
+from encoded import Array, chunk, noise, save_png, tiff_bytes
 from refusals import assert_refused
+from singleimage.errors import ImageError
+from singleimage.images.decode import PIXEL_LIMIT
+from singleimage.images.photo import (
+    read_photo,
+    require_texture,
+)
 from tiny import Command
 
 TRANSCRIPT = """
@@ -205,3 +213,120 @@ def test_a_file_that_may_not_be_read_is_one_line(
     outcome = command(f"train {photo_file} -o {tmp_path}/out")
     message = f"cannot read {photo_file}: Permission denied; check the path."
     assert (outcome.code, outcome.out, outcome.err) == (2, "", f"error: {message}\n")
+
+
+@pytest.fixture
+def photo_path(tmp_path: Path) -> Path:
+    return save_png(tmp_path / "photo.png", noise(10, 12, 3))
+
+
+def test_pictures_over_the_limit_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    height, width = 9000, PIXEL_LIMIT // 9000 + 1
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"")
+    (tmp_path / "x.png").write_bytes(data)
+    with pytest.raises(ImageError, match=r"is 9000x8889; the limit is 80 megapixels\. Reduce"):
+        read_photo(tmp_path / "x.png")
+    with tifffile.TiffWriter(tmp_path / "x.tif") as tiff:
+        tiff.write(
+            iter([b"\0"] * height),
+            shape=(height, width),
+            dtype="uint16",
+            rowsperstrip=1,
+            compression="zlib",
+        )
+    with pytest.raises(ImageError, match="the limit is 80 megapixels"):
+        read_photo(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((8, 9), np.uint32), "stores 32-bit uint32 samples; save it with 8 or 16 bits"),
+        (np.zeros((8, 9), np.int16), "stores 16-bit int16 samples"),
+        (np.zeros((8, 9, 5), np.uint16), "has 5 channels; 1 to 4 can be read"),
+        (np.full((8, 9), np.nan, np.float32), "holds 72 values that are NaN or infinite"),
+        (np.full((8, 9), 1.5, np.float32), "holds floats from 1.5 to 1.5; scale them to 0..1"),
+    ],
+)
+def test_a_tiff_whose_values_do_not_fit_is_refused(
+    values: Array, message: str, tmp_path: Path
+) -> None:
+    contig = {"planarconfig": "contig"} if values.ndim == 3 else {}
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="minisblack", **contig)
+    with pytest.raises(ImageError, match=message):
+        read_photo(tmp_path / "x.tif")
+
+
+def test_a_volume_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "x.tif", noise(16, 16, 16, bits=16), volumetric=True, tile=(16, 16, 16)
+    )
+    with pytest.raises(ImageError, match="is a volume, not a picture; save one slice"):
+        read_photo(tmp_path / "x.tif")
+
+
+def test_a_tiff_that_nothing_here_reads_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.tif").write_bytes(tiff_bytes(noise(9, 14, 2, bits=16)))
+    with pytest.raises(ImageError, match="compression or channels that cannot be read; save it"):
+        read_photo(tmp_path / "x.tif")
+
+
+def test_32_bit_values_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 70000]], np.int32)).save(tmp_path / "x.tif")
+    with pytest.raises(ImageError, match="32-bit"):
+        read_photo(tmp_path / "x.tif")
+
+
+def test_postscript_is_not_handed_to_an_interpreter(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "x.eps")
+    with pytest.raises(ImageError, match="not an image in a known format; use JPEG, PNG"):
+        read_photo(tmp_path / "x.eps")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "TIFF, LZW", "TIFF, 16"])
+def test_a_file_cut_short_is_refused_in_silence(
+    kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stream = io.BytesIO()
+    options = {"compression": "tiff_lzw"} if kind == "TIFF, LZW" else {}
+    if kind == "TIFF, 16":
+        tifffile.imwrite(stream, noise(24, 24, 3, bits=16), photometric="rgb", compression="zlib")
+    else:
+        Image.fromarray(noise(24, 24, 3)).save(stream, kind.split(",")[0], **options)
+    data = stream.getvalue()
+    errors = []
+    for length in range(1, len(data), max(1, len(data) // 30)):
+        (tmp_path / "x").write_bytes(data[:length])
+        try:
+            read_photo(tmp_path / "x")
+        except ImageError as error:
+            errors.append(str(error))
+    assert len(errors) > 20
+    assert all(error.startswith(str(tmp_path / "x")) for error in errors)
+    assert capfd.readouterr().err == ""
+
+
+def test_memory_that_runs_out_is_not_taken_for_damage(
+    photo_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", full)
+    with pytest.raises(MemoryError):
+        read_photo(photo_path)
+
+
+def test_one_color_is_refused_even_with_a_mask(tmp_path: Path) -> None:
+    path = save_png(tmp_path / "x.png", np.full((10, 12, 4), 255, np.uint8))
+    mask = save_png(tmp_path / "m.png", noise(10, 12, 1))
+    with pytest.raises(ImageError, match="every pixel of the image has the same color"):
+        require_texture(read_photo(path, masks=[mask]))
+
+
+def test_a_shape_in_alpha_alone_is_something_to_learn(tmp_path: Path) -> None:
+    values = np.full((10, 12, 4), 255, np.uint8)
+    values[3:5, 3:5, 3] = 0
+    photo = read_photo(save_png(tmp_path / "x.png", values))
+    assert require_texture(photo) is photo

@@ -3,6 +3,8 @@
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,12 @@ import safetensors.torch
 import torch
 
 from refusals import short
+from singleimage.errors import OutputError
+from singleimage.images.photo import (
+    Channels,
+    Photo,
+)
+from singleimage.machine.files import make_folder
 from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command
 
 
@@ -99,3 +107,29 @@ def test_a_folder_that_may_not_be_made_is_one_line(
     outcome = command(line)
     message = f"cannot create {tmp_path}/out: Permission denied; choose another output."
     assert (outcome.code, outcome.out, outcome.err) == (2, "", f"error: {message}\n")
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_of_files_follow_the_umask(mask: int, mode: int, tmp_path: Path) -> None:
+    with umask(mask):
+        Photo(torch.zeros(1, 4, 4), Channels(mode="L")).save(tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_mode & 0o777 == mode
+
+
+def test_folders_are_made_with_their_parents(tmp_path: Path) -> None:
+    assert make_folder(tmp_path / "a" / "b").is_dir()
+    assert make_folder(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file, not a folder; choose another output"):
+        make_folder(tmp_path / "file")
+    with pytest.raises(OutputError, match=r"cannot create .*: Not a directory; choose"):
+        make_folder(tmp_path / "file" / "below")

@@ -18,6 +18,7 @@ from singleimage.multiscale.latent import Latent, seed_for
 from singleimage.multiscale.pyramid import Pyramid
 from singleimage.nn.blocks import Conv, ConvStack
 from singleimage.nn.involution import Involution
+from singleimage.nn.precision import Precision
 from singleimage.objectives.view import StepView
 from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.presets import CONSINGAN, FAST_STABILIZED, HP_VAE_GAN, SINGAN
@@ -104,8 +105,9 @@ MOVING_HP_VAE_GAN = with_overrides(
 """The same for clips of seven frames; the levels have 3, 3, 4, 4 and 7."""
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = F64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=F64).to(dtype)
 
 
 def photo(height: int = 26, width: int = 30) -> Photo:
@@ -340,3 +342,21 @@ def losses_of_both(
     )
     objective = recipe.schedule.objective_at(level)
     return {**objective.terms("critic", view), **objective.terms("generator", view)}
+
+
+def apart(a: Tensor, b: Tensor) -> float:
+    """The largest difference over the largest value."""
+    return difference(a, b) / max(b.detach().abs().max().item(), 1e-300)
+
+
+def trained_small(
+    recipe: Recipe, settings: dict[str, str], precision: Precision, dtype: torch.dtype
+) -> Trainer:
+    """A trainer of `photo` at the end of its training."""
+    image = photo()
+    pixels = Photo(image.pixels.to(dtype), image.channels)
+    recipe = with_overrides(recipe, settings)
+    trainer = Trainer(pixels, recipe, seed=3, device="cpu", precision=precision, dtype=dtype)
+    for _ in trainer:
+        pass
+    return trainer

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from reference.compare import F64, SMALL_CONSINGAN, SMALL_SINGAN, difference, trained_small
 from singleimage import PRESETS, Channels, Photo, Trainer
 from singleimage.errors import RecipeError, RunError
 from singleimage.images.folder import read_album
@@ -163,3 +164,16 @@ def test_every_method_trains_in_batches_and_clips_gradients(name: str) -> None:
         for parameter in trainer.learner.parameters():
             parameter.grad = None
     assert next(trainer.model().sample([0])).pixels.isfinite().all()
+
+
+@pytest.mark.parametrize("recipe", [SMALL_CONSINGAN, SMALL_SINGAN], ids=lambda r: r.name)
+def test_images_made_again_train_as_images_kept(recipe: Recipe) -> None:
+    """Weights and running statistics; not how many passes these have seen, which nobody asks."""
+    kept, again = (
+        trained_small(recipe, {"training.recompute": setting}, "fp32", F64).learner.state_dict()
+        for setting in ("false", "true")
+    )
+    assert kept.keys() == again.keys()
+    for name, value in kept.items():
+        if not name.endswith("num_batches_tracked"):
+            assert difference(value, again[name]) < 1e-12, name

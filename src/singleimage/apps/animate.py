@@ -50,14 +50,17 @@ class Motion:
 
     @property
     def now(self) -> float:
+        """Weight of y_t in y_t+1."""
         return (1 - self.alpha) * (1 + self.beta)
 
     @property
     def before(self) -> float:
+        """Weight of y_t-1 in y_t+1."""
         return -(1 - self.alpha) * self.beta
 
     @property
     def noise(self) -> float:
+        """Weight of the fresh noise in y_t+1."""
         return (1 - self.alpha) * (1 - self.beta)
 
     @property
@@ -82,10 +85,15 @@ class Motion:
         return np.asarray(gain, np.float64) ** 2
 
     def closing(self, frames: int) -> NDArray[np.float64]:
-        """C such that C (y_n, y_n-1), reached from y = 0 in n steps, is a start that returns.
+        """Return the matrix C that finds a start from which `frames` steps lead back to it.
+
+        With y_n what n = `frames` steps lead to from y = 0, the start is C (y_n, y_n-1).
 
         From any start (y_0, y_-1) n steps lead to A^n (y_0, y_-1) more than from 0, with A =
         [[now, before], [1, 0]]; so C is the inverse of 1 - A^n.
+
+        Returns:
+            (2, 2).
         """
         power = np.linalg.matrix_power(np.array([[self.now, self.before], [1.0, 0.0]]), frames)
         return np.asarray(np.linalg.inv(np.eye(2) - power), np.float64)
@@ -109,17 +117,24 @@ def walk(
 
 
 def loop(anchor: Latent, draw: Draw, *, frames: int, alpha: float, beta: float) -> Iterator[Latent]:
-    """`frames` latents in a circle: the last leads to the first as each does to the next.
+    """Yield `frames` latents in a circle: the last leads to the first as each does to the next.
 
-    It is the walk whose noise repeats, u_t+n = u_t, from the one start that n steps lead back to:
-    a stationary Gaussian path with the spectrum of the walk, at the frequencies of the circle. Its
+    It is the walk whose noise repeats, u_t+n = u_t, from the one start that n steps lead back to: a
+    stationary Gaussian path with the spectrum of the walk, at the frequencies of the circle. Its
     noise is scaled so that its spread around the anchor is the walk's in the long run. Its steps
     then are the walk's too, but where the loop is shorter than what the walk remembers.
 
     Finding the start takes the noise of all frames once more, and no decoding.
 
+    Args:
+        anchor: the latent that the loop moves about.
+        draw: fresh noise for a time.
+        frames: how many, 1 or more.
+        alpha: pull back to the anchor, over 0 and under 1.
+        beta: how much of a change is kept, from 0 to below 1.
+
     Raises:
-        ArgumentError: `alpha` is not over 0 and under 1, or `beta` not from 0 to below 1.
+        ArgumentError: `alpha` or `beta` is out of range.
     """
     motion = Motion(alpha, beta)
     if not alpha:

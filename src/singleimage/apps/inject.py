@@ -68,6 +68,11 @@ def suggested_level(generator: Generator, share: float) -> int:
 
 
 def working_size(generator: Generator, size: Size) -> Size:
-    """The size at which a picture meets the model: its long side is the photo's."""
+    """Return the size at which a picture meets the model: its long side is the photo's.
+
+    Args:
+        generator: of the photo.
+        size: of the picture, pixels.
+    """
     factor = max(generator.ladder.finest) / max(size)
     return Size(round(size.height * factor), round(size.width * factor))

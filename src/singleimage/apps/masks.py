@@ -21,7 +21,15 @@ SIGMA = 5.0
 
 
 def binary(mask: Tensor, size: Size, name: str = "the mask") -> Tensor:
-    """A mask from the channels (C, H, W) of a picture: whatever is not black.
+    """Make a mask of zeros and ones from a picture: 1 wherever it is not black.
+
+    Args:
+        mask: channels (C, H, W) in [-1, 1], of which the first counts.
+        size: that the mask must have.
+        name: of the mask, for messages.
+
+    Returns:
+        (1, 1, H, W).
 
     Raises:
         MaskError: it has another size, is empty, or covers everything.
@@ -33,7 +41,14 @@ def binary(mask: Tensor, size: Size, name: str = "the mask") -> Tensor:
 
 
 def difference(picture: Tensor, background: Tensor) -> Tensor:
-    """Where two pictures (1, C, H, W) of one size differ by more than JPEG makes, without specks.
+    """Find where two pictures differ by more than JPEG makes, without specks.
+
+    Args:
+        picture: (1, C, H, W) in [-1, 1].
+        background: of the same shape.
+
+    Returns:
+        A mask (1, 1, H, W) of zeros and ones.
 
     Raises:
         MaskError: they differ nowhere, or everywhere.
@@ -46,7 +61,11 @@ def difference(picture: Tensor, background: Tensor) -> Tensor:
 
 
 def require_part(mask: Tensor, name: str) -> Tensor:
-    """Return the mask; raises `MaskError` if it is empty or covers everything."""
+    """Return `mask`, a mask (1, 1, H, W) called `name`.
+
+    Raises:
+        MaskError: it is empty or covers everything.
+    """
     if not bool(mask.any()):
         raise MaskError(f"{name} is empty; mark the part that is to be new with white.")
     if bool(mask.all()):

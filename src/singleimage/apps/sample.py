@@ -73,7 +73,7 @@ def sampled_latent(
 
 
 def reconstruct(generator: Generator) -> Tensor:
-    """The image (1, C, H, W) that the model makes of its anchor noise: its memory of the photo."""
+    """Decode the anchor noise of `generator`: its memory of the photo, (1, C, H, W)."""
     return generator.decode(generator.anchor())
 
 

@@ -27,18 +27,23 @@ def upscale(
     strength: float = STRENGTH,
     consistent: bool = True,
 ) -> Tensor:
-    """Images (B, C, int(H * factor), int(W * factor)) about [-1, 1] (SinGAN, section 4; its code).
+    """Enlarge an image with the photo's textures (SinGAN, section 4; its code).
 
     The finest level is applied as often as its own ratio to the level below goes into the factor.
 
     Args:
+        generator: of the photo.
         image: (1, C, H, W) in [-1, 1]: the photo, or one like it.
         factor: over 1, up to `FACTOR_LIMIT`.
+        seed: decides the noise of all passes.
         strength: the part of a pass's change that is kept, in [0, 1]; 1: as published. What is left
             out is plain enlargement.
         consistent: correct the result until it reduces to the photo again (iterated
             back-projection; ours). Colors drift a little in every pass; this takes it back. False:
             as published.
+
+    Returns:
+        (1, C, int(H * factor), int(W * factor)) about [-1, 1].
 
     Raises:
         ArgumentError: the factor or the strength is out of range.
@@ -72,6 +77,6 @@ def _spread(difference: Tensor, size: Size) -> Tensor:
 
 
 def bicubic(image: Tensor, factor: float) -> Tensor:
-    """The same size by plain bicubic enlargement, to compare with."""
+    """Enlarge `image` (B, C, H, W) in [-1, 1] by `factor`, plainly, to compare with."""
     here = size_of(image)
     return resize(image, Size(int(here.height * factor), int(here.width * factor)))

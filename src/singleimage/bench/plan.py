@@ -66,7 +66,7 @@ def jobs_of(
 
 
 def collect(jobs: Iterable[Job], folder: Path) -> list[JobResult]:
-    """The results there are, also written to `results.jsonl`, a line each."""
+    """Gather the results of `jobs` that are done, and write them to `results.jsonl` in `folder`."""
     results = [result for job in jobs if (result := result_of(job, folder))]
     lines = b"".join(msgspec.json.encode(result) + b"\n" for result in results)
     write_atomically(folder / "results.jsonl", lambda stream: stream.write(lines))

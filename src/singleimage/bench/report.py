@@ -48,7 +48,13 @@ svg { max-width: 100%; height: auto }
 def write_report(
     evaluations: Sequence[Evaluation], samples: Samples, real: Photo, *, title: str
 ) -> str:
-    """The page. `evaluations` are of the same samples in different features; the first leads.
+    """Write the page of an evaluation, HTML in one piece.
+
+    Args:
+        evaluations: of the same samples in different features; the first leads.
+        samples: that were evaluated.
+        real: the photo.
+        title: of the page.
 
     Raises:
         OutputError: matplotlib, which draws the charts, is not installed.
@@ -113,7 +119,7 @@ def write_comparison(
 
 
 def page(title: str, body: Iterable[str]) -> str:
-    """An HTML document with our style."""
+    """Join the parts of `body` to an HTML document with our style, called `title`."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"

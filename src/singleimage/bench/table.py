@@ -89,7 +89,12 @@ def summarize(results: Sequence[JobResult]) -> list[Row]:
 
 
 def points(results: Sequence[JobResult], features: str) -> dict[str, list[tuple[float, float]]]:
-    """Of each method, the diversity-intensity and the mSIFID of every photo."""
+    """Return for each method the diversity-intensity and the mean SIFID of every photo.
+
+    Args:
+        results: of all photos and methods.
+        features: in which SIFID is measured.
+    """
     groups: dict[str, dict[str, list[Scores]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         for scores in result.scores:

@@ -129,7 +129,7 @@ class TrainingView(abc.ABC):
 
     @abc.abstractmethod
     def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
-        """Fresh noise, as `Generator.draw`."""
+        """Draw fresh noise; `sizes`, `seeds` and `wrap` as for `Generator.draw`."""
 
     @abc.abstractmethod
     def anchor(self) -> Latent:
@@ -218,7 +218,7 @@ class Learner(nn.Module, abc.ABC):
         """What may move at the newest level, and at which rates, for an optimizer of rate `lr`."""
 
     def refresh(self, seed: int) -> None:
-        """Redraw what the method redraws before each step, if anything."""
+        """Redraw from `seed` what the method redraws before each step, if anything."""
 
     @abc.abstractmethod
     def bind(self, example: Pyramid, share: slice = ALL) -> TrainingView:
@@ -249,21 +249,38 @@ class Learner(nn.Module, abc.ABC):
         """Let a critic share a part of this generator, where the two are made for it."""
 
     def lasting(self, frames: int) -> Generator:
-        """As `Generator.lasting`; refused where the method draws no clips."""
+        """Refuse to draw clips of `frames` frames, unless the method draws clips.
+
+        Raises:
+            ArgumentError: it draws none.
+        """
         raise ArgumentError("a model of a photo draws no clips; train one with --for video.")
 
     def embed(self, example: Pyramid) -> Tensor:
-        """The vectors (B, features) of B photos; of hypernetworks alone."""
+        """Embed photos; hypernetworks alone can.
+
+        Args:
+            example: the photos at every level, (B, C, H, W).
+
+        Returns:
+            Vectors (B, features).
+
+        Raises:
+            RecipeError: this method embeds nothing.
+        """
         raise RecipeError("this generator embeds no photos; use meta or meta-small.")
 
     def predict(
         self, vectors: Sequence[Tensor] | Tensor, ladder: Ladder | None = None
     ) -> Generator:
-        """The generator of a photo with these vectors; of hypernetworks alone.
+        """Predict the generator of a photo; hypernetworks alone can.
 
         Args:
             vectors: what `embed` makes of the photo, (1, features); or one vector for each level.
             ladder: the sizes of the photo, if they are not those of training.
+
+        Raises:
+            RecipeError: this method predicts nothing.
         """
         raise RecipeError("this generator predicts no others; use meta or meta-small.")
 
@@ -276,7 +293,12 @@ class LearnerSpec(Protocol):
     """See `Learner`."""
 
     def build(self, *, channels: int, ladder: Ladder) -> Learner:
-        """The generator for images of `channels` channels, without levels yet."""
+        """Build the generator, without levels yet.
+
+        Args:
+            channels: of the images.
+            ladder: sizes of all levels.
+        """
         ...
 
 
@@ -286,12 +308,26 @@ class DirectSpec(Protocol):
     trained: ClassVar[Literal[False]]
 
     def generator_of(self, example: Pyramid) -> Generator:
-        """The generator of a photo, (1, C, H, W) at every level."""
+        """Make the generator of a photo.
+
+        Args:
+            example: the photo at every level, (1, C, H, W) in [-1, 1].
+        """
         ...
 
 
 def check_injection(entry: Injection, levels: frozenset[int], sizes: Sequence[Size]) -> None:
-    """Raises `UnsupportedEntry` unless `entry` may enter a generator of these sizes."""
+    """Refuse an image that may not enter.
+
+    Args:
+        entry: the image and its level.
+        levels: the generator's `entry_levels`.
+        sizes: of all levels of the sample.
+
+    Raises:
+        UnsupportedEntry: the level takes no image, or the image has another size than the level
+            below.
+    """
     if entry.level not in levels:
         accepted = ", ".join(map(str, sorted(levels))) or "none"
         raise UnsupportedEntry(

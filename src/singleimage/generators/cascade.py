@@ -231,9 +231,17 @@ class Cascade(Learner, TrainingView):
         *,
         windows: Sequence[Window] = (),
     ) -> Tensor:
-        """Levels `first` to `stop - 1`, from the image of the level below.
+        """Run levels from the image of the level below.
 
-        `windows`: the part of every level to compute; none: all of it.
+        Args:
+            first: the first level to run.
+            stop: the level before which to stop.
+            image: of level `first - 1`, (B, C, h, w); None where `first` is 0.
+            latent: the noise of all levels.
+            windows: the part of every level to compute; none: all of it.
+
+        Returns:
+            The image (B, C, H, W) of level `stop - 1`, or its window.
         """
         sizes = latent.sizes
         for level in range(first, stop):
@@ -253,7 +261,15 @@ class Cascade(Learner, TrainingView):
     def refined(
         self, level: int, enlarged: Tensor | None, latent: Latent, window: Window | None = None
     ) -> Tensor:
-        """The image of a level; `enlarged` covers `window` and the margin there is around it."""
+        """Compute the image of a level.
+
+        Args:
+            level: to compute.
+            enlarged: the image of the level below at this size, (B, C, H, W), for `window` and the
+                margin around it; None at level 0.
+            latent: the noise of all levels.
+            window: the part to compute; None: all of it.
+        """
         reach, wrap = PatchNet.margin, latent.wrap
         window = window or Window.whole(latent.sizes[level])
         inner, frame = _seen(window, latent, level), window.grown(reach)
@@ -273,7 +289,14 @@ class Cascade(Learner, TrainingView):
     def enlarged(
         self, image: Tensor, latent: Latent, level: int, part: Part | None = None
     ) -> Tensor:
-        """The image of the level below at the size of `level`."""
+        """Enlarge the image of the level below to the size of `level`.
+
+        Args:
+            image: of the level below, (B, C, h, w).
+            latent: whose sizes and wrap count.
+            level: whose size is wanted.
+            part: of the result, and what of `image` is given; None: all.
+        """
         size, wrap = latent.sizes[level], latent.wrap
         if self.spec.enlarging == "bilinear":
             image = enlarge(image, size, part=part, wrap=wrap)

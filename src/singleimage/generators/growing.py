@@ -63,7 +63,14 @@ class Block(Protocol):
     """The network of one level, which takes `REACH` pixels away where no axis wraps."""
 
     def within(self, x: Tensor, here: Window, wanted: Window, wrap: Wrap) -> Tensor:
-        """The features in the window `wanted` of an image of which `x` is the window `here`."""
+        """Compute the features of a part of an image.
+
+        Args:
+            x: the features (B, C, h, w) of the window `here`.
+            here: the window that is known.
+            wanted: the window to compute.
+            wrap: whether rows, and columns, continue at the opposite edge.
+        """
         ...
 
 

@@ -121,7 +121,10 @@ class HyperCascade(Learner):
         return [{"params": learning, "lr": lr}]
 
     def bind(self, example: Pyramid, share: slice = ALL) -> TrainingView:
-        """The cascades of these photos. In train mode they depend on the whole batch."""
+        """Return the cascades of the photos of `example`, or of a `share` of them, during a step.
+
+        In train mode they depend on the whole batch.
+        """
         return PredictedView(self, example, share)
 
     def generator_of(self, example: Pyramid) -> Cascade:
@@ -134,13 +137,18 @@ class HyperCascade(Learner):
 
     @torch.no_grad()
     def embed(self, example: Pyramid) -> Tensor:
-        """The vectors (B, features) of photos, each of which depends on its photo alone."""
+        """Embed the photos of `example`: (B, features); each vector depends on its photo alone."""
         with evaluating(self):
             return self._embed(example)
 
     @torch.no_grad()
     def predict(self, vectors: Sequence[Tensor] | Tensor, ladder: Ladder | None = None) -> Cascade:
-        """The cascade of one photo, with weights of its own; see `Learner.predict`."""
+        """Predict the cascade of one photo, with weights of its own.
+
+        Args:
+            vectors: (1, features) of the photo, or one vector for each level.
+            ladder: sizes of the photo; None: those of training.
+        """
         found = self._cascade(vectors, ladder)
         nets = [level.net(0) for level in found.levels if isinstance(level, GivenNets)]
         found.levels = nn.ModuleList(nets)
@@ -152,7 +160,12 @@ class HyperCascade(Learner):
         return vectors
 
     def predicted(self, example: Pyramid, share: slice) -> Cascade:
-        """The cascades of a share of the photos, with the graph that leads to them."""
+        """Predict cascades with the graph that leads to their weights.
+
+        Args:
+            example: the photos at every level, (B, C, H, W).
+            share: the photos whose cascades are wanted.
+        """
         return self._cascade(self._embed(example)[share])
 
     def _cascade(self, vectors: Sequence[Tensor] | Tensor, ladder: Ladder | None = None) -> Cascade:
@@ -210,7 +223,7 @@ class PredictedView(TrainingView):
         return self._cascade.draw(sizes, seeds, wrap)
 
     def run_frozen(self, latent: Latent) -> Tensor | None:
-        """With its graph: finished levels pass gradients on to the embedding."""
+        """Run the finished levels on `latent`, with their graph: gradients reach the embedding."""
         top, images = len(self._cascade.levels) - 1, list[Tensor]()
         for level in range(top):
             below = images[-1] if images else None

@@ -35,7 +35,12 @@ def main_colors(image: Tensor, count: int, seed: int) -> Tensor:
 
 
 def in_colors(image: Tensor, colors: Tensor) -> Tensor:
-    """Images (B, C, H, W) with each pixel replaced by the nearest of `colors` (count, C)."""
+    """Replace each pixel by the nearest of some colors.
+
+    Args:
+        image: (B, C, H, W).
+        colors: (count, C).
+    """
     pixels = image.permute(0, 2, 3, 1)
     nearest = torch.cdist(pixels.flatten(0, 2), colors.to(image)).argmin(dim=1)
     return colors.to(image)[nearest].reshape(pixels.shape).permute(0, 3, 1, 2)

@@ -118,7 +118,12 @@ class PaddedNet(nn.Module):
         self.slope = spec.slope
 
     def forward(self, x: Tensor, wrap: Wrap = OPEN) -> Tensor:
-        """(B, C, H, W) -> (B, C', H, W), in the type the convolutions compute in; so of clips."""
+        """Map `x` (B, C, H, W) to (B, C', H, W), or clips (B, C, T, H, W) likewise.
+
+        Args:
+            x: features; the result is in the type the convolutions compute in.
+            wrap: whether rows, and columns, continue at the opposite edge.
+        """
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.leaky_relu_(norm(_around(conv, x, wrap)), self.slope)
         return _around(self.last, x, wrap)
@@ -262,7 +267,10 @@ class PatchVAE(Learner, TrainingView):
         self.amplitudes[level] = self.spec.noise_amplitude * error / share
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Groups of rate 0 stand still; their gradients count when gradients are clipped."""
+        """Return the groups of parameters for an optimizer of rate `lr`.
+
+        Groups of rate 0 stand still; their gradients count when gradients are clipped.
+        """
         return [
             {"params": list(part.parameters()), "lr": lr * share}
             for part, share in self._learners()
@@ -305,7 +313,7 @@ class PatchVAE(Learner, TrainingView):
     # One coarse-to-fine loop
 
     def silent(self, coarsest: Tensor) -> Latent:
-        """This map at level 0 and no noise above."""
+        """Return the latent with the map `coarsest` at level 0 and no noise above it."""
         ladder, batch = self.ladder, (len(coarsest), self.channels)
         above = range(1, len(ladder.sizes))
         silence = (coarsest.new_zeros(1).expand(*batch, *ladder.shape(level)) for level in above)

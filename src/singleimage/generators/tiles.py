@@ -19,7 +19,7 @@ WHOLE = 768 * 768
 
 
 def in_tiles(size: Size) -> Iterator[Window]:
-    """Windows that cover an image: one, or where it is large, tiles of about `TILE` pixels."""
+    """Yield windows that cover an image of `size`: one, or tiles of about `TILE` pixels a side."""
     if size.height * size.width <= WHOLE:
         yield Window.whole(size)
         return
@@ -64,7 +64,12 @@ def decode_images(
         run: makes the finest image from a first level on, given the image below it and the window
             of every level to compute.
         source: what of the level below must be known for a window of a level.
+        latent: the noise of all levels.
+        entry: an image that enters; None: none does.
         local: as for `decode_tiles`.
+
+    Returns:
+        Images (B, C, *finest).
     """
     first = 0 if entry is None else entry.level
     sizes = latent.sizes

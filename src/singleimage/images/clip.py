@@ -34,6 +34,10 @@ class Clip(Photo):
     def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
         """Write a movie in the format of the suffix: GIF, WebP, MP4 or WebM.
 
+        Args:
+            path: of the file.
+            overwrite: replace a file that exists.
+
         Raises:
             OutputError: as `movie.write_movie`.
         """
@@ -41,7 +45,7 @@ class Clip(Photo):
         return [Path(path)]
 
     def colors(self, *, jpeg: int | None = None) -> Tensor:
-        """Raises `ImageError`: what is measured are photos."""
+        """Raise `ImageError`, with or without `jpeg`: what is measured are photos."""
         raise ImageError("a clip is not measured as a whole; take its `frames`.")
 
     def preview(self, limit: int | None = None) -> Image.Image:
@@ -62,8 +66,11 @@ class Clip(Photo):
 def read_clip(path: str | Path) -> Clip:
     """Read a GIF, an animated WebP, a video (with the extra `video`), or a folder of frames.
 
-    The frames of a folder are in the order of their numbers, at 10 a second. Alpha of a file is
-    left out.
+    Alpha of a file is left out.
+
+    Args:
+        path: of the file or folder. The frames of a folder are in the order of their numbers, at 10
+            a second.
 
     Raises:
         ImageError: the file or folder is missing, damaged or no movie, all its frames together have

@@ -36,7 +36,14 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of what may be an image file; raises `ImageError` where there are none."""
+    """Read the bytes of what may be an image file.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ImageError: it is missing, a folder, unreadable or empty.
+    """
     if path.is_dir():
         raise ImageError(f"{path} is a folder; give one image file.")
     if path.exists() and not path.is_file():
@@ -58,11 +65,15 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(path: Path, data: bytes, *, indices: bool = False) -> tuple[NDArray[Any], Notes]:
-    """(H, W, C) uint8 or uint16 with C of 1 to 4, and notes.
+    """Decode an image file, upright, without loss.
 
     Args:
         path: for messages.
+        data: bytes of the file.
         indices: give a palette picture's indices, (H, W, 1), in place of its colors.
+
+    Returns:
+        (H, W, C) uint8 or uint16 with C of 1 to 4, and notes on what was changed or left out.
 
     Raises:
         ImageError: the file is damaged, no image, over `PIXEL_LIMIT`, or its values do not fit.

@@ -13,7 +13,15 @@ from singleimage.machine.files import write_atomically
 
 
 def write_picture(path: Path, values: NDArray[Any]) -> None:
-    """Write (H, W, C) uint8 or uint16 in the format of the suffix, losslessly but for JPEG."""
+    """Write a picture in the format of the suffix, losslessly but for JPEG; whole or not at all.
+
+    Args:
+        path: of the file; one that exists is replaced.
+        values: (H, W, C) uint8 or uint16.
+
+    Raises:
+        OutputError: the format cannot hold the picture, or the file cannot be written.
+    """
     mode = MODES[values.shape[2]] + (";16" if values.dtype == np.uint16 else "")
     suffix = path.suffix.lower()
     if suffix not in _HOLDS:

@@ -41,13 +41,16 @@ def write_movie(
     each, WebP three, or four with alpha. Video keeps the few that its encoder looks ahead.
 
     Args:
+        path: of the file: .gif, .webp, .mp4 or .webm.
+        frames: one or more, all of one size.
         fps: frames a second. GIF rounds the time of a frame to hundredths of a second, and shows a
             frame that looks like the one before by prolonging that.
         quality: 1 to 100, of WebP and video; GIF has 256 colors a frame, whatever it is.
+        overwrite: replace a file that exists.
 
     Raises:
-        OutputError: the file exists and `overwrite` is false, it cannot be written, the suffix or
-            a number is none of a movie's, PyAV or its codec is missing, or a frame is too large.
+        OutputError: the file exists and `overwrite` is false, it cannot be written, the suffix or a
+            number is none of a movie's, PyAV or its codec is missing, or a frame is too large.
     """
     path = Path(path)
     kind = _FORMATS.get(path.suffix.lower())
@@ -206,7 +209,14 @@ VIDEO_SUFFIXES = {".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"}
 
 
 def moving_picture(path: Path, data: bytes) -> tuple[NDArray[np.uint8], float]:
-    """The frames (T, H, W, 3) of a GIF or WebP, and how many there are a second.
+    """Decode a GIF or WebP.
+
+    Args:
+        path: for messages.
+        data: bytes of the file.
+
+    Returns:
+        The frames (T, H, W, 3), and how many there are a second.
 
     Raises:
         ImageError: it is no such file, or too large.
@@ -234,7 +244,18 @@ def moving_picture(path: Path, data: bytes) -> tuple[NDArray[np.uint8], float]:
 
 
 def frames_of_video(path: Path, data: bytes) -> tuple[NDArray[np.uint8], float]:
-    """The same of a video; raises `ImageError` too where PyAV is missing."""
+    """Decode a video with PyAV.
+
+    Args:
+        path: for messages.
+        data: bytes of the file.
+
+    Returns:
+        The frames (T, H, W, 3), and how many there are a second.
+
+    Raises:
+        ImageError: it is no video, too large, or PyAV is missing.
+    """
     try:
         import av
     except ImportError:

@@ -55,6 +55,7 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def count(self) -> int:
+        """Number of channels, masks included."""
         return MODE_CHANNELS[self.mode] + len(self.masks)
 
     @property
@@ -82,6 +83,7 @@ class Photo:
 
     @property
     def size(self) -> Size:
+        """Height and width in pixels."""
         return size_of(self.pixels)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
@@ -236,7 +238,7 @@ def _joined(digests: Sequence[Any]) -> str:
 
 
 def joined_digest(digests: Sequence[str]) -> str:
-    """One digest for several photos; of a single one its own."""
+    """Return one digest for several photos, given theirs as `digests`; of a single one its own."""
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -11,7 +11,13 @@ from singleimage.machine.files import refuse_existing, write_atomically
 
 
 def sheet(tiles: Sequence[Image.Image], *, columns: int | None = None, gap: int = 4) -> Image.Image:
-    """A contact sheet, 8-bit RGB, of pictures in reading order on white."""
+    """Lay out pictures in reading order on white.
+
+    Args:
+        tiles: 8-bit RGB pictures.
+        columns: in a row; None: so that the sheet is about square.
+        gap: pixels between pictures.
+    """
     columns = columns or min(len(tiles), math.ceil(math.sqrt(len(tiles))))
     width, height = max(t.width for t in tiles) + gap, max(t.height for t in tiles) + gap
     rows = math.ceil(len(tiles) / columns)
@@ -22,13 +28,22 @@ def sheet(tiles: Sequence[Image.Image], *, columns: int | None = None, gap: int 
 
 
 def save_sheet(page: Image.Image, path: Path, *, overwrite: bool) -> None:
-    """Write a contact sheet as PNG; raises `OutputError` as `Photo.save` does."""
+    """Write a contact sheet as PNG.
+
+    Args:
+        page: the sheet.
+        path: of the file.
+        overwrite: replace a file that exists.
+
+    Raises:
+        OutputError: as `Photo.save`.
+    """
     refuse_existing(path, overwrite=overwrite)
     write_atomically(path, lambda stream: page.save(stream, "PNG"))
 
 
 def png_bytes(picture: Image.Image) -> bytes:
-    """The bytes of a PNG file."""
+    """Encode `picture` as PNG and return the bytes of the file."""
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()

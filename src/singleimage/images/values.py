@@ -19,14 +19,22 @@ MODES: dict[int, Mode] = {count: mode for mode, count in MODE_CHANNELS.items()}
 
 
 def from_integers(values: NDArray[Any]) -> Tensor:
-    """(H, W, C) uint8 or uint16 to (C, H, W) float32 in [-1, 1]."""
+    """Convert `values` (H, W, C), uint8 or uint16, to (C, H, W) float32 in [-1, 1]."""
     top = np.float32(np.iinfo(values.dtype).max)
     scaled = values.astype(np.float32) / top * 2 - 1
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
 
 def to_integers(pixels: Tensor, bits: int = 8) -> NDArray[Any]:
-    """(C, H, W) in [-1, 1] to (H, W, C) uint8 or uint16, rounded; out of range is clamped."""
+    """Convert an image to integers, rounded; what is out of range is clamped.
+
+    Args:
+        pixels: (C, H, W) in [-1, 1].
+        bits: 8 or 16.
+
+    Returns:
+        (H, W, C) uint8 or uint16.
+    """
     top = 255 if bits == 8 else 65535
     channels, height, width = pixels.shape
     values = np.empty((height, width, channels), np.uint8 if bits == 8 else np.uint16)
@@ -42,13 +50,29 @@ def _strips(height: int) -> Iterator[slice]:
 
 
 def from_labels(values: NDArray[Any], labels: Sequence[int]) -> Tensor:
-    """(H, W) of label values to (H, W) float32: the lowest label is -1, the highest 1."""
+    """Space labels evenly in [-1, 1]: the lowest is -1, the highest 1.
+
+    Args:
+        values: (H, W), all of them labels.
+        labels: ascending.
+
+    Returns:
+        (H, W) float32.
+    """
     ranks = np.searchsorted(labels, values).astype(np.float32)
     return torch.from_numpy(ranks * 2 / max(len(labels) - 1, 1) - 1)
 
 
 def to_labels(plane: Tensor, labels: Sequence[int]) -> NDArray[Any]:
-    """(H, W) in [-1, 1] to (H, W, 1), each the label that is nearest."""
+    """Turn each pixel into the nearest label.
+
+    Args:
+        plane: (H, W) in [-1, 1].
+        labels: ascending.
+
+    Returns:
+        (H, W, 1) integers.
+    """
     known = np.asarray(labels, dtype=np.uint8 if max(labels) < 256 else np.uint16)
     values = np.empty((*plane.shape, 1), known.dtype)
     for rows in _strips(len(plane)):
@@ -59,7 +83,7 @@ def to_labels(plane: Tensor, labels: Sequence[int]) -> NDArray[Any]:
 
 
 def to_pil(values: NDArray[Any]) -> Image.Image:
-    """A Pillow image of (H, W, C) uint8 or uint16."""
+    """Make a Pillow image of `values` (H, W, C), uint8 or uint16."""
     squeezed = values[..., 0] if values.shape[2] == 1 else values
     return Image.fromarray(squeezed)
 

@@ -74,7 +74,7 @@ def finished(job: Job, folder: Path) -> JobResult | None:
 
 
 def split_done(jobs: Sequence[Job], folder: Path) -> tuple[list[Event], list[Job]]:
-    """The events of jobs that are done, and the jobs that are not."""
+    """Split `jobs` into the events of those that are done in `folder`, and those that are not."""
     names = [job.name for job in jobs]
     assert len(set(names)) == len(names), "two jobs with one name would share a folder"
     done, left = [], []
@@ -87,12 +87,12 @@ def split_done(jobs: Sequence[Job], folder: Path) -> tuple[list[Event], list[Job
 
 
 def keep_error(home: Path, words: bytes) -> None:
-    """Write what a failed job said into its folder, if that is possible."""
+    """Write `words`, what a failed job said, into its folder `home`, if that is possible."""
     with contextlib.suppress(SingleImageError):
         write_atomically(make_folder(home) / ERROR, lambda stream: stream.write(words[-KEPT:]))
 
 
 def forget_error(home: Path) -> None:
-    """Remove the words of an earlier try; a training begins in an empty folder."""
+    """Remove the words of an earlier try from `home`; a training begins in an empty folder."""
     with contextlib.suppress(OSError):
         (home / ERROR).unlink()

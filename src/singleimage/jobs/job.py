@@ -94,7 +94,7 @@ class Stopped(Exception):
 
 
 def result_of(job: Job, folder: Path) -> JobResult | None:
-    """The result of a job that is done, else None."""
+    """Return the result of `job` if it is done in `folder`, else None."""
     try:
         return read_result((folder / job.name / RESULT).read_bytes())
     except (FileNotFoundError, msgspec.DecodeError):
@@ -102,7 +102,10 @@ def result_of(job: Job, folder: Path) -> JobResult | None:
 
 
 def read_result(data: bytes) -> JobResult:
-    """A result of this version or of an earlier one, whose scores had a field for each number.
+    """Read a result of this version, or of an earlier one, whose scores had a field each.
+
+    Args:
+        data: JSON.
 
     Raises:
         msgspec.DecodeError: it is no result.

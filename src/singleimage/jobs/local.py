@@ -38,7 +38,7 @@ class LocalPool:
     workers: int
 
     def run(self, jobs: Sequence[Job], folder: Path) -> Generator[Event]:
-        """Do the jobs; see `Engine`."""
+        """Do `jobs` in processes of this machine, in `folder`; see `Engine`."""
         folder = make_folder(folder).absolute()
         with claimed(folder) as lock:
             done, left = split_done(jobs, folder)

@@ -80,7 +80,7 @@ class RayCluster:
     """False: do not work in the caller's folder even where it can be seen."""
 
     def run(self, jobs: Sequence[Job], folder: Path) -> Generator[Event]:
-        """Do the jobs; see `Engine`.
+        """Do `jobs` on the nodes of a cluster and gather their files in `folder`; see `Engine`.
 
         Raises:
             SingleImageError: ray is not installed.
@@ -317,7 +317,16 @@ class Board:
         self._stopping = False
 
     def post(self, job: str, fraction: float, text: str) -> bool:
-        """Take news of a job; returns whether it is to stop."""
+        """Take news of a job.
+
+        Args:
+            job: its name.
+            fraction: of its work that is done, in [0, 1].
+            text: what it is at, for people.
+
+        Returns:
+            Whether it is to stop.
+        """
         self._news[job] = (fraction, text)
         return self._stopping
 
@@ -332,7 +341,12 @@ class Board:
 
 
 def work(parcel: Parcel, board: Any) -> Outcome:
-    """Do a job on a node. The errors of users come back as values: trying again would not help."""
+    """Do a job on a node. The errors of users come back as values: trying again would not help.
+
+    Args:
+        parcel: the job and the files it needs.
+        board: the actor that takes its news.
+    """
     given = msgspec.json.decode(parcel.job, type=Job)
     with tempfile.TemporaryDirectory(prefix="singleimage-") as temporary:
         photo = Path(temporary) / "photo" / Path(given.photo).name

@@ -114,7 +114,7 @@ def _send(out: BinaryIO, news: News) -> None:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Why a job failed, for a table; the traceback has the rest."""
+    """Say why a job failed with `error`, for a table; the traceback has the rest."""
     found = in_words(error, less_memory="use fewer workers or a smaller pyramid.max_size")
     return found or f"{type(error).__name__}: {' '.join(str(error).split())}"
 

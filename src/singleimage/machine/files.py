@@ -11,7 +11,7 @@ from singleimage.errors import OutputError
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raises `OutputError` if `path` exists and may not be replaced."""
+    """Raise `OutputError` if `path` exists, unless `overwrite` allows to replace it."""
     if path.exists() and not overwrite:
         raise OutputError(
             f"{path} exists and would be replaced; choose another output or pass --overwrite."
@@ -19,7 +19,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder and its parents; raises `OutputError` where that cannot be."""
+    """Create the folder `path` and its parents; raise `OutputError` where that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError:

@@ -23,6 +23,10 @@ def claimed(folder: Path, *, patience: float = PATIENCE) -> Iterator[int | None]
     process left behind does not block. Workers inherit it: the next driver starts when they, too,
     have stopped writing.
 
+    Args:
+        folder: that must exist.
+        patience: seconds to wait for a process that holds it.
+
     Raises:
         RunError: another process works in the folder.
         OSError: the lock file cannot be written.

@@ -21,7 +21,11 @@ PATIENCE = timedelta(minutes=10)
 
 
 def join(device: torch.device) -> None:
-    """Meet the processes that `torchrun` started with this one, if it did: gloo; nccl on CUDA."""
+    """Meet the processes that `torchrun` started with this one, if it did.
+
+    Args:
+        device: where tensors are; on CUDA they meet by nccl, else by gloo.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ or distributed.is_initialized():
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
@@ -63,7 +67,7 @@ def share_of(batch: int) -> slice:
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
-    """The mean of what all processes have."""
+    """Return the mean of the `values` of all processes, a tensor of the same shape."""
     if processes() == 1:
         return values
     total = values.detach().clone()
@@ -72,7 +76,7 @@ def mean_over_processes(values: Tensor) -> Tensor:
 
 
 def average(tensors: list[Tensor]) -> list[Tensor]:
-    """`mean_over_processes` of each, in one message."""
+    """Return the means of `tensors` over all processes, exchanged in one message."""
     if processes() == 1:
         return tensors
     flat = mean_over_processes(torch.cat([tensor.flatten() for tensor in tensors]))
@@ -96,7 +100,7 @@ def in_turn(work: Callable[[], Result]) -> Result:
 
 
 def anywhere(here: bool) -> bool:
-    """Whether it is so in any process."""
+    """Tell whether `here` is true in any process."""
     if processes() == 1:
         return here
     device = "cuda" if distributed.get_backend() == "nccl" else "cpu"

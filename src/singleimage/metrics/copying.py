@@ -117,9 +117,12 @@ class PatchSearch:
 
     @torch.inference_mode()
     def field(self, image: Tensor, *, step: int = PATCH) -> Field:
-        """The nearest neighbors of the patches of a sample (3, H, W), every `step` pixels.
+        """Find the nearest neighbors in the photo of the patches of a sample.
 
-        `step`: 1, 2, 4 or 8, so that the next patch that does not overlap is in the field.
+        Args:
+            image: the sample, (3, H, W) in [-1, 1].
+            step: pixels from one patch to the next: 1, 2, 4 or 8, so that the next patch that does
+                not overlap is in the field.
 
         Raises:
             SizeError: the sample is narrower than two patches.
@@ -148,7 +151,7 @@ class PatchSearch:
 
 
 def patches_of(image: Tensor, step: int) -> Tensor:
-    """(rows, columns, 3 * PATCH²) of (3, H, W)."""
+    """Cut the patches of `image` (3, H, W), every `step` pixels: (rows, columns, 3 * PATCH²)."""
     patches = image.unfold(1, PATCH, step).unfold(2, PATCH, step).permute(1, 2, 0, 3, 4)
     return patches.flatten(2).contiguous()
 

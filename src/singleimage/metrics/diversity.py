@@ -22,7 +22,7 @@ class PixelDiversity:
         self._squares = torch.zeros_like(self._sums)
 
     def add(self, images: Tensor) -> None:
-        """Take samples (B, 3, H, W)."""
+        """Take samples `images`, (B, 3, H, W) in [-1, 1]."""
         values = images.cpu().double()
         intensity = values.mean(dim=1)
         self._count += len(values)
@@ -68,7 +68,7 @@ class FeatureDiversity:
 
     @torch.inference_mode()
     def add(self, maps: Tensor) -> None:
-        """Take the features (B, C, h, w) of samples; all of one size."""
+        """Take the features of samples, `maps` (B, C, h, w), all of one size."""
         vectors = maps.permute(0, 2, 3, 1).contiguous()
         lengths = torch.linalg.vector_norm(vectors, dim=3, keepdim=True)
         total = (vectors / lengths.clamp(min=1e-10)).sum(dim=0, dtype=torch.float64)

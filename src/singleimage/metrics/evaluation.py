@@ -48,7 +48,10 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @classmethod
     def from_flat(cls, facts: Mapping[str, Any]) -> "Scores":
-        """What `flat` gives, or a file of an earlier version holds.
+        """Read what `flat` gives, or a file of an earlier version holds.
+
+        Args:
+            facts: by name.
 
         Raises:
             msgspec.ValidationError: it is nothing of the kind.
@@ -147,7 +150,7 @@ def _gathered(images: Iterable[Tensor], photo: Tensor, features: Features) -> Ga
 
 
 def average(scores: Sequence[Scores]) -> dict[str, float]:
-    """The mean over photos of each number that all have.
+    """Average each number that all have over the `scores` of photos.
 
     Raises:
         Incomparable: they were measured with different features or files.
@@ -158,7 +161,7 @@ def average(scores: Sequence[Scores]) -> dict[str, float]:
 
 
 def require_comparable(scores: Sequence[Scores]) -> None:
-    """Raises `Incomparable` unless all were measured in the same way."""
+    """Raise `Incomparable` unless all `scores` were measured in the same way."""
     ways = sorted({" with files ".join(s.comparable()) for s in scores})
     if len(ways) > 1:
         raise Incomparable(

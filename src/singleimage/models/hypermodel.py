@@ -72,10 +72,15 @@ class HyperModel:
         return self._made(photo, photo, 0.0, 0)
 
     def interpolated(self, first: Photo, second: Photo, t: float, level: int) -> Model:
-        """A model between two photos: the first below `level`, from it on `t` of the way.
+        """Make a model between two photos, with the size and image of the first.
 
         The embeddings are mixed, which with linear projections is the same as mixing weights.
-        Size and image are those of the first photo.
+
+        Args:
+            first: the photo whose model the levels below `level` have.
+            second: the other photo.
+            t: how far the levels from `level` on are towards it, from 0 to 1.
+            level: 0 mixes all levels.
 
         Raises:
             ArgumentError: `level` is no level; and as for `model`.
@@ -119,6 +124,10 @@ class HyperModel:
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the hypernetwork to one file, atomically.
+
+        Args:
+            path: of the file, `.safetensors`.
+            overwrite: replace a file that exists.
 
         Raises:
             OutputError: the file exists and `overwrite` is false, or it cannot be written.

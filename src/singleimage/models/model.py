@@ -131,7 +131,7 @@ class Model:
         return None if self.image is None else self._picture(self.image)
 
     def sheet(self, seeds: Sequence[int] = range(5)) -> Image.Image:
-        """Lay out the training image, where it is embedded, and one sample a seed on one page."""
+        """Lay out the training image, where it is embedded, and one sample for each of `seeds`."""
         photo = self.training_image()
         shown = [*([photo] if photo else []), *self.sample(seeds)]
         return sheet([picture.preview() for picture in shown])

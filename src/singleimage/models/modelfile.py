@@ -85,7 +85,7 @@ def model_path(path: Path) -> Path:
 
 
 def metadata_of(recipe: Recipe, channels: Channels, provenance: Provenance) -> dict[str, str]:
-    """What `read_metadata` reads."""
+    """Write `recipe`, `channels` and `provenance` as the text that `read_metadata` reads."""
     return {
         "format": FORMAT,
         "recipe": recipe.to_json(),
@@ -95,12 +95,19 @@ def metadata_of(recipe: Recipe, channels: Channels, provenance: Provenance) -> d
 
 
 def damaged(path: Path, what: str) -> ModelFileError:
-    """The error for a file with something wrong in it."""
+    """Make the error for the file `path`, where `what` says what is wrong in it."""
     return ModelFileError(f"{path} is damaged: {what}; copy it again, or train again.")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a file. Raises `ModelFileError` if it is no model of ours."""
+    """Read metadata and tensors of a file.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ModelFileError: it is missing, or no model of ours.
+    """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -122,7 +129,15 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def read_metadata(path: Path, metadata: dict[str, str]) -> tuple[Recipe, Channels, Provenance]:
-    """What the metadata mean. Raises `ModelFileError` if they are damaged or of another format."""
+    """Read what the metadata of a file mean.
+
+    Args:
+        path: for messages.
+        metadata: as `metadata_of` wrote it.
+
+    Raises:
+        ModelFileError: it is damaged or of another format.
+    """
     if metadata["format"] != FORMAT:
         raise ModelFileError(
             f"{path} has format {metadata['format']}, this version reads {FORMAT}; "
@@ -140,7 +155,16 @@ def read_metadata(path: Path, metadata: dict[str, str]) -> tuple[Recipe, Channel
 
 
 def compare_tensors(path: Path, expected: dict[str, Any], found: dict[str, Tensor]) -> None:
-    """Raises `ModelFileError` naming the first tensor that is missing, wrong or too many."""
+    """Compare the tensors of a file with those its recipe asks for.
+
+    Args:
+        path: for messages.
+        expected: the tensors of the networks, by name.
+        found: those of the file.
+
+    Raises:
+        ModelFileError: names the first tensor that is missing, wrong or too many.
+    """
     for name, like in expected.items():
         if name not in found:
             raise damaged(path, f"tensor {name} is missing")
@@ -159,7 +183,11 @@ def compare_tensors(path: Path, expected: dict[str, Any], found: dict[str, Tenso
 
 
 def read_learner(path: Path, recipe: Recipe, channels: Channels, provenance: Provenance) -> Learner:
-    """The generator that a file describes, with all levels; `fill_networks` gives it weights.
+    """Build the generator that a file describes, with all levels; `fill_networks` gives it weights.
+
+    Args:
+        path: for messages.
+        recipe, channels, provenance: what `read_metadata` read.
 
     Raises:
         ModelFileError: recipe and provenance do not go together.
@@ -221,7 +249,7 @@ def _looks_like_image(path: Path) -> bool:
 
 
 def to_stored(image: Tensor, bits: int) -> Tensor:
-    """An image in [-1, 1] as integers."""
+    """Convert `image`, of any shape, in [-1, 1], to integers of 8 or 16 `bits`."""
     top, dtype = (255, torch.uint8) if bits == 8 else (65535, torch.uint16)
     return image.cpu().double().add(1).mul(top / 2).round().clamp(0, top).to(dtype).contiguous()
 

@@ -34,24 +34,31 @@ class Window(NamedTuple):
 
     @classmethod
     def whole(cls, size: Size) -> "Window":
+        """Return the window that is all of an image of `size`."""
         return cls(0, 0, *size)
 
     @classmethod
     def of(cls, rows: range, columns: range) -> "Window":
+        """Return the window of these `rows` and `columns`, each a range of pixels."""
         return cls(rows.start, columns.start, len(rows), len(columns))
 
     @property
     def rows(self) -> range:
+        """Rows of the window, as a range of pixels."""
         return range(self.top, self.top + self.height)
 
     @property
     def columns(self) -> range:
+        """Columns of the window, as a range of pixels."""
         return range(self.left, self.left + self.width)
 
     def grown(self, pixels: int, size: Size | None = None, wrap: Wrap = OPEN) -> "Window":
-        """With so many pixels more on every side.
+        """Return the window with `pixels` more on every side.
 
-        `size`: as far as an image of this size has them, which it always has where it wraps.
+        Args:
+            pixels: to add on each side.
+            size: of the image, which ends the window where it does not wrap; None: nothing does.
+            wrap: axes on which the window may lie beyond the image.
         """
         tall, wide = self.height + 2 * pixels, self.width + 2 * pixels
         grown = Window(self.top - pixels, self.left - pixels, tall, wide)
@@ -64,7 +71,12 @@ class Window(NamedTuple):
         return Window.of(rows, columns)
 
     def folded(self, size: Size, wrap: Wrap) -> "Window":
-        """Where an axis wraps, all of it at most, from pixel 0 on: what is known once is enough."""
+        """Return a window that names no pixel twice: a whole axis, if it holds one that wraps.
+
+        Args:
+            size: of the image, pixels.
+            wrap: whether rows, and columns, continue at the opposite edge.
+        """
         rows, columns = (
             range(length) if around and len(side) >= length else side
             for side, length, around in zip((self.rows, self.columns), size, wrap, strict=True)
@@ -72,7 +84,7 @@ class Window(NamedTuple):
         return Window.of(rows, columns)
 
     def union(self, other: "Window") -> "Window":
-        """The smallest window that holds both."""
+        """Return the smallest window that holds this one and `other`."""
         rows, columns = (
             range(min(a.start, b.start), max(a.stop, b.stop))
             for a, b in ((self.rows, other.rows), (self.columns, other.columns))
@@ -80,7 +92,7 @@ class Window(NamedTuple):
         return Window.of(rows, columns)
 
     def cut(self, x: Tensor) -> Tensor:
-        """This part of (..., H, W)."""
+        """Cut this window out of a tensor `x` (..., H, W)."""
         return x[..., self.top : self.rows.stop, self.left : self.columns.stop]
 
 
@@ -129,5 +141,5 @@ class Part(NamedTuple):
 
 
 def size_of(x: Tensor) -> Size:
-    """Height and width of a tensor (..., H, W)."""
+    """Return height and width of a tensor `x` (..., H, W)."""
     return Size(x.shape[-2], x.shape[-1])

@@ -33,7 +33,16 @@ a large map can be drawn without the rest."""
 
 
 def gaussian(shape: Sequence[int], seed: int, *, like: Tensor) -> Tensor:
-    """Standard normal noise (C, H, W), on the device and in the type of `like`, channels last."""
+    """Draw standard normal noise.
+
+    Args:
+        shape: channels, height and width.
+        seed: decides the noise.
+        like: the noise is on its device and of its type.
+
+    Returns:
+        (C, H, W), channels last in memory.
+    """
     channels, height, width = shape
     return Noise((seed,), channels, Size(height, width), like).drawn()[0]
 
@@ -53,6 +62,7 @@ class Noise:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the noise when it is drawn, (B, C, H, W), or of clips (B, C, T, H, W)."""
         time = () if self.frames is None else (self.frames,)
         return (len(self.seeds), self.channels, *time, *self.size)
 
@@ -141,9 +151,13 @@ def drawn(
     scale: Tensor | float = 1.0,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """`scale` times the values of a map.
+    """Draw a map of noise, or return it where it is a tensor already.
 
-    `window`: this part of it; beyond an edge of the map it goes on at the opposite one.
+    Args:
+        values: the map, (B, C, H, W).
+        window: this part of it; beyond an edge of the map it continues at the opposite one.
+        scale: factor on the values.
+        dtype: type of the result; None: that of the map.
     """
     if window is not None and not _inside(window, values):
         rows, columns = (
@@ -185,10 +199,11 @@ class Latent:
 
     @property
     def batch(self) -> int:
+        """Number of samples."""
         return self.maps[0].shape[0]
 
     def item(self, index: int) -> "Latent":
-        """One sample of the batch."""
+        """Return the sample number `index` alone, a batch of 1."""
         return self.items(index, index + 1)
 
     def items(self, start: int, stop: int) -> "Latent":

@@ -57,6 +57,7 @@ class Ladder:
 
     @property
     def finest(self) -> Size:
+        """Size of the finest level."""
         return self.sizes[-1]
 
     def sizes_for(self, finest: Size) -> tuple[Size, ...]:
@@ -324,11 +325,11 @@ class Pyramid:
         return cls(tuple(torch.cat(level) for level in levels), first.ladder)
 
     def chosen(self, indices: Sequence[int]) -> "Pyramid":
-        """Some of the photos."""
+        """Return the pyramid of the photos of these `indices` alone."""
         return replace(self, images=tuple(image[list(indices)] for image in self.images))
 
     def repeated(self, times: int) -> "Pyramid":
-        """The same photo so many times in every batch, without copies."""
+        """Return the pyramid with each level repeated to a batch of `times`, without copies."""
         images = tuple(image.expand(times, *image.shape[1:]) for image in self.images)
         return replace(self, images=images)
 

@@ -85,15 +85,29 @@ def resize(
 def resize_source(
     here: Size, size: Size, window: Window, *, scale: float | None = None, wrap: Wrap = OPEN
 ) -> Window:
-    """What of an image of size `here` must be known for `window` of the resized one."""
+    """Find what `resize` must know of an image for a part of its result.
+
+    Args:
+        here: size of the image.
+        size: size it is brought to.
+        window: the wanted part of the result.
+        scale: as for `resize`.
+        wrap: whether rows, and columns, continue at the opposite edge.
+
+    Returns:
+        The part of the input that must be known.
+    """
     return _source(_laws("keys", here, size, wrap, scale), window)
 
 
 def truncate(image: Tensor) -> Tensor:
-    """Images in [-1, 1] cut down to 8 bits, not rounded: the published code's cast to uint8.
+    """Cut images down to 8 bits, not rounded: the published code's cast to uint8.
 
     A value within a thousandth of a level below it counts as that level, so that float rounding
     does not lose one, and cutting twice is cutting once.
+
+    Args:
+        image: any shape, in [-1, 1].
     """
     levels = image.clamp(-1, 1).add(1).mul(127.5).add(1e-3).floor()
     return levels.clamp(max=255).div(127.5).sub(1)
@@ -119,16 +133,26 @@ def stretch(
 
 
 def stretch_source(here: Size, size: Size, window: Window, *, wrap: Wrap = OPEN) -> Window:
-    """What of features of size `here` must be known for `window` of the stretched ones."""
+    """Find what `stretch` must know of features for a part of its result.
+
+    Args:
+        here: size of the features.
+        size: size it is brought to.
+        window: the wanted part of the result.
+        wrap: whether rows, and columns, continue at the opposite edge.
+
+    Returns:
+        The part of the input that must be known.
+    """
     return _source(_laws("aligned", here, size, wrap), window)
 
 
 def enlarge(image: Tensor, size: Size, *, part: Part | None = None, wrap: Wrap = OPEN) -> Tensor:
-    """Images (B, C, H, W), or clips (B, C, T, H, W), at `size`: bilinear, corners aligned.
-
-    Never clamped.
+    """Enlarge images bilinearly, corners aligned; never clamped.
 
     Args:
+        image: (B, C, H, W), or clips (B, C, T, H, W).
+        size: of the result, pixels.
         part, wrap: as for `stretch`.
     """
     here = part.whole if part else size_of(image)
@@ -156,16 +180,27 @@ def _of_frames(clip: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def enlarge_source(here: Size, size: Size, window: Window, *, wrap: Wrap = OPEN) -> Window:
-    """What of an image of size `here` must be known for `window` of the enlarged one."""
+    """Find what `enlarge` must know of an image for a part of its result.
+
+    Args:
+        here: size of the image.
+        size: size it is brought to.
+        window: the wanted part of the result.
+        wrap: whether rows, and columns, continue at the opposite edge.
+
+    Returns:
+        The part of the input that must be known.
+    """
     return _source(_laws("linear", here, size, wrap), window)
 
 
 def bilinear(image: Tensor, size: Size, *, quantize: bool = False) -> Tensor:
-    """Images (B, C, H, W) in [-1, 1] at `size`: bilinear between pixel centers, not antialiased.
+    """Resize images bilinearly between pixel centers, not antialiased.
 
-    Or clips (B, C, T, H, W), frame by frame.
-
-    `quantize`: round the result to 8 bits, as OpenCV does with bytes.
+    Args:
+        image: (B, C, H, W) in [-1, 1], or clips (B, C, T, H, W), which are resized frame by frame.
+        size: of the result, pixels.
+        quantize: round the result to 8 bits, as OpenCV does with bytes.
     """
     if image.dim() == 5:
         return _of_frames(image, lambda frames: bilinear(frames, size, quantize=quantize))

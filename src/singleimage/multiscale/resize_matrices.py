@@ -44,9 +44,16 @@ def keys_weights(
 def aligned_weights(
     n_in: int, n_out: int, outputs: range | None = None, kind: Kind = "aligned"
 ) -> NDArray[np.float64]:
-    """The (n_out, n_in) float64 matrix of `stretch` or `enlarge` along one axis.
+    """Compute the matrix of `stretch` or `enlarge` along one axis; outside, the edge repeats.
 
-    Outside, the edge repeats. `outputs`: these rows of it only.
+    Args:
+        n_in: pixels of the input.
+        n_out: pixels of the output.
+        outputs: these rows of the matrix alone; None: all.
+        kind: which of the two laws.
+
+    Returns:
+        (n_out, n_in) in float64.
     """
     step = (n_in - 1) / (n_out - 1) if n_out > 1 else 0.0
     centers = np.array(outputs or range(n_out)) * step
@@ -60,12 +67,19 @@ def aligned_weights(
 def wrapped_weights(
     n_in: int, n_out: int, kind: Kind, outputs: range | None = None
 ) -> NDArray[np.float64]:
-    """The (n_out, n_in) float64 matrix of any law along an axis that wraps.
-
-    `outputs`: these rows of it only; they may lie beyond the n_out there are.
+    """Compute the matrix of any law of resizing along an axis that wraps.
 
     Row i + n_out / g is row i moved by n_in / g columns, g the greatest common divisor of both: the
     positions are fractions of integers, so this holds to the last bit.
+
+    Args:
+        n_in: pixels of the input.
+        n_out: pixels of the output.
+        kind: the law.
+        outputs: these rows of the matrix alone, which may lie beyond `n_out`; None: all.
+
+    Returns:
+        (n_out, n_in) in float64.
     """
     places = np.array(outputs or range(n_out))
     taps, weights = wrapped_taps(n_in, n_out, kind, places)
@@ -77,7 +91,17 @@ def wrapped_weights(
 def wrapped_taps(
     n_in: int, n_out: int, kind: Kind, places: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The inputs of every output and their weights, (n, taps) both; not yet modulo n_in."""
+    """Find the inputs of every output along an axis that wraps, and their weights.
+
+    Args:
+        n_in: pixels of the input.
+        n_out: pixels of the output.
+        kind: the law of resizing.
+        places: (n,), the outputs that are asked for.
+
+    Returns:
+        Inputs, not yet modulo `n_in`, and weights, both (n, taps).
+    """
     squeeze = min(n_out / n_in, 1.0) if kind == "keys" else 1.0
     whole, rest = np.divmod((2 * places + 1) * n_in - n_out, 2 * n_out)
     reach = math.ceil(2 / squeeze)

@@ -49,6 +49,7 @@ class Width(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Largest width; in SinGAN's code, not in its paper."""
 
     def at(self, level: int) -> int:
+        """Return the number of channels at `level`, counted from 0, the coarsest."""
         if self.double_every is None:
             return self.base
         doublings = level // self.double_every
@@ -78,12 +79,21 @@ class Conv(nn.Module):
         return run_chain(x, [self], [None])
 
     def twice_differentiable(self, x: Tensor) -> Tensor:
-        """The same, slower, for networks whose gradient is differentiated again."""
+        """Convolve as `forward` does, slower, where the gradient is differentiated again.
+
+        Args:
+            x: (B, in, H, W).
+        """
         dtype = self.compute or x.dtype
         return convolve(x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
 
     def link(self, dtype: torch.dtype, slope: float | None) -> Link:
-        """This convolution in `dtype`, as a link of a chain; cast once for each update."""
+        """Return this convolution as a link of a chain, cast once for each update of the weights.
+
+        Args:
+            dtype: type in which the chain computes.
+            slope: of the leaky ReLU that follows; None: none follows.
+        """
         weight, bias = self.weight, self.bias
         if weight.dtype == dtype:
             return Link(weight.detach(), bias.detach(), slope, self.padding)
@@ -95,7 +105,16 @@ class Conv(nn.Module):
 
 
 def run_chain(x: Tensor, convs: Sequence[Conv], slopes: Sequence[float | None]) -> Tensor:
-    """`x` through convolutions and leaky ReLUs, in the type they compute in."""
+    """Apply convolutions and leaky ReLUs in turn, in the type the convolutions compute in.
+
+    Args:
+        x: (B, C, H, W).
+        convs: one after the other.
+        slopes: for each convolution, of the leaky ReLU that follows; None: none follows.
+
+    Returns:
+        (B, C', H', W'), smaller by the borders the convolutions leave out.
+    """
     return chain(*_chain_arguments(x, convs, slopes))
 
 
@@ -108,7 +127,11 @@ def _chain_arguments(
 
 
 def restore_order(module: nn.Module) -> None:
-    """Put convolution weights that were read from elsewhere back in channels-last order."""
+    """Put convolution weights that were read from elsewhere back in channels-last order.
+
+    Args:
+        module: whose weights are reordered in place.
+    """
     for part in module.modules():
         if isinstance(part, Conv):
             part.weight.data = channels_last(part.weight.data)
@@ -144,7 +167,12 @@ class ImageNorm(nn.Module):
 
 @contextmanager
 def norms_of(module: nn.Module, carry_out: Callable[[], object]) -> Iterator[None]:
-    """Within, image norms keep the statistics they meet when `carry_out` is called, batch 1."""
+    """Within, the image norms of `module` use the statistics of one image.
+
+    Args:
+        module: the network.
+        carry_out: runs the network on that image, batch 1; norms keep the statistics they meet.
+    """
     norms = [part for part in module.modules() if isinstance(part, ImageNorm)]
 
     def note(norm: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -166,7 +194,7 @@ def norms_of(module: nn.Module, carry_out: Callable[[], object]) -> Iterator[Non
 
 
 def make_norm(norm: Norm, channels: int) -> nn.Module:
-    """The layer that `norm` names."""
+    """Build the layer that `norm` names, for `channels` channels."""
     if norm == "none":
         return nn.Identity()
     return nn.BatchNorm2d(channels) if norm == "batch" else ImageNorm(channels)
@@ -224,7 +252,7 @@ class ConvolutionBody(
     """A pixel depends on those near it alone, as far as there is no norm."""
 
     def require_width(self, width: int) -> None:
-        """Blocks can have any number of channels."""
+        """Accept any `width`: blocks of convolutions can have any number of channels."""
 
     def build(self, width: int, *, norm: Norm, slope: float) -> ConvStack:
         return ConvStack((width,) * 4, norm=norm, slope=slope)
@@ -255,7 +283,14 @@ class PatchNet(Critic):
         return self.last.twice_differentiable(self.trunk(x)).to(x.dtype)
 
     def mean_scores(self, images: Tensor) -> Tensor:
-        """The mean of the output map of each image, (B,); the output must have one channel."""
+        """Score images by the mean of their output map.
+
+        Args:
+            images: (B, C, H, W); the network's output must have one channel.
+
+        Returns:
+            (B,), unbounded.
+        """
         if not self.piecewise_linear:
             scores: Tensor = self(images).mean((1, 2, 3))
             return scores
@@ -265,17 +300,26 @@ class PatchNet(Critic):
         return self
 
     def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> CriticOutputs:
-        """See `Scorer`."""
+        """Judge `real`, `fake` and what lies `between`; arguments as for `Scorer.judge`."""
         scores, gradient, _ = self.examine(torch.cat([real, fake]), between)
         return CriticOutputs(scores[: len(real)], scores[len(real) :], gradient)
 
     def examine(
         self, images: Tensor, between: Tensor, shown: Shown = NOTHING
     ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
-        """`mean_scores(images)`, the gradient of the summed output map at `between`, features.
+        """Score images, and take the gradient of the scores elsewhere.
 
-        The gradient (A, C, H, W) is differentiable in the weights. Without norm it is computed in
-        closed form, exactly; with norm, by autograd's double backward.
+        Without norm the gradient is computed in closed form, exactly; with norm, by autograd's
+        double backward.
+
+        Args:
+            images: (B, C, H, W), to be scored.
+            between: (A, C, H, W), where the gradient is taken.
+            shown: which images' features are returned too.
+
+        Returns:
+            `mean_scores(images)`; the gradient (A, C, H, W) of the summed output map at `between`,
+            differentiable in the weights; the features asked for.
         """
         if not self.piecewise_linear:
             between = between.detach().requires_grad_()
@@ -298,10 +342,14 @@ class PatchNet(Critic):
 
 
 def init_normal(module: nn.Module, generator: torch.Generator) -> None:
-    """Initialize as SinGAN's code does, drawing from `generator` alone.
+    """Initialize a network as SinGAN's code does, drawing from `generator` alone.
 
     Convolution weights N(0, 0.02^2), norm weights N(1, 0.02^2), norm biases 0; convolution biases
     uniform within 1 / sqrt(fan in), PyTorch's default.
+
+    Args:
+        module: changed in place.
+        generator: source of all randomness.
     """
     with torch.no_grad():
         for part in module.modules():

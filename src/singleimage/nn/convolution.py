@@ -101,7 +101,13 @@ def judge(
 
 
 def mean_scores(images: Tensor, links: Sequence[Link], parameters: Sequence[Tensor]) -> Tensor:
-    """The first result of `judge`."""
+    """Compute the mean scores alone; arguments and result as the first one of `judge`.
+
+    Args:
+        images: (B, C, H, W).
+        links: convolutions and leaky ReLUs.
+        parameters: weights and biases of the links, which autograd sees.
+    """
     layers = _layers(images.detach(), links[:-1])
     (scores,) = _Scores.apply(images, layers, links, NOTHING, *parameters)
     return scores  # type: ignore[no-any-return]
@@ -323,24 +329,44 @@ def _like(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> l
 
 
 def axes_of(weight: Tensor) -> int:
-    """2 for images, 3 for clips."""
+    """Tell the axes of a convolution from its `weight`: 2 for images, 3 for clips."""
     return weight.dim() - 2
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
-    """The convolution itself."""
+    """Convolve images or clips.
+
+    Args:
+        x: (B, in, H, W), or (B, in, T, H, W).
+        weight: (out, in, k, k), or (out, in, k, k, k).
+        bias: (out,), or None.
+        padding: zeros around the input, pixels a side.
+    """
     convolve = F.conv3d if axes_of(weight) == 3 else F.conv2d
     return channels_last(convolve(x, weight, bias, padding=padding))
 
 
 def input_gradient(g: Tensor, weight: Tensor, padding: int = 0) -> Tensor:
-    """The gradient at the input of a convolution, from `g` at its output."""
+    """Compute the gradient at the input of a convolution.
+
+    Args:
+        g: gradient at its output, (B, out, H', W').
+        weight: of the convolution, (out, in, k, k).
+        padding: of the convolution.
+    """
     transposed = F.conv_transpose3d if axes_of(weight) == 3 else F.conv_transpose2d
     return channels_last(transposed(channels_last(g), weight, padding=padding))
 
 
 def weight_gradient(x: Tensor, g: Tensor, shape: torch.Size, padding: int = 0) -> Tensor:
-    """The gradient by the weights, of `shape`, from input `x` and `g` at the output."""
+    """Compute the gradient by the weights of a convolution.
+
+    Args:
+        x: its input, (B, in, H, W).
+        g: gradient at its output, (B, out, H', W').
+        shape: of the weights.
+        padding: of the convolution.
+    """
     weight = g.new_empty(1).expand(shape)
     found = gradients(g, x, weight, (False, True, False), padding=padding)[1]
     assert found is not None
@@ -350,7 +376,15 @@ def weight_gradient(x: Tensor, g: Tensor, shape: torch.Size, padding: int = 0) -
 def gradients(
     g: Tensor, x: Tensor, weight: Tensor, needed: Sequence[bool], *, padding: int = 0
 ) -> tuple[Tensor | None, ...]:
-    """Gradients by input, weights and bias, as far as needed."""
+    """Compute the gradients by input, weights and bias of a convolution.
+
+    Args:
+        g: gradient at its output, (B, out, H', W').
+        x: its input, (B, in, H, W).
+        weight: (out, in, k, k).
+        needed: which of the three are wanted; None is returned for the others.
+        padding: of the convolution.
+    """
     by_input, by_weight, by_bias = needed
     g, x = channels_last(g), channels_last(x)
     of_weight: Tensor | None = None

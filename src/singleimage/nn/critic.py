@@ -25,7 +25,7 @@ class Scorer(Protocol):
     """Scores every patch of an image. Objectives see this of a critic and nothing else."""
 
     def mean_scores(self, images: Tensor) -> Tensor:
-        """The mean score (B,) of each image (B, C, H, W) in [-1, 1], unbounded."""
+        """Score `images` (B, C, H, W) in [-1, 1]: the mean score (B,) of each, unbounded."""
         ...
 
     def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> CriticOutputs:

@@ -56,10 +56,16 @@ class Decoder(nn.Module):
 
 
 def gate(x: Tensor) -> Tensor:
-    """The first half of the channels times the sigmoid of the second, differentiable once.
+    """Multiply half of the channels by the sigmoid of the other half, differentiable once.
 
-    PyTorch's gated linear unit; its gradient of images in channels-last order takes ten times as
-    long and comes in another order.
+    It is PyTorch's gated linear unit, whose own gradient of images in channels-last order takes ten
+    times as long and comes in another order.
+
+    Args:
+        x: (B, 2 C, H, W).
+
+    Returns:
+        (B, C, H, W).
     """
     gated: Tensor = _Gate.apply(x)
     return gated
@@ -98,7 +104,7 @@ class DecodingCritic(Critic):
         return scores
 
     def mean_scores(self, images: Tensor) -> Tensor:
-        """See `PatchNet`."""
+        """Score `images` as `PatchNet.mean_scores` does."""
         return self.net.mean_scores(images)
 
     def bind(self, photos: Tensor, share: slice) -> Self:
@@ -136,9 +142,14 @@ def in_box(features: Tensor, size: Size, box: Window) -> Tensor:
 
 
 def random_square(size: Size, seed: int) -> Window:
-    """A square with half the short side of an image, anywhere in it but at its last row or column.
+    """Choose a square with half the short side of an image.
 
-    (So is the range of the published code: its upper end is left out.)
+    It never touches the last row or column: the upper end of the published code's range is left
+    out.
+
+    Args:
+        size: of the image, pixels.
+        seed: decides where the square is.
     """
     side = min(size) // 2
     generator = torch.Generator().manual_seed(seed)

@@ -121,7 +121,12 @@ class Embedding(nn.Module):
 
 
 def init_embedding(module: nn.Module, generator: torch.Generator) -> None:
-    """As torchvision initializes residual networks, and PyTorch linear layers."""
+    """Initialize as torchvision does residual networks, and PyTorch linear layers.
+
+    Args:
+        module: changed in place.
+        generator: source of all randomness.
+    """
     with torch.no_grad():
         for part in module.modules():
             if isinstance(part, nn.Conv2d):
@@ -133,7 +138,13 @@ def init_embedding(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def init_linear(layer: nn.Linear, generator: torch.Generator, *, gain: float = 1.0) -> None:
-    """Weights and biases uniform within gain / sqrt(fan in); PyTorch's own with gain 1."""
+    """Draw weights and biases uniform within gain / sqrt(fan in); PyTorch's own start with gain 1.
+
+    Args:
+        layer: changed in place.
+        generator: source of all randomness.
+        gain: factor on the range.
+    """
     bound = gain * layer.in_features**-0.5
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)

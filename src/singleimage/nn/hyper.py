@@ -47,13 +47,20 @@ class PrimaryShape(NamedTuple):
 
     @property
     def slopes(self) -> list[float | None]:
+        """Slopes of the leaky ReLUs after each convolution; None after the last, which has none."""
         return [self.slope] * 4 + [None]
 
     def layers(self, predicted: Tensor) -> list[Tensor]:
-        """Weight (out, in, 3, 3) and bias of every layer, from the numbers of one image.
+        """Shape the numbers predicted for one image into weights and biases.
 
         Predicted weights are divided by sqrt(9 in) and multiplied by the layer's gain, biases
         divided by sqrt(in), so that the network begins in balance (the published code).
+
+        Args:
+            predicted: all numbers of one image, in one row.
+
+        Returns:
+            Weight (out, in, 3, 3) and bias (out,) of every layer in turn.
         """
         tensors: list[Tensor] = []
         leaky = math.sqrt(2 / (1 + self.slope**2))
@@ -87,7 +94,11 @@ class WeightHead(nn.Module):
         return predicted
 
     def init(self, generator: torch.Generator) -> None:
-        """PyTorch's own start; a code is as large as what it is made of."""
+        """Initialize as PyTorch does; a code then is as large as what it is made of.
+
+        Args:
+            generator: source of all randomness.
+        """
         if self.code is not None:
             init_linear(self.code, generator, gain=math.sqrt(3))
         init_linear(self.numbers, generator)
@@ -108,7 +119,14 @@ class GivenNets(nn.Module):
         self._links = [self._cast(layers) for layers in self._layers]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(k n, c_in, H, W) -> (k n, c_out, H - 10, W - 10)."""
+        """Run every image through the network of its photo.
+
+        Args:
+            x: (k n, c_in, H, W): image j goes through network j modulo n.
+
+        Returns:
+            (k n, c_out, H - 10, W - 10).
+        """
         count = len(self._layers)
         parts = [
             chain(x[i::count].to(self._compute), links, layers)
@@ -117,7 +135,7 @@ class GivenNets(nn.Module):
         return _interleaved(parts).to(x.dtype)
 
     def mean_scores(self, images: Tensor) -> Tensor:
-        """See `PatchNet`."""
+        """Score `images` as `PatchNet.mean_scores` does, each by the network of its photo."""
         count, cast = len(self._layers), images.to(self._compute)
         scores = [
             mean_scores(cast[i::count], links, layers)
@@ -126,7 +144,10 @@ class GivenNets(nn.Module):
         return _interleaved(scores).to(images.dtype)
 
     def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> CriticOutputs:
-        """See `Scorer`; image j of each is judged by network j modulo n."""
+        """Judge `real`, `fake` and what lies `between` with `seed`, as `Scorer.judge`.
+
+        Image j of each is judged by network j modulo n.
+        """
         count = len(self._layers)
         images, points = (x.to(self._compute) for x in (torch.cat([real, fake]), between))
         found = [
@@ -138,7 +159,7 @@ class GivenNets(nn.Module):
         return CriticOutputs(scores[: len(real)], scores[len(real) :], gradient)
 
     def net(self, index: int) -> PatchNet:
-        """One of the networks, with weights of its own."""
+        """Return network number `index` as one with weights of its own."""
         form = self._form
         with torch.device(self._layers[index][0].device):
             net = PatchNet(form.c_in, form.width, form.c_out, norm="none", slope=form.slope)
@@ -185,7 +206,13 @@ class HyperCriticSpec(
     def build(
         self, *, level: int, channels: int, generator: torch.Generator | None
     ) -> "HyperCritic":
-        """A fresh critic; the same at every `level`."""
+        """Build a fresh critic.
+
+        Args:
+            level: makes no difference.
+            channels: of the images.
+            generator: source of all randomness; None: weights stay as they are, to be loaded.
+        """
         with torch.random.fork_rng(devices=()):  # PyTorch fills new layers from the global one
             critic = HyperCritic(self, channels)
         if generator is not None:

@@ -299,7 +299,7 @@ class InvolutionBody(
     """The norm in the kernels' branch looks at the whole image."""
 
     def require_width(self, width: int) -> None:
-        """Raises `ValueError` unless blocks can have so many channels."""
+        """Raise `ValueError` unless blocks can have `width` channels."""
         if width % (self.groups or width):
             raise ValueError(f"{self.groups} groups do not divide {width} channels")
 

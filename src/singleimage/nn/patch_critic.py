@@ -30,7 +30,13 @@ class CriticSpec(
     def build(
         self, *, level: int, channels: int, generator: torch.Generator | None
     ) -> PatchNet | DecodingCritic:
-        """A fresh critic for images of `channels` channels at `level`."""
+        """Build a fresh critic.
+
+        Args:
+            level: decides its width.
+            channels: of the images.
+            generator: source of all randomness; None: weights stay as they are, to be loaded.
+        """
         width = self.width.at(level)
         critic: PatchNet | DecodingCritic
         critic = PatchNet(channels, width, 1, norm=self.norm, slope=self.slope)

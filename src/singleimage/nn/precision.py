@@ -18,7 +18,13 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    """`auto` becomes bf16 where the device has fast matrix units for it, else fp32."""
+    """Choose the type of convolutions.
+
+    Args:
+        precision: `auto` becomes bf16 where the device has fast matrix units for it, else fp32;
+            others stay.
+        device: that computes.
+    """
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -29,7 +35,12 @@ def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp
 
 
 def use_precision(module: nn.Module, precision: Literal["fp32", "bf16"]) -> None:
-    """Make all convolutions of `module` compute in bfloat16, or in the type of their input."""
+    """Make all convolutions of a network compute in one type.
+
+    Args:
+        module: changed in place.
+        precision: bf16, or fp32, which stands for the type of their input.
+    """
     for part in module.modules():
         if isinstance(part, Conv | Embedding | WeightHead):
             part.compute = torch.bfloat16 if precision == "bf16" else None

@@ -26,9 +26,16 @@ aten = torch.ops.aten
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, *, padding: int = 0) -> Tensor:
-    """(B, in, H, W) -> (B, out, H - k + 1, W - k + 1), or the same of clips; all of one type.
+    """Convolve so that the gradient can be differentiated again, as often as one likes.
 
-    `padding`: zeros around the input, pixels a side.
+    Args:
+        x: (B, in, H, W), or clips (B, in, T, H, W).
+        weight: (out, in, k, k), or (out, in, k, k, k).
+        bias: (out,); all three of one type.
+        padding: zeros around the input, pixels a side.
+
+    Returns:
+        (B, out, H - k + 1 + 2 padding, W - k + 1 + 2 padding), or clips likewise.
     """
     result: Tensor = _Convolve.apply(channels_last(x), weight, bias, padding)
     return result
@@ -93,7 +100,7 @@ class _WeightGradient(Function):
 
 
 def bend(x: Tensor, slope: float) -> Tensor:
-    """Leaky ReLU."""
+    """Apply a leaky ReLU of `slope` to `x`; its gradient can be differentiated again."""
     y: Tensor = _Bend.apply(x, slope)
     return y
 
@@ -127,7 +134,14 @@ class _BendGradient(Function):
 
 
 def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """Each image and channel of (B, C, H, W) to mean `bias` and standard deviation `weight`."""
+    """Bring each image and channel to mean `bias` and standard deviation `weight`.
+
+    Args:
+        x: (B, C, H, W).
+        weight: (C,).
+        bias: (C,).
+        eps: added to the variance.
+    """
     images = [_Normalize.apply(channels_last(image), weight, bias, eps) for image in x.split(1)]
     return images[0] if len(images) == 1 else torch.cat(images)
 

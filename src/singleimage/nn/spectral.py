@@ -69,7 +69,7 @@ class SpectralStack(nn.Module):
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', H, W), in the type the convolutions compute in."""
+        """Map `x` (B, C, H, W) to (B, C', H, W), in the type the convolutions compute in."""
         parameters = self.parameters_for(1)
         dtype = self.compute or x.dtype
         return chain(
@@ -94,7 +94,13 @@ class SpectralStack(nn.Module):
 def links(
     parameters: Sequence[Tensor], slopes: Sequence[float | None], dtype: torch.dtype
 ) -> list[Link]:
-    """Padded convolutions of these weights and biases as links of a chain."""
+    """Make padded convolutions into links of a chain.
+
+    Args:
+        parameters: weight and bias of each in turn.
+        slopes: for each, of the leaky ReLU that follows; None: none follows.
+        dtype: in which the chain computes.
+    """
     cast = [tensor.detach().to(dtype) for tensor in parameters]
     return [
         Link(weight, bias, slope, padding=1)
@@ -126,7 +132,7 @@ class SpectralCritic(Critic):
         return self._scores(images, self._weights(1))
 
     def mean_scores(self, images: Tensor) -> Tensor:
-        """The mean of the map of each image, (B,)."""
+        """Score `images` (B, C, H, W) by the mean of their maps, (B,)."""
         scores: Tensor = self(images).flatten(1).mean(1)
         return scores
 
@@ -134,7 +140,9 @@ class SpectralCritic(Critic):
         return self
 
     def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> CriticOutputs:
-        """See `Scorer`; the gradient is differentiable in the weights, by autograd.
+        """Judge `real`, `fake` and what lies `between`; arguments as for `Scorer.judge`.
+
+        The gradient is differentiable in the weights, by autograd. `seed` makes no difference.
 
         This stands for the published code's three passes: of the photo, of generated images, and
         between them. It makes three power iterations and uses the last weights for all, where the
@@ -185,7 +193,13 @@ class SpectralCriticSpec(
     def build(
         self, *, level: int, channels: int, generator: torch.Generator | None
     ) -> SpectralCritic:
-        """A fresh critic for images of `channels` channels; the same at every `level`."""
+        """Build a fresh critic.
+
+        Args:
+            level: makes no difference.
+            channels: of the images.
+            generator: source of all randomness; None: weights stay as they are, to be loaded.
+        """
         critic = SpectralCritic(
             channels,
             self.width,
@@ -200,9 +214,13 @@ class SpectralCriticSpec(
 
 
 def init_uniform(module: nn.Module, generator: torch.Generator) -> None:
-    """PyTorch's own start, drawn from `generator` alone, for convolutions and spectral norms.
+    """Initialize convolutions and spectral norms as PyTorch does.
 
     Weights and biases are uniform within 1 / sqrt(fan in); norms start at scale 1 and shift 0.
+
+    Args:
+        module: changed in place.
+        generator: source of all randomness.
     """
     with torch.no_grad():
         for part in module.modules():

@@ -33,5 +33,5 @@ class Objective(Protocol):
     def turns(self) -> tuple[Turn, ...]: ...
 
     def terms(self, player: Player, view: StepView) -> Terms:
-        """The player's loss, in named parts."""
+        """Compute the loss of `player` in named parts, from what `view` shows of the step."""
         ...

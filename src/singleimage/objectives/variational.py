@@ -40,6 +40,11 @@ class VariationalSpec(
 
 
 def divergence_from_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Mean, not sum, over all values of the Kullback-Leibler divergence from N(0, 1)."""
+    """Compute the Kullback-Leibler divergence from N(0, 1): the mean, not the sum, over all values.
+
+    Args:
+        mean: of the distributions, any shape.
+        log_variance: of the same shape.
+    """
     each = mean.square() + log_variance.exp() - 1 - log_variance
     return each.mean() / 2

@@ -152,7 +152,11 @@ class StepView:
         return float(torch.rand((), generator=generator, dtype=torch.float64))
 
     def redraw_coarser(self, repeat: int) -> None:
-        """Take fresh noise for the levels under the newest; the newest keeps its own."""
+        """Draw fresh noise for all levels but the newest, which keeps its own.
+
+        Args:
+            repeat: counts the draws of a step, so that each has noise of its own.
+        """
         self._draw = repeat
         self._observed = False
         self._fake = self._shown = None

@@ -26,7 +26,7 @@ class NoiseInput(
     """Strength of the noise on a picture that enters, in standard deviations."""
 
     def base(self, photo: Tensor, seed: int) -> Tensor | None:
-        """None: what the generator draws is kept."""
+        """Return None, for any `photo` and `seed`: what the generator draws is kept."""
         return None
 
 
@@ -43,7 +43,12 @@ class AugmentedInput(
     """As `NoiseInput.noise`."""
 
     def base(self, photo: Tensor, seed: int) -> Tensor | None:
-        """The photo (1, C, H, W) in [-1, 1], changed; further channels than color stay."""
+        """Augment a photo; channels other than color stay.
+
+        Args:
+            photo: (1, C, H, W) in [-1, 1].
+            seed: decides the change.
+        """
         dice = _Dice(seed_for(seed, "augment"))
         image = photo.cpu().clone()
         colors = image[:, :3] if image.shape[1] >= 3 else image[:, :1]
@@ -63,7 +68,12 @@ class ShuffledInput(
     """Strength of the noise on it and, later, on a picture that enters; in standard deviations."""
 
     def base(self, photo: Tensor, seed: int) -> Tensor | None:
-        """The photo (1, C, H, W) in [-1, 1] with 1 to 5 tiles copied to nearby places."""
+        """Copy 1 to 5 tiles of a photo to nearby places.
+
+        Args:
+            photo: (1, C, H, W) in [-1, 1].
+            seed: decides which and where.
+        """
         dice = _Dice(seed_for(seed, "shuffle"))
         image = photo.clone()
         height, width = photo.shape[-2:]

@@ -11,9 +11,12 @@ from singleimage.recipes.recipe import Recipe
 
 
 def with_overrides(recipe: Recipe, overrides: Mapping[str, str]) -> Recipe:
-    """The recipe with fields changed by dotted path; values are JSON, or bare words for strings.
+    """Return a recipe with fields changed.
 
-    A group of fields is replaced by a JSON object: `{"generator.body": '{"type": "convolution"}'}`.
+    Args:
+        recipe: which stays as it is.
+        overrides: by dotted path; values are JSON, or bare words for strings. A group of fields is
+            replaced by a JSON object: `{"generator.body": '{"type": "convolution"}'}`.
 
     Raises:
         RecipeError: a path names no field (the nearest is suggested), or a value has a wrong type
@@ -29,7 +32,7 @@ def with_overrides(recipe: Recipe, overrides: Mapping[str, str]) -> Recipe:
 
 
 def fields_of(recipe: Recipe) -> dict[str, Any]:
-    """Every field by its dotted path."""
+    """Return every field of `recipe` by its dotted path."""
     found: dict[str, Any] = {}
 
     def walk(node: Any, path: str) -> None:

@@ -164,7 +164,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return generator.trained and generator.learns_several
 
     def with_steps(self, steps: int) -> "Recipe":
-        """The same recipe with so many steps of every level.
+        """Return the same recipe with `steps` steps of every level.
 
         Raises:
             RecipeError: this method needs no training.
@@ -241,11 +241,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         )
 
     def to_json(self) -> str:
+        """Return the recipe as JSON, which `from_json` reads."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Recipe":
-        """Raises `RecipeError` if the text is not a recipe of this version."""
+        """Read a recipe from JSON `text`, of this version or of an earlier one.
+
+        Raises:
+            RecipeError: it is no recipe.
+        """
         try:
             return read_json(text, cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -297,7 +302,11 @@ Value = TypeVar("Value")
 
 
 def read_json(text: str | bytes, kind: type[Value]) -> Value:
-    """JSON that is a recipe or holds one, of this version or of an earlier one.
+    """Read JSON that is a recipe or holds one, of this version or of an earlier one.
+
+    Args:
+        text: JSON.
+        kind: type of the result.
 
     Raises:
         msgspec.DecodeError: it is not of that kind.

@@ -55,7 +55,7 @@ def for_harmonizing(recipe: Recipe) -> Recipe:
 
 
 def for_editing(recipe: Recipe) -> Recipe:
-    """To mend a photo whose parts were moved (ConSinGAN's code, mode `editing`).
+    """Return `recipe` made to mend photos whose parts were moved (ConSinGAN's code, `editing`).
 
     There norms take the statistics of the picture that enters, and large changes spoil the colors
     of all of it; here they keep the photo's (`entry_norm`).
@@ -74,10 +74,15 @@ def for_editing(recipe: Recipe) -> Recipe:
 
 
 def for_painting(recipe: Recipe, level: int = 2, colors: int = 5) -> Recipe:
-    """To take flat paint at a level (SinGAN's code, quantized paint-to-image).
+    """Return a recipe made to take flat paint (SinGAN's code, quantized paint-to-image).
 
-    The published code trains that one level anew in a finished model; here all levels are trained
+    The published code trains the one level anew in a finished model; here all levels are trained
     with it, so that the finer ones know what it makes. ConSinGAN uses its editing model.
+
+    Args:
+        recipe: to begin with.
+        level: at which paint enters.
+        colors: to which the level below is reduced.
     """
     if not isinstance(recipe.generator, CascadeSpec):
         return for_editing(recipe)
@@ -86,7 +91,7 @@ def for_painting(recipe: Recipe, level: int = 2, colors: int = 5) -> Recipe:
 
 
 def for_animating(recipe: Recipe) -> Recipe:
-    """To walk through noise (SinGAN's code, `animation`; ConSinGAN's mode `animation`)."""
+    """Return `recipe` made to walk through noise (SinGAN's code, `animation`; ConSinGAN's mode)."""
     if isinstance(recipe.generator, GrowingSpec):
         generator = replace(recipe.generator, anchor="noise")
         return replace(recipe, name=f"{recipe.name}-animate", generator=generator)
@@ -102,7 +107,7 @@ def for_animating(recipe: Recipe) -> Recipe:
 
 
 def for_video(recipe: Recipe) -> Recipe:
-    """To learn a clip and draw new ones (HP-VAE-GAN's code for videos).
+    """Return `recipe` made to learn a clip and draw new ones (HP-VAE-GAN's code for videos).
 
     Raises:
         RecipeError: the method learns photos alone.
@@ -165,5 +170,5 @@ def upscaling_passes(factor: float) -> int:
 
 
 def upscaling_ratio(factor: float) -> float:
-    """By how much each pass enlarges."""
+    """Return the ratio by which each pass enlarges, of all that make up `factor`."""
     return math.pow(factor, 1 / upscaling_passes(factor))

@@ -133,10 +133,21 @@ def restyle(
 def rendered(
     model: Model, share: float, pixels: Tensor, level: int | None, seeds: Sequence[int]
 ) -> Tensor:
-    """What the model makes of a picture (1, C, H, W) that enters: (len(seeds), C, H, W).
+    """Let a picture enter a model.
 
     Args:
-        share: where in the pyramid it enters if `level` is None; see `Retouch`.
+        model: of the photo.
+        share: where in the pyramid the picture enters if `level` is None; see `Retouch`.
+        pixels: the picture, (1, C, H, W) in [-1, 1].
+        level: at which it enters.
+        seeds: one result is made for each.
+
+    Returns:
+        (len(seeds), C, H, W).
+
+    Raises:
+        UnsupportedEntry: the level takes no picture.
+        SizeError: the picture is too small for the pyramid.
     """
     size = size_of(pixels)
     small = resize(pixels, working_size(model.generator, size))
@@ -149,11 +160,13 @@ def rendered(
 
 
 def fine_detail(model: Model, pixels: Tensor, part: Tensor, scale: float) -> Tensor:
-    """Detail of a picture (1, C, H, W) that is too fine for the model, except in a part.
+    """Separate detail of a picture that is too fine for the model, except in a part.
 
     Tools add it to what the model makes, so that a large picture stays sharp around the part.
 
     Args:
+        model: of the photo.
+        pixels: the picture, (1, C, H, W) in [-1, 1].
         part: mask (1, 1, H, W), 1 where the picture is to be new.
         scale: size of the picture over that of the model.
     """

@@ -28,6 +28,7 @@ class CollapseWatch:
         """Look at a level: whether it is one color for the second time running, or at the end.
 
         Args:
+            generator: of the levels so far.
             photo: (1, C, H, W) in [-1, 1], or a clip.
             last: whether this is after the last step of the level.
         """
@@ -42,7 +43,12 @@ def is_time_to_look(step: int, steps: int) -> bool:
 
 
 def is_one_color(generator: Generator, photo: Tensor) -> bool:
-    """Whether the reconstruction of a photo (1, C, H, W) in [-1, 1], or clip, is one pure color."""
+    """Tell whether the reconstruction of a photo is one pure color.
+
+    Args:
+        generator: that reconstructs.
+        photo: (1, C, H, W) in [-1, 1], or a clip.
+    """
     made = generator.decode(generator.anchor())
     spread, wanted = (x.flatten(2).var(2, correction=0).mean() for x in (made, photo))
     return bool((spread < FLAT * wanted) & (made.abs().mean() > SATURATED))

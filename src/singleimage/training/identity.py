@@ -40,7 +40,14 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def claim(folder: Path, identity: Identity) -> bool:
-    """Make a folder that of a run; True if it is new, False if it is that run's already.
+    """Make a folder that of a run.
+
+    Args:
+        folder: created if it is not there.
+        identity: of the run.
+
+    Returns:
+        True if the folder is new, False if it is that run's already.
 
     Raises:
         RunError: the folder holds something else, or another run.
@@ -79,7 +86,16 @@ def _require_same(folder: Path, identity: Identity) -> None:
 
 
 def require_start(start: Identity, identity: Identity, folder: Path) -> None:
-    """Raises `RunError` unless a tuning with `identity` can go on where `start` ended."""
+    """Refuse a tuning that cannot go on where another one ended.
+
+    Args:
+        start: of the run that ended.
+        identity: of the one that is to go on.
+        folder: of the first, for messages.
+
+    Raises:
+        RunError: they do not go together.
+    """
     parts = ("recipe.pyramid", "recipe.generator", "recipe.critic", "image_sha256", "precision")
     for part in parts:
         get = operator.attrgetter(part)

@@ -15,11 +15,17 @@ LOG_EVERY = 10
 class BoardWriter(Protocol):
     """What is used of TensorBoard's writer."""
 
-    def add_scalar(self, tag: str, value: float, step: int) -> None: ...
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        """Add a `value` at a `step` to the curve `tag`."""
+        ...
 
-    def add_image(self, tag: str, image: Any, step: int, *, dataformats: str) -> None: ...
+    def add_image(self, tag: str, image: Any, step: int, *, dataformats: str) -> None:
+        """Add an `image` at a `step` to those called `tag`; `dataformats` names its axes."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Write what is left and close the files."""
+        ...
 
 
 class Log:
@@ -35,6 +41,7 @@ class Log:
         self._board = _open_board(folder / "tensorboard", done)
 
     def write(self, progress: Progress) -> None:
+        """Write a line of `progress`."""
         if progress.step % LOG_EVERY and not progress.level_done:
             return
         record = {
@@ -52,6 +59,7 @@ class Log:
                 self._board.add_scalar(name, value, done)
 
     def picture(self, level: int, page: Any) -> None:
+        """Show the samples of a finished `level`, a contact sheet `page`."""
         if self._board is not None:
             import numpy as np
 
@@ -59,6 +67,7 @@ class Log:
             self._board.add_image("preview", np.asarray(page), step, dataformats="HWC")
 
     def close(self) -> None:
+        """Write what is left and close the files."""
         self._file.close()
         if self._board is not None:
             self._board.close()

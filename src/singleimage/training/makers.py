@@ -105,18 +105,22 @@ class Direct:
 
     @property
     def model_path(self) -> Path:
+        """Path of the model file."""
         return self.folder / "model.safetensors"
 
     @property
     def levels(self) -> int:
+        """How many levels the model has."""
         return len(self.model.generator.ladder.sizes)
 
     @property
     def finished(self) -> bool:
+        """Whether the model file is there."""
         return self.model_path.exists()
 
     @property
     def position(self) -> tuple[int, int, int]:
+        """Level, attempt and step: the last level when finished, else nothing done."""
         return (self.levels if self.finished else 0), 0, 0
 
     def __iter__(self) -> Iterator[Progress]:

@@ -73,9 +73,15 @@ def plan_training(
 
 
 def count_parameters(recipe: Recipe, ladder: Ladder, *, channels: int = 3) -> tuple[int, int]:
-    """Count the parameters of the generator grown to the top of `ladder`, and of the critic there.
+    """Count the parameters of a generator grown to the top of a ladder, and of the critic there.
 
-    The second is 0 where no critic plays at that level.
+    Args:
+        recipe: of both.
+        ladder: sizes of all levels.
+        channels: of the images.
+
+    Returns:
+        The two numbers; the second is 0 where no critic plays at that level.
     """
     with torch.device("meta"):
         generator = recipe.schedule.generator.build(channels=channels, ladder=ladder)

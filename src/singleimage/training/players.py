@@ -65,7 +65,17 @@ class Players:
         self.optimizers = {}
 
     def play(self, turn: Turn, view: StepView, level: int, step: int) -> dict[str, Tensor]:
-        """Take a turn of `step` at `level`; returns the player's last loss, in named parts."""
+        """Take a turn.
+
+        Args:
+            turn: who plays, and how often.
+            view: what the players see of the step.
+            level: that is trained.
+            step: of that level.
+
+        Returns:
+            The player's last loss, in named parts.
+        """
         schedule, training = self._schedule, self._schedule.training
         objective = schedule.objective_at(level)
         optimizer = self.optimizers[turn.player]
@@ -100,7 +110,12 @@ class Players:
         }
 
     def load_networks(self, state: Mapping[str, Any], level: int) -> None:
-        """Load learner and critic as they were at `level`, whose levels the learner gets."""
+        """Load learner and critic.
+
+        Args:
+            state: of a run that was stopped.
+            level: that was trained then; the learner gets all levels up to it.
+        """
         for _ in range(level + 1):
             self.learner.extend(None)
         self.learner.load_state_dict(state["learner"])
@@ -110,7 +125,7 @@ class Players:
             self.critic.load_state_dict(state["critic"])
 
     def load_optimizers(self, state: Mapping[str, Any]) -> None:
-        """Load the optimizers of a level that has begun."""
+        """Load the optimizers of a level that has begun from `state`."""
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
 

@@ -27,6 +27,7 @@ class Progress:
 
     @property
     def level_done(self) -> bool:
+        """Whether this was the last step of its level."""
         return self.step == self.steps
 
 
@@ -45,6 +46,13 @@ class Pace:
         self._seconds = 0.0
 
     def after(self, seconds: float, level: int, step: int) -> float:
+        """Estimate the seconds that are left.
+
+        Args:
+            seconds: that the last step took.
+            level: that is trained.
+            step: how many steps of that level are done.
+        """
         if level != self._level:
             self._level, self._seconds = level, seconds
         self._seconds += 0.1 * (seconds - self._seconds)

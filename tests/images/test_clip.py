@@ -1,0 +1,122 @@
+"""Clips: read from movies and folders of frames, and written."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clips import clip, waves
+from singleimage.errors import ImageError
+from singleimage.images.clip import Clip, read_clip
+from singleimage.images.photo import Channels, read_photo
+from singleimage.multiscale.geometry import Size
+
+
+def as_bytes(pixels: Tensor) -> np.ndarray[Any, Any]:
+    """(T, H, W, 3)."""
+    return pixels.add(1).mul(127.5).round().byte().permute(1, 2, 3, 0).numpy()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "apart"), [(".gif", 0.2), (".webp", 0.12), (".mp4", 0.25), (".webm", 0.25)]
+)
+def test_a_clip_comes_back_from_its_file(suffix: str, apart: float, tmp_path: Path) -> None:
+    """As far as its format keeps colors."""
+    made = clip()
+    made.save(tmp_path / f"a{suffix}")
+    read = read_clip(tmp_path / f"a{suffix}")
+    assert read.pixels.shape == made.pixels.shape
+    assert read.fps == pytest.approx(8, rel=0.05)
+    assert (read.pixels - made.pixels).abs().mean() < apart
+    assert read.sha256
+    shifted = made.pixels.roll(1, 1)
+    assert (read.pixels - made.pixels).abs().mean() < (read.pixels - shifted).abs().mean()
+
+
+def test_a_folder_of_frames_is_a_clip_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    frames = as_bytes(waves(11))
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"frame{i}.png")
+    read = read_clip(tmp_path)
+    assert read.fps == 10
+    assert (as_bytes(read.pixels) == frames).all()
+    assert [photo.size for photo in read.frames] == [Size(20, 24)] * 11
+    assert torch.equal(read.frames[10].pixels, read_photo(tmp_path / "frame10.png").pixels)
+
+
+def test_frames_of_a_gif_are_those_that_were_written(tmp_path: Path) -> None:
+    colors = [Image.new("RGB", (5, 4), color) for color in ("red", "lime", "blue")]
+    colors[0].save(tmp_path / "a.gif", save_all=True, append_images=colors[1:], duration=250)
+    read = read_clip(tmp_path / "a.gif")
+    assert as_bytes(read.pixels)[:, 0, 0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    assert read.fps == 4
+
+
+def broken(name: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        path = folder / name
+        path.write_bytes(b"nothing that moves")
+        return path
+
+    return write
+
+
+def unlike(folder: Path) -> Path:
+    for i, size in enumerate([(5, 4), (6, 4)]):
+        Image.new("RGB", size).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (broken("a.gif"), "is no movie, or is damaged"),
+        (broken("a.mp4"), "is no video, or is damaged"),
+        (lambda folder: folder / "a.gif", "does not exist"),
+        (unlike, "1.png is 4x6, RGB, the first frame 4x5, RGB"),
+        (lambda folder: folder, "holds no pictures"),
+    ],
+    ids=["gif", "video", "nothing", "unlike", "empty"],
+)
+def test_what_is_no_clip_is_refused(
+    write: Callable[[Path], Path], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ImageError, match=words):
+        read_clip(write(tmp_path))
+
+
+def test_a_clip_with_too_many_pixels_is_refused_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip(40).save(tmp_path / "a.gif")
+    monkeypatch.setattr("singleimage.images.movie.PIXEL_LIMIT", 39 * 20 * 24)
+    with pytest.raises(ImageError, match="megapixels in all its frames; cut or reduce it"):
+        read_clip(tmp_path / "a.gif")
+    (tmp_path / "frames").mkdir()
+    for i, frame in enumerate(clip(3).frames):
+        frame.save(tmp_path / "frames" / f"{i}.png")
+    assert read_clip(tmp_path / "frames").pixels.shape == (3, 3, 20, 24)
+    monkeypatch.setattr("singleimage.images.clip.PIXEL_LIMIT", 3 * 20 * 24 - 1)
+    with pytest.raises(ImageError, match="megapixels in all its frames; take some out"):
+        read_clip(tmp_path / "frames")
+
+
+def test_a_frame_too_large_to_be_opened_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip().save(tmp_path / "a.gif")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match=r"is no movie, or is damaged: .* exceeds limit"):
+        read_clip(tmp_path / "a.gif")
+
+
+def test_a_preview_shows_five_frames_from_the_first_to_the_last() -> None:
+    strip = np.asarray(clip().preview())
+    frames = as_bytes(waves(9))
+    assert (strip == np.concatenate(frames[[0, 2, 4, 6, 8]], axis=1)).all()
+    assert Clip(waves(2), Channels(mode="RGB")).preview(10).size == (20, 8)
