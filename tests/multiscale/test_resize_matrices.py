@@ -5,11 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from resized import quick, scales, sides
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.resample import resize, scaled
 from singleimage.multiscale.resize_matrices import (
@@ -19,6 +18,9 @@ from singleimage.multiscale.resize_matrices import (
     wrapped_weights,
 )
 
+quick = settings(max_examples=40, deadline=None, derandomize=True)
+scales = st.floats(0.2, 3.0)
+sides = st.integers(4, 24)
 values = st.floats(-1.0, 1.0)
 
 

@@ -65,7 +65,7 @@ class Motion:
 
     @property
     def variance(self) -> float:
-        """Of y in the long run, by the Yule-Walker equations; without a pull it has no bound."""
+        """Variance of y in the long run (Yule-Walker equations); without a pull it has no bound."""
         if not self.alpha:
             return float("inf")
         still, moving = 1 - self.before, 1 + self.before
@@ -73,7 +73,7 @@ class Motion:
 
     @property
     def step_variance(self) -> float:
-        """Of y_t+1 - y_t in the long run: 2 (1 - r) times the variance, r = now / (1 - before)."""
+        """Variance of y_t+1 - y_t: 2 (1 - r) times that of y, r = now / (1 - before)."""
         return 2 * self.noise**2 / ((1 + self.before) * (1 - self.before + self.now))
 
     def spectrum(self, frames: int) -> NDArray[np.float64]:

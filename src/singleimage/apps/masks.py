@@ -17,7 +17,7 @@ TOLERANCE = 12 / 127.5
 SPECK = 1
 """Radius of lone pixels that do not count as a difference."""
 SIGMA = 5.0
-"""Of the blur, pixels (published code of SinGAN and ConSinGAN)."""
+"""Standard deviation of the blur, pixels (published code of SinGAN and ConSinGAN)."""
 
 
 def binary(mask: Tensor, size: Size, name: str = "the mask") -> Tensor:

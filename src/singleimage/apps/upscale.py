@@ -13,9 +13,9 @@ from singleimage.multiscale.resample import resize
 
 FACTOR_LIMIT = 16
 ROUNDS = 8
-"""Of back-projection."""
+"""Rounds of back-projection."""
 STRENGTH = 0.7
-"""Of each pass, by default: what a pass adds, the next one amplifies."""
+"""Part of a pass that is kept by default: what a pass adds, the next one amplifies."""
 
 
 def upscale(

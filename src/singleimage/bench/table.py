@@ -47,9 +47,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     results: int
     """Photos times seeds that are done."""
     samples: int
-    """Of each result; a single one has no diversity."""
+    """Samples of each result; a single one has no diversity."""
     numbers: dict[str, Interval]
-    """By the names of `METRICS`, those that all results have."""
+    """Numbers that all results have, by the names of `METRICS`."""
     copies: float | None
     """Share of samples that are copies; None: not all results tell."""
     minutes: Interval

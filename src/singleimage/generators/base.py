@@ -52,7 +52,7 @@ class Generator(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device on which it computes."""
         ...
 
     def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
@@ -81,7 +81,7 @@ class Generator(Protocol):
         ...
 
     def lasting(self, frames: int) -> "Generator":
-        """The same generator for clips of `frames` frames.
+        """Return the same generator for clips of `frames` frames.
 
         Raises:
             ArgumentError: it draws no clips, or none so short.
@@ -106,7 +106,7 @@ class Encoded:
     mean: Tensor
     """(B, channels of the map, *sizes[0])."""
     log_variance: Tensor
-    """Of the same shape."""
+    """Logarithm of the variance of every value; the shape is that of the mean."""
 
     def sampled(self, noise: Tensor) -> Tensor:
         """Values of these distributions, for standard normal noise of their shape."""
@@ -192,7 +192,7 @@ class Learner(nn.Module, abc.ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device on which it computes."""
         return self.amplitudes.device
 
     @abc.abstractmethod

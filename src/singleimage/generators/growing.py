@@ -44,15 +44,15 @@ from singleimage.nn.involution import InvolutionBody
 class EdgePolicy(NamedTuple):
     """What a block of three layers without padding sees beyond the border of its level.
 
-    Features are stretched over so many pixels more than the level has, in all; what is then
-    missing to the six that a block takes away are zeros. On an axis that wraps there is no border:
+    Features are stretched over a border around the level; where it is narrower than the six pixels
+    that a block takes away, zeros are added. On an axis that wraps there is no border:
     the block sees the features of the opposite edge.
     """
 
     first: int
-    """At level 0."""
+    """Border at level 0, pixels, both sides together."""
     border: int
-    """At all others; their noise covers it too."""
+    """Border at all other levels; their noise covers it too."""
 
 
 REACH = 3
@@ -352,7 +352,7 @@ class Growing(Learner, TrainingView):
 
 
 def _widened(size: Size, border: int, wrap: Wrap) -> Size:
-    """`size` and a border of so many pixels in all, where an axis has borders."""
+    """Add `border` pixels, both sides together, to each axis of `size` that does not wrap."""
     height, width = (n if around else n + border for n, around in zip(size, wrap, strict=True))
     return Size(height, width)
 

@@ -35,7 +35,7 @@ class HyperSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     embedding: EmbeddingSpec = EmbeddingSpec()
     rank: Rank | None = None
-    """Of the factorised projections; null: full matrices, as in the published code."""
+    """Rank of the factorised projections; null: full matrices, as in the published code."""
     width: Channels = 64
     slope: Slope = 0.02
     """Negative slope of the leaky ReLU."""
@@ -78,7 +78,7 @@ class HyperCascade(Learner):
         self.register_buffer("amplitudes", torch.ones(len(ladder.sizes)))
         self.register_buffer("anchor_noise", torch.zeros(1, channels, *ladder.sizes[0]))
         self.amplitudes: Tensor
-        """Of the noise of each level, one for all photos."""
+        """Strength of the noise of each level, one for all photos."""
         self.anchor_noise: Tensor
         """One for all photos."""
 
@@ -243,7 +243,7 @@ class PredictedView(TrainingView):
 
     @property
     def reconstructions(self) -> list[Tensor]:
-        """Of the last `run_trained`."""
+        """Reconstructions of all levels that the last `run_trained` made."""
         return self._reconstructions
 
     def predict_again(self) -> None:

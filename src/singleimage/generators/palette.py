@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 ROUNDS = 50
-"""Of k-means; it settles in fewer."""
+"""Rounds of k-means, which settles in fewer."""
 
 
 def main_colors(image: Tensor, count: int, seed: int) -> Tensor:

@@ -207,7 +207,7 @@ class PatchVAE(Learner, TrainingView):
             return decode_images(run, partial(self._source, latent), latent, entry, local=local)
 
     def lasting(self, frames: int) -> "PatchVAE":
-        """The same networks for clips of so many frames; raises `SizeError` as `Ladder.lasting`."""
+        """Return the same networks for clips of `frames` frames; raises as `Ladder.lasting`."""
         other = copy(self)
         other.full_ladder = self.full_ladder.lasting(frames)
         return other

@@ -15,7 +15,7 @@ from singleimage.images.values import MODE_CHANNELS, Mode
 from singleimage.multiscale.geometry import Size
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"}
-"""Of the pictures in a folder."""
+"""Suffixes of the pictures in a folder."""
 NEARLY = 0.02
 """Aspects that differ by less are not worth a note."""
 

@@ -125,7 +125,7 @@ class Photo:
     def preview(self, limit: int | None = None) -> Image.Image:
         """An 8-bit RGB picture to look at: alpha over a checkerboard, masks below the picture.
 
-        `limit`: reduced so that no side is over so many pixels.
+        `limit`: the longest side allowed, pixels; a larger picture is reduced to it.
         """
         count = MODE_CHANNELS[self.channels.mode]
         picture = to_pil(to_integers(self.pixels[:count]))

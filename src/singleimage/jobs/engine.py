@@ -28,7 +28,7 @@ class Event(msgspec.Struct, frozen=True):
     """News of a job."""
 
     job: str
-    """Its name."""
+    """Name of the job."""
     state: Literal["skipped", "running", "done", "failed"]
     """skipped: was done before."""
     fraction: float = 0.0

@@ -45,7 +45,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Train on a photo, or take published samples of it; then measure, if asked to."""
 
     name: str
-    """Its folder under that of all results, such as `preview/12/seed-0`."""
+    """Folder of the job under that of all results, such as `preview/12/seed-0`."""
     method: str
     """Name of the preset or of the published samples, for tables."""
     photo: str

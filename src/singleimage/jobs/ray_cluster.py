@@ -58,10 +58,10 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What comes back."""
+    """What a job on a node returns."""
 
     error: str = ""
-    """In one line; empty: the job is done."""
+    """Error in one line; empty: the job is done."""
     words: str = ""
     """The traceback of the error."""
     files: dict[str, bytes] = {}

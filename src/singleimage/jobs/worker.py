@@ -36,7 +36,7 @@ class News(msgspec.Struct, frozen=True):
     fraction: float = 0.0
     text: str = ""
     error: str = ""
-    """In one line; empty: there is none."""
+    """Error in one line; empty: there is none."""
 
 
 class Watch:

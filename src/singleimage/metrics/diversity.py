@@ -18,7 +18,7 @@ class PixelDiversity:
         self._real = real.double()
         self._count = 0
         self._sums = torch.zeros(2, *real.shape[-2:], dtype=torch.float64)
-        """Of colors and of intensities; those of the squares follow."""
+        """Sums over samples of colors and intensities; those of the squares follow."""
         self._squares = torch.zeros_like(self._sums)
 
     def add(self, images: Tensor) -> None:

@@ -35,7 +35,7 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     samples: int
     """How many were measured."""
     numbers: dict[str, int | float]
-    """By the names of `METRICS`; results of other versions may have fewer or more."""
+    """Numbers by the names of `METRICS`; results of other versions may have fewer or more."""
 
     def comparable(self) -> tuple[str, str]:
         """What must be equal for two to be compared."""
@@ -67,9 +67,9 @@ class Evaluation:
 
     scores: Scores
     sifid: tuple[float, ...]
-    """Of each sample, the distance to the photo."""
+    """Distance of each sample to the photo."""
     continuing: tuple[float, ...]
-    """Of each sample, the share of patches that continue their neighbor's match."""
+    """Share of patches of each sample that continue their neighbor's match."""
     deviation: Tensor
     """(H, W): standard deviation over samples of each pixel's intensity, in [-1, 1] units."""
 

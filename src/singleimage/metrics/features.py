@@ -81,7 +81,7 @@ class Trunk:
     """Added to inputs in [-1, 1], then multiplied by `scale`."""
     scale: float = 1.0
     pool_after: int | None = None
-    """After so many layers, the maximum over 3x3 windows at stride 2."""
+    """Layers before the maximum over 3x3 windows at stride 2; None: there is none."""
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def load_features(
 def _efficientnet_lite0(
     state: Mapping[str, Tensor], digest: str, device: str | torch.device
 ) -> Trunk:
-    """To the expansion of block 1: 96 channels at half the size, after ReLU6."""
+    """EfficientNet-lite0 up to the expansion of block 1: 96 channels at half the size, ReLU6."""
 
     def layer(conv: str, norm: str, *, stride: int = 1, top: float = 6) -> Layer:
         weight, bias = _folded(state, conv, norm, device)
@@ -161,7 +161,7 @@ def _efficientnet_lite0(
 def _inception(
     state: Mapping[str, Tensor], digest: str, device: str | torch.device, *, deep: bool
 ) -> Trunk:
-    """To the layer before the first max-pool, or before the second if `deep`."""
+    """Inception-v3 up to its first max-pool, or to its second if `deep`."""
 
     def layer(part: str, stride: int = 1, padding: Literal["none", "same"] = "none") -> Layer:
         weight, bias = _folded(state, f"{part}.conv", f"{part}.bn", device)

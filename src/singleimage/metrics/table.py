@@ -20,17 +20,17 @@ class Gathered:
     """What one pass over the samples of a photo gathers."""
 
     sifid: tuple[float, ...]
-    """Of each sample, the distance to the photo (`metrics.sifid`)."""
+    """Distance of each sample to the photo (`metrics.sifid`)."""
     continuing: tuple[float, ...]
-    """Of each sample, the share of patches that continue their neighbor's match."""
+    """Share of patches of each sample that continue their neighbor's match."""
     compression: tuple[float, ...]
-    """Of each sample, the compressed size of its nearest-neighbor field."""
+    """Compressed size of the nearest-neighbor field of each sample."""
     pixels: PixelDiversity
     """Deviations of pixels over all samples."""
     deep: FeatureDiversity
     """Distances of samples in features."""
     each: Mapping[str, tuple[float, ...]]
-    """By name of a metric, what its `each` gives of each sample."""
+    """What `each` of a metric gives of each sample, by the name of the metric."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Metric:
     """One row."""
 
     name: str
-    """Of the number, in results and on pages."""
+    """Name of the number, in results and on pages."""
     meaning: str
     """What it says, for people."""
     better: Literal["lower", "higher", "neither"]

@@ -37,10 +37,10 @@ class Start:
     """What a training begins with instead of fresh networks."""
 
     generator: Generator
-    """Of the recipe's form, with all levels."""
+    """Generator that the recipe describes, with all levels."""
     critic: Critic | None = None
     sha256: str = ""
-    """Of the file they come from."""
+    """Digest of the file they come from."""
 
 
 @dataclass(frozen=True, eq=False)

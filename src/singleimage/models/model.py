@@ -66,7 +66,7 @@ class Model:
 
     @property
     def suffix(self) -> str:
-        """Of the files of samples: that of a lossless format, or of clips that of a GIF."""
+        """Suffix of the files of samples: of a lossless format; of clips, .gif."""
         return ".gif" if self.generator.ladder.moving else self.channels.suffix
 
     def sample(

@@ -59,7 +59,7 @@ def now() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of this package and what it stands on."""
+    """Versions of this package and of those it stands on, by name."""
     return {
         "singleimage": importlib.metadata.version("singleimage"),
         "torch": str(torch.__version__),

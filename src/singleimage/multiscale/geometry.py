@@ -133,11 +133,11 @@ class Part(NamedTuple):
     """Which part of a resized image to compute, and what of the input is given for it."""
 
     window: Window
-    """Of the output."""
+    """Window of the output."""
     source: Window
-    """Of the input."""
+    """Window of the input that is given."""
     whole: Size
-    """Of the input in full."""
+    """Size of the input in full."""
 
 
 def size_of(x: Tensor) -> Size:

@@ -28,8 +28,8 @@ def seed_for(seed: int, *parts: int | str) -> int:
 
 
 BLOCK = 128
-"""Noise is drawn in blocks of so many pixels a side, each from a seed of its own, so that a part of
-a large map can be drawn without the rest."""
+"""Side of the blocks in which noise is drawn, pixels. Each has its own seed, so that a part of a
+large map can be drawn without the rest."""
 
 
 def gaussian(shape: Sequence[int], seed: int, *, like: Tensor) -> Tensor:
@@ -56,9 +56,9 @@ class Noise:
     channels: int
     size: Size
     like: Tensor
-    """Its device and type are those of the noise."""
+    """Tensor whose device and type are those of the noise."""
     frames: int | None = None
-    """Of a clip; None: of an image."""
+    """Frames of a clip; None: of an image."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -37,9 +37,9 @@ class Ladder:
     rounding: Literal["nearest", "down"]
     """How a level's size is rounded when the output has another size than the training image."""
     strides: tuple[int, ...] = ()
-    """Of clips: each level has every so many frames; empty: of photos."""
+    """Frames from one shown to the next at each level of a clip; empty: of photos."""
     span: int = 0
-    """Of clips: frames from the first to the last that levels show, at full rate."""
+    """Frames of a clip from the first to the last that levels show, at full rate."""
 
     @property
     def moving(self) -> bool:
@@ -99,7 +99,7 @@ class Ladder:
             )
 
     def lasting(self, frames: int) -> "Ladder":
-        """The ladder of clips of so many frames at the finest level.
+        """Return the ladder of clips of `frames` frames at the finest level.
 
         Raises:
             ArgumentError: this is no ladder of clips, or they are too few.
@@ -117,7 +117,7 @@ class Ladder:
         return round(side) if self.rounding == "nearest" else math.floor(side)
 
     def truncated(self, levels: int) -> "Ladder":
-        """The same ladder without its finest levels."""
+        """Return the ladder of the `levels` coarsest levels."""
         return replace(
             self,
             sizes=self.sizes[:levels],
@@ -211,18 +211,18 @@ class WidthPyramid(
     """
 
     width: Side = 256
-    """Of the finest level, pixels; photos are reduced or enlarged to it."""
+    """Width of the finest level, pixels; photos are reduced or enlarged to it."""
     min_width: Side = 32
-    """Of the coarsest level, pixels."""
+    """Width of the coarsest level, pixels."""
     factor: Annotated[float, msgspec.Meta(gt=0.1, lt=0.98)] = 0.75
     """Nominal ratio of sides between a level and the next; the true one ends at `min_width`."""
     resampling: Literal["bilinear", "bicubic"] = "bilinear"
     """How the photo is reduced to a level: between the four nearest pixels (HP-VAE-GAN's code), or
     as in SinGAN, each level from the photo (Meta Internal Learning's)."""
     quantize: bool = True
-    """Of bilinear levels: round them to 8 bits, as the published code's library does."""
+    """Round bilinear levels to 8 bits, as the published code's library does."""
     strides: tuple[Annotated[int, msgspec.Meta(ge=1, le=64)], ...] = ()
-    """Of clips: which frames coarse to fine levels have, every so many; empty: of photos. All
+    """Frames from one shown to the next, from coarse to fine levels of clips; empty: photos. All
     levels begin and end with the same frame, their least common multiple apart (HP-VAE-GAN's code
     for clips: 4, 3, 2, 1, so 4 to 13 frames)."""
 
@@ -334,7 +334,7 @@ class Pyramid:
         return replace(self, images=images)
 
     def excerpt(self, start: int) -> "Pyramid":
-        """Of a pyramid of all frames of a clip, those that each level has, from `start` on."""
+        """Return the frames that each level has, from frame `start` of the clip on."""
         stop = start + self.ladder.span + 1
         levels = zip(self.images, self.ladder.strides, strict=True)
         return replace(self, images=tuple(x[:, :, start:stop:stride] for x, stride in levels))

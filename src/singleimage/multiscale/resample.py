@@ -163,7 +163,7 @@ def enlarge(image: Tensor, size: Size, *, part: Part | None = None, wrap: Wrap =
 
 
 def retimed(clip: Tensor, frames: int) -> Tensor:
-    """A clip (B, C, T, H, W) of so many frames, linear between the given ones; ends stay ends."""
+    """Resample a `clip` (B, C, T, H, W) linearly to `frames` frames; ends stay ends."""
     here = clip.shape[2]
     if here == frames:
         return clip

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Kind = Literal["keys", "aligned", "linear"]
-"""Of a law: `resize`, `stretch` or `enlarge` of `resample`."""
+"""Name of a law: `resize`, `stretch` or `enlarge` of `resample`."""
 
 
 def keys_weights(

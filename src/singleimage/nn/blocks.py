@@ -44,7 +44,7 @@ class Width(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     base: Channels = 32
     double_every: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Double at every so many levels; null: the same width at all levels."""
+    """Levels after which the width doubles, again and again; null: it stays the same."""
     limit: Channels = 128
     """Largest width; in SinGAN's code, not in its paper."""
 

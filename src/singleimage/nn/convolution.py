@@ -64,9 +64,9 @@ class Shown(NamedTuple):
     """Which features of which images a critic shows besides its scores."""
 
     images: int = 0
-    """The first so many."""
+    """Number of images, from the first on, whose features are shown."""
     taps: tuple[int, ...] = ()
-    """Those behind so many links, in ascending order."""
+    """Numbers of links after which the features are taken, ascending."""
 
 
 NOTHING = Shown()

@@ -15,7 +15,7 @@ class CriticOutputs(NamedTuple):
     fake: Tensor
     """Mean scores of generated images (B,)."""
     gradient: Tensor
-    """Of the summed scores at images between the two, (B, C, H, W)."""
+    """Gradient of the summed scores at images between the two, (B, C, H, W)."""
     errors: Mapping[str, Tensor] = {}
     """How far the photos are from what the critic redraws of them, by name, mean squared; none
     if it redraws nothing."""

@@ -23,13 +23,13 @@ class EmbeddingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """A residual network of four stages."""
 
     view: Annotated[int, msgspec.Meta(ge=64, le=1024)] = 128
-    """Images are seen at so many pixels a side, whatever their aspect."""
+    """Side to which images are resized, pixels, whatever their aspect."""
     blocks: tuple[Count, Count, Count, Count] = (3, 4, 6, 3)
     """Residual blocks of the stages; these are the network of 34 layers."""
     width: Count = 64
     """Channels of the first stage; every later one has twice those of the one before."""
     linear: bool = True
-    """A linear layer at the end, to as many features."""
+    """Whether a linear layer that keeps the number of features ends the network."""
 
     @property
     def features(self) -> int:

@@ -33,7 +33,7 @@ class PrimaryShape(NamedTuple):
     c_out: int
     slope: float
     gain: float
-    """Of the last layer."""
+    """Factor on the predicted weights of the last layer."""
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -193,7 +193,7 @@ class HyperCriticSpec(
     feature extractor of the paper's analysis, variant A) or in the generator's alone (as B; the
     paper's B also gives it the gradient of the penalty). The paper shows why not to."""
     rank: Rank | None = None
-    """Of the factorised projection; null: the full matrix of the published code."""
+    """Rank of the factorised projection; null: the full matrix of the published code."""
     width: Channels = 64
     slope: Slope = 0.02
     """Negative slope of the leaky ReLU."""

@@ -243,7 +243,7 @@ def _in_threads(
 
 
 def _padded(x: Tensor, margins: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """A copy of (B, H, W, ...) in `dtype`, with so many zeros around it; less where negative."""
+    """Copy (B, H, W, ...) in `dtype` with a border of zeros; a negative border is cut off."""
     (tall, wide), (batch, height, width, *rest) = margins, x.shape
     padded = x.new_empty(batch, height + 2 * tall, width + 2 * wide, *rest, dtype=dtype)
     inner, copied = padded, x
@@ -378,7 +378,7 @@ class InvolutionStack(nn.Module):
 
 
 def _less(window: Window, pixels: int, wrap: Wrap) -> Window:
-    """Without so many pixels on both sides of every axis that does not wrap."""
+    """Take `pixels` off both sides of every axis that does not wrap."""
     tall, wide = (0 if around else pixels for around in wrap)
     rows, columns = window.rows, window.columns
     return Window.of(

@@ -82,7 +82,7 @@ class SpectralStack(nn.Module):
         return next(part.compute for part in self.modules() if isinstance(part, Conv))
 
     def parameters_for(self, passes: int) -> list[Tensor]:
-        """Divided weights and biases of all layers, for so many forward passes."""
+        """Return weights over their norms, and biases, of all layers after `passes` iterations."""
         return [
             tensor
             for layer in self.convs

@@ -26,7 +26,7 @@ class AdversarialSpec(
     penalty_weight: Weight = 0.1
     """lambda of the gradient penalty."""
     decoding_weight: Weight = 0.0
-    """Of each error of a critic's decoders, if it has any; 5 in Fast-Stabilized (beta)."""
+    """Weight of each error of a critic's decoders, if it has any; 5 in Fast-Stabilized (beta)."""
     accumulate: bool = False
     """Reconstruct the photo at all levels so far, not at the newest alone; of predicted generators
     (Meta Internal Learning, L_acc-rec)."""

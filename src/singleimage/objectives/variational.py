@@ -18,10 +18,10 @@ class VariationalSpec(
     """Encoder, decoder and newest block reproduce the photo; there is no critic."""
 
     reconstruction_weight: Weight = 10.0
-    """Of the errors at the newest level and at the coarsest. At level 0 these are one, and count
-    twice."""
+    """Weight of the errors at the newest level and at the coarsest, which at level 0 are one and
+    count twice."""
     divergence_weight: Weight = 1.0
-    """Of the divergence of what the encoder finds from the noise that is drawn later."""
+    """Weight of the divergence of what the encoder finds from the noise that is drawn later."""
 
     @property
     def turns(self) -> tuple[Turn, ...]:

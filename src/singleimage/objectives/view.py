@@ -190,7 +190,7 @@ class StepView:
         return self._frozen[self._draw], latent
 
     def _anchor(self) -> Intermediate:
-        """The same of the anchor."""
+        """What the frozen levels make of the anchor, and the anchor itself."""
         if self._anchored is None:
             anchor = self._generator.anchor()
             self._anchored = self._generator.run_frozen(anchor), anchor

@@ -40,7 +40,7 @@ class AugmentedInput(
     holes: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.9
     """Probability of one hole of 30 to 60 pixels a side, or two of 15 to 30."""
     noise: ClassVar[float] = 0.0
-    """As `NoiseInput.noise`."""
+    """Standard deviation of the noise that is added, as `NoiseInput.noise`."""
 
     def base(self, photo: Tensor, seed: int) -> Tensor | None:
         """Augment a photo; channels other than color stay.
@@ -134,7 +134,7 @@ class _Dice:
 
 
 def _changed(image: Tensor, dice: _Dice) -> Tensor:
-    """One of the published changes (1, C, H, W); on gray images those that need no color."""
+    """Apply one of the published changes; on gray images one of those that need no color."""
     color = image.shape[1] == 3
     kind = dice.one_of([0.5, 0.5, 0.5, 0.1] if color else [0.5, 0.5])
     if kind == 0:

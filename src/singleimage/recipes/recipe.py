@@ -51,7 +51,7 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     clip_generator: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Largest norm of all gradients of the generator together; longer ones are shortened to it."""
     clip_critic: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """The same for the critic."""
+    """Largest norm of all gradients of the critic together."""
     restarts: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0
     """How often a level that collapsed to one color is begun again, with other noise, before it is
     an error. The published codes do not notice."""
@@ -61,7 +61,7 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     gradient needs through the critic's turn: the same numbers in less memory, a little slower."""
 
     def rate_factor(self, step: int, steps: int) -> float:
-        """Factor on the learning rates at `step`, counted from 0, of a level with so many steps."""
+        """Factor on the learning rates at `step`, counted from 0, of a level with `steps` steps."""
         at = self.decay_at if isinstance(self.decay_at, int) else int(self.decay_at * steps)
         return self.decay if step >= at else 1.0
 

@@ -36,7 +36,7 @@ def for_task(recipe: Recipe, task: str) -> Recipe:
 
 
 def for_harmonizing(recipe: Recipe) -> Recipe:
-    """To bring pasted objects into the photo's style (ConSinGAN's code, mode `harmonization`).
+    """Return `recipe` made to bring pasted objects into the photo's style (ConSinGAN's code).
 
     SinGAN uses its ordinary model, so its recipe comes back as it is.
     """
@@ -127,7 +127,7 @@ def for_video(recipe: Recipe) -> Recipe:
 
 
 def for_upscaling(recipe: Recipe, factor: float) -> Recipe:
-    """To enlarge the photo: levels related by a root of the factor (SinGAN, section 4; its code).
+    """Return `recipe` with levels related by a root of `factor` (SinGAN, section 4; its code).
 
     Raises:
         RecipeError: the factor is not over 1 and up to 16, or the method has no such recipe.

@@ -21,7 +21,7 @@ class Input:
     words: str
     """What it means, for people."""
     default: Any = None
-    """Its value where none is given."""
+    """Value where none is given."""
     required: bool = False
 
 
@@ -30,7 +30,7 @@ class Tool:
     """One row."""
 
     name: str
-    """Of the function, of the command, and under which the package exports it."""
+    """Name of the function and of the command, and under which the package exports it."""
     module: str
     """Where the function is, in `singleimage.tools`."""
     words: str

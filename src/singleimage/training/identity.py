@@ -25,11 +25,15 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     given_sha256: str = ""
     """The picture that a finished run was tuned on; see `Tuning`."""
     start_sha256: str = ""
-    """Of the hypernetwork's file that the first networks came from, if they did."""
+    """Digest of the hypernetwork's file that the first networks came from; empty: from none."""
 
     @classmethod
     def read(cls, folder: Path) -> "Identity":
-        """Of the run in `folder`. Raises `RunError` if there is none, or its file is damaged."""
+        """Read the identity of the run in `folder`.
+
+        Raises:
+            RunError: there is no run, or its file is damaged.
+        """
         path = folder / "run.json"
         try:
             return read_json(path.read_bytes(), cls)

@@ -20,9 +20,9 @@ class LevelPlan:
 
     size: Size
     frames: int | None
-    """Of a clip; null: of a photo."""
+    """Frames of the level of a clip; null: of a photo."""
     generator_parameters: int
-    """Of all levels up to this one."""
+    """Parameters of the generator with all levels up to this one."""
     critic_parameters: int
     """0 where the objective has no turn for a critic."""
     steps: int

@@ -36,9 +36,9 @@ class Players:
         """
         self.learner = learner
         self.critic = critic
-        """Of the level, once it has begun; or of an earlier one, where none plays at this level."""
+        """Critic of the level, once it has begun; or of an earlier one, where none plays here."""
         self.optimizers: dict[Player, torch.optim.Optimizer] = {}
-        """Those of the level; none between levels."""
+        """Optimizers of the level; none between levels."""
         self._schedule = schedule
         self._channels = channels
         self._like = like

@@ -35,7 +35,7 @@ class Pace:
     """Guesses the time that is left from the steps seen so far and the pixels of each level."""
 
     OVERHEAD_PIXELS = 4000
-    """A step costs as if it had so many pixels more than it has."""
+    """Cost of a step beside that of its pixels, in pixels."""
 
     def __init__(self, example: Pyramid, steps: Sequence[int]) -> None:
         """`steps`: of every level."""

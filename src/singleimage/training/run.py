@@ -36,7 +36,7 @@ from singleimage.training.trainer import Trainer
 
 PREVIEW_SEEDS = range(4)
 PREVIEW_PHOTOS = 6
-"""Of several photos, so many are shown."""
+"""Photos that a preview shows where several are learned."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ class Run:
 
 
 def _preview(models: Sequence[Model], seeds: Sequence[int], *, columns: int) -> Image:
-    """Of each model the photo, its reconstruction and samples."""
+    """Lay out the photo of each model, its reconstruction and samples."""
     pictures: list[Photo] = []
     for model in models:
         photo = model.training_image()
