@@ -15,7 +15,10 @@ from singleimage.generators import tiles
 from singleimage.generators.base import Injection
 from singleimage.generators.patch_vae import PatchVAE
 from singleimage.multiscale.geometry import Size
+from singleimage.recipes.presets import HP_VAE_GAN
 from singleimage.recipes.recipe import Recipe
+from singleimage.recipes.tasks import for_video
+from singleimage.training.planning import count_parameters
 
 
 def trainer_of(recipe: Recipe = SMALL_HP_VAE_GAN) -> Trainer:
@@ -133,3 +136,18 @@ def test_running_statistics_see_each_picture_of_a_step_once() -> None:
     for name in states[0]:
         if name.endswith("running_var"):
             assert difference(states[0][name], states[1][name]) < 1e-12, name
+
+
+def test_networks_have_three_axes_and_the_counts_of_the_published_code() -> None:
+    """27 weights in place of 9: counted by hand from the layers."""
+    recipe = for_video(HP_VAE_GAN)
+    ladder = recipe.pyramid.plan(Size(144, 256))
+
+    def layer(c_in: int, c_out: int) -> int:
+        return 27 * c_in * c_out + c_out
+
+    encoder = layer(3, 64) + 2 * layer(64, 64) + 2 * layer(64, 128)
+    body = 5 * (layer(64, 64) + 128) + 128 + layer(64, 3)
+    decoder, block = layer(128, 64) + body, layer(3, 64) + body
+    critic = layer(3, 64) + 5 * layer(64, 64) + layer(64, 1)
+    assert count_parameters(recipe, ladder) == (encoder + decoder + 9 * block, critic)

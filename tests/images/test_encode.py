@@ -24,11 +24,6 @@ from singleimage.machine.files import write_atomically
 quick = settings(max_examples=25, deadline=None, derandomize=True)
 
 
-@pytest.fixture
-def photo_path(tmp_path: Path) -> Path:
-    return save_png(tmp_path / "photo.png", noise(10, 12, 3))
-
-
 @quick
 @given(
     mode=st.sampled_from(list(MODE_CHANNELS)),

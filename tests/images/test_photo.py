@@ -22,11 +22,6 @@ from singleimage.images.sheet import png_bytes
 from singleimage.images.values import MODE_CHANNELS
 
 
-@pytest.fixture
-def photo_path(tmp_path: Path) -> Path:
-    return save_png(tmp_path / "photo.png", noise(10, 12, 3))
-
-
 def saved_mask(photo: Photo, tmp_path: Path) -> Array:
     _, path = photo.save(tmp_path / "saved.png", overwrite=True)
     with Image.open(path) as opened:

@@ -215,11 +215,6 @@ def test_a_file_that_may_not_be_read_is_one_line(
     assert (outcome.code, outcome.out, outcome.err) == (2, "", f"error: {message}\n")
 
 
-@pytest.fixture
-def photo_path(tmp_path: Path) -> Path:
-    return save_png(tmp_path / "photo.png", noise(10, 12, 3))
-
-
 def test_pictures_over_the_limit_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     height, width = 9000, PIXEL_LIMIT // 9000 + 1
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)

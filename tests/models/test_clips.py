@@ -16,10 +16,7 @@ from singleimage.images.clip import Clip
 from singleimage.images.photo import read_photo
 from singleimage.models.model import Model
 from singleimage.recipes.presets import HP_VAE_GAN
-from singleimage.training.planning import plan_training
 from singleimage.training.trainer import Trainer
-
-SHAPES = "3x10x13 3x13x16 4x15x18 4x17x21 7x20x24"
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +90,3 @@ def test_photos_and_clips_are_not_taken_for_each_other(photo_file: Path) -> None
         Trainer(clip(6), TINY, seed=0, device="cpu")
     with pytest.raises(ImageError, match="hp-vae-gan learns photos"):
         Trainer(clip(), HP_VAE_GAN, seed=0, device="cpu")
-
-
-def test_a_plan_tells_frames() -> None:
-    levels = plan_training(clip(), TINY, seed=0, device="cpu")
-    assert [level.text for level in levels] == SHAPES.split()

@@ -14,7 +14,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reference.compare import SMALL_HP_VAE_GAN, photo
+from clips import TINY, waves
+from reference.compare import SMALL_HP_VAE_GAN, difference, photo
 from reference.singan import consingan_pyramid, consingan_sizes, singan_pyramid, singan_sizes
 from singleimage.errors import SizeError
 from singleimage.multiscale.geometry import Size
@@ -27,7 +28,10 @@ from singleimage.multiscale.pyramid import (
     SinGANPyramid,
     WidthPyramid,
 )
-from singleimage.multiscale.resample import resize, scaled
+from singleimage.multiscale.resample import bilinear, resize, scaled
+from singleimage.recipes.overrides import with_overrides
+from singleimage.recipes.presets import HP_VAE_GAN
+from singleimage.recipes.tasks import for_video
 
 PUBLISHED = "24x33 30x41 38x51 48x65 60x81 76x102 97x129 121x162 153x204 192x256"
 
@@ -403,3 +407,40 @@ def test_a_truncated_ladder_is_the_coarse_part() -> None:
         whole.rounding,
     )
     assert whole.truncated(10) == whole
+
+
+# Clips -------------------------------------------------------------------------------------------
+
+
+def test_levels_have_the_published_numbers_of_frames() -> None:
+    """Frame rates follow the level: floor(3 i / 9) of strides 4, 3, 2, 1; 12 frames are spanned."""
+    ladder = for_video(HP_VAE_GAN).pyramid.plan(Size(144, 256))
+    assert [ladder.frames(level) for level in range(10)] == [4, 4, 4, 5, 5, 5, 7, 7, 7, 13]
+    assert ladder.shape(9) == (13, 144, 256)
+    assert ladder.truncated(4).shape(-1) == (5, *ladder.sizes[3])
+
+
+def test_levels_begin_and_end_with_the_same_frames() -> None:
+    law = WidthPyramid(width=24, min_width=13, strides=(3, 2, 1), quantize=False)
+    pixels = waves(9)[None]
+    reel = Pyramid.build(pixels, law)
+    for start in (0, 2):
+        part = reel.excerpt(start)
+        strides = (3, 3, 2, 2, 1)
+        for image, size, stride in zip(part.images, part.ladder.sizes, strides, strict=True):
+            chosen = pixels[:, :, start : start + 7 : stride]
+            ends = pixels[:, :, start], pixels[:, :, start + 6]
+            assert difference(image[:, :, 0], bilinear(ends[0], size)) < 1e-6
+            assert difference(image[:, :, -1], bilinear(ends[1], size)) < 1e-6
+            assert difference(image, bilinear(chosen, size)) < 1e-6
+
+
+def test_clips_are_reduced_frame_by_frame_by_either_law() -> None:
+    pixels = waves(7)[None]
+    for resampling, reduce in (("bilinear", bilinear), ("bicubic", resize)):
+        fields = {"pyramid.resampling": resampling, "pyramid.quantize": "false"}
+        law = with_overrides(TINY, fields).pyramid
+        reel = Pyramid.build(pixels, law)
+        for image, size in zip(reel.images, reel.ladder.sizes, strict=True):
+            frames = [reduce(frame, size) for frame in pixels.unbind(2)]
+            assert difference(image, torch.stack(frames, 2)) < 1e-5

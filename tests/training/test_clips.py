@@ -9,69 +9,11 @@ import torch
 
 from clips import FIELDS, TINY, clip, trained_on_clip, waves
 from reference.compare import difference
-from singleimage.models.model import Model
-from singleimage.multiscale.geometry import Size
-from singleimage.multiscale.pyramid import Pyramid, WidthPyramid
-from singleimage.multiscale.resample import bilinear, resize
+from singleimage.multiscale.pyramid import Pyramid
 from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.presets import HP_VAE_GAN
 from singleimage.recipes.tasks import for_video
-from singleimage.training.planning import count_parameters
 from singleimage.training.trainer import Trainer
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return trained_on_clip().model()
-
-
-def test_levels_have_the_published_numbers_of_frames() -> None:
-    """Frame rates follow the level: floor(3 i / 9) of strides 4, 3, 2, 1; 12 frames are spanned."""
-    ladder = for_video(HP_VAE_GAN).pyramid.plan(Size(144, 256))
-    assert [ladder.frames(level) for level in range(10)] == [4, 4, 4, 5, 5, 5, 7, 7, 7, 13]
-    assert ladder.shape(9) == (13, 144, 256)
-    assert ladder.truncated(4).shape(-1) == (5, *ladder.sizes[3])
-
-
-def test_levels_begin_and_end_with_the_same_frames() -> None:
-    law = WidthPyramid(width=24, min_width=13, strides=(3, 2, 1), quantize=False)
-    pixels = waves(9)[None]
-    reel = Pyramid.build(pixels, law)
-    for start in (0, 2):
-        part = reel.excerpt(start)
-        strides = (3, 3, 2, 2, 1)
-        for image, size, stride in zip(part.images, part.ladder.sizes, strides, strict=True):
-            chosen = pixels[:, :, start : start + 7 : stride]
-            ends = pixels[:, :, start], pixels[:, :, start + 6]
-            assert difference(image[:, :, 0], bilinear(ends[0], size)) < 1e-6
-            assert difference(image[:, :, -1], bilinear(ends[1], size)) < 1e-6
-            assert difference(image, bilinear(chosen, size)) < 1e-6
-
-
-def test_clips_are_reduced_frame_by_frame_by_either_law() -> None:
-    pixels = waves(7)[None]
-    for resampling, reduce in (("bilinear", bilinear), ("bicubic", resize)):
-        fields = {"pyramid.resampling": resampling, "pyramid.quantize": "false"}
-        law = with_overrides(TINY, fields).pyramid
-        reel = Pyramid.build(pixels, law)
-        for image, size in zip(reel.images, reel.ladder.sizes, strict=True):
-            frames = [reduce(frame, size) for frame in pixels.unbind(2)]
-            assert difference(image, torch.stack(frames, 2)) < 1e-5
-
-
-def test_networks_have_three_axes_and_the_counts_of_the_published_code() -> None:
-    """27 weights in place of 9: counted by hand from the layers."""
-    recipe = for_video(HP_VAE_GAN)
-    ladder = recipe.pyramid.plan(Size(144, 256))
-
-    def layer(c_in: int, c_out: int) -> int:
-        return 27 * c_in * c_out + c_out
-
-    encoder = layer(3, 64) + 2 * layer(64, 64) + 2 * layer(64, 128)
-    body = 5 * (layer(64, 64) + 128) + 128 + layer(64, 3)
-    decoder, block = layer(128, 64) + body, layer(3, 64) + body
-    critic = layer(3, 64) + 5 * layer(64, 64) + layer(64, 1)
-    assert count_parameters(recipe, ladder) == (encoder + decoder + 9 * block, critic)
 
 
 def test_steps_look_at_any_part_of_a_long_clip() -> None:
