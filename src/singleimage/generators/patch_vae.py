@@ -93,6 +93,7 @@ class ExampleNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize `x` (B, C, H, W), or clips (B, C, T, H, W); shape and type stay."""
         groups = [x] if self.training else torch.split(x, 1)
         found = [
             F.batch_norm(part, None, None, self.weight, self.bias, True, 0.0, self.eps)
@@ -140,6 +141,7 @@ class Encoder(nn.Module):
         self.log_variance = Conv(spec.width, spec.latent, padding=1, axes=axes)
 
     def forward(self, image: Tensor) -> Encoded:
+        """Encode `image` (B, C, H, W) in [-1, 1], or clips; the two maps have its size and type."""
         features = self.trunk(image)
         mean, log_variance = self.mean(features), self.log_variance(features)
         return Encoded(image, mean.to(image.dtype), log_variance.to(image.dtype))

@@ -157,7 +157,14 @@ def patches_of(image: Tensor, step: int) -> Tensor:
 
 
 def principal(patches: Tensor) -> Tensor:
-    """(3 * PATCH², COMPONENTS): the directions in which patches differ most."""
+    """Return the directions in which patches differ most.
+
+    Args:
+        patches: (N, 3 * PATCH²), a patch a row.
+
+    Returns:
+        (3 * PATCH², COMPONENTS), orthonormal columns, the most important one last.
+    """
     values = patches - patches.mean(dim=0)
     _, vectors = torch.linalg.eigh(values.T @ values)
     basis: Tensor = vectors[:, -COMPONENTS:].contiguous()

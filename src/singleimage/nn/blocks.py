@@ -76,6 +76,7 @@ class Conv(nn.Module):
         self._cast: tuple[Any, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolve `x` (B, in, H, W) to (B, out, H - k + 1 + 2 padding, ...); see `run_chain`."""
         return run_chain(x, [self], [None])
 
     def twice_differentiable(self, x: Tensor) -> Tensor:
@@ -145,6 +146,7 @@ class Projection(nn.Module):
         self.weight = nn.Parameter(torch.empty(c_out, c_in, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map `x` (B, in, H, W) to (B, out, H, W)."""
         return F.conv2d(x, self.weight.to(x.dtype))
 
 
@@ -160,6 +162,7 @@ class ImageNorm(nn.Module):
         """Mean and variance in place of the image's own."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize `x` (B, C, H, W), or clips; shape stays. With `held` by those statistics."""
         if self.held is None:
             return normalize(x, self.weight, self.bias, self.eps)
         return F.batch_norm(x, *self.held, self.weight, self.bias, False, 0.0, self.eps)
@@ -222,6 +225,7 @@ class ConvStack(nn.Module):
         return [conv for conv in self.convs if isinstance(conv, Conv)]
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map `x` (B, widths[0], H, W) to (B, widths[-1], H - 2 depth, W - 2 depth)."""
         if self.piecewise_linear:
             return run_chain(x, self.layers, [self.slope] * len(self.convs))
         return self.layered(x)[-1]
@@ -278,6 +282,7 @@ class PatchNet(Critic):
         return self.trunk.piecewise_linear
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map `x` (B, in, H, W) to (B, out, H - 10, W - 10), unbounded, in the type of `x`."""
         if self.piecewise_linear:
             return run_chain(x, self._convs, self._slopes).to(x.dtype)
         return self.last.twice_differentiable(self.trunk(x)).to(x.dtype)

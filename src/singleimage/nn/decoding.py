@@ -48,6 +48,7 @@ class Decoder(nn.Module):
         self.last = Conv(quarter, channels, kernel=1)
 
     def forward(self, features: Tensor, size: Size) -> Tensor:
+        """Draw images of `features` (B, F, h, w): (B, C, size.height, size.width) in [-1, 1]."""
         x = stretch(features, Size(size.height + 4, size.width + 4))
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = gate(norm(conv(x)))
@@ -100,6 +101,7 @@ class DecodingCritic(Critic):
         self.crop = Decoder(width, channels) if decoders.crop else None
 
     def forward(self, images: Tensor) -> Tensor:
+        """Score every patch of `images` (B, C, H, W): (B, 1, H - 10, W - 10), unbounded."""
         scores: Tensor = self.net(images)
         return scores
 

@@ -49,6 +49,7 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize `x` (B, C, H, W); in train mode the running statistics move on."""
         if not self.training:
             return super().forward(x)
         assert self.running_var is not None
@@ -76,6 +77,7 @@ class ResidualBlock(nn.Module):
             self.downsample = nn.Sequential(conv, BatchNorm(c_out))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map `x` (B, in, H, W) to (B, out, H / stride, W / stride), none of it negative."""
         y = F.relu(self.bn1(self.conv1(x)))
         shortcut = x if self.downsample is None else self.downsample(x)
         return F.relu(self.bn2(self.conv2(y)) + shortcut)
@@ -108,6 +110,7 @@ class Embedding(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
+        """Embed `images` (B, C, H, W) in [-1, 1], seen at `view` pixels a side: (B, features)."""
         low = self.compute is not None and self.compute != images.dtype
         device = images.device.type
         images = bilinear(images, Size(self.view, self.view))

@@ -90,6 +90,7 @@ class WeightHead(nn.Module):
         self.numbers = nn.Linear(rank or features, numbers)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Map `features` (B, features) to the numbers (B, n) of every primary network."""
         predicted: Tensor = self.numbers(features if self.code is None else self.code(features))
         return predicted
 

@@ -327,6 +327,12 @@ class Involution(nn.Module):
         self.expand = Conv(hidden, spec.kernel**2 * self.groups, kernel=1)
 
     def forward(self, x: Tensor, wrap: Wrap = OPEN) -> Tensor:
+        """Map `x` (B, C, H, W) to (B, C, H - 2, W - 2); an axis that wraps keeps its length.
+
+        Args:
+            x: features; the result is in the type the convolutions compute in.
+            wrap: whether rows, and columns, continue at the opposite edge.
+        """
         x = x.to(self.expand.compute or x.dtype)
         whole = Window.whole(size_of(x))
         hidden = F.relu(self.norm(self.squeeze(x)))
@@ -356,7 +362,15 @@ class InvolutionStack(nn.Module):
         self.slope = slope
 
     def forward(self, x: Tensor, wrap: Wrap = OPEN) -> Tensor:
-        """Loses a pixel a layer on both sides of every axis that does not wrap."""
+        """Apply every layer to `x` (B, C, H, W).
+
+        Args:
+            x: features.
+            wrap: whether rows, and columns, continue at the opposite edge.
+
+        Returns:
+            (B, C', H', W'): every axis that does not wrap loses a pixel a layer on both sides.
+        """
         for involution, conv, norm in zip(self.involutions, self.convs, self.norms, strict=True):
             assert isinstance(conv, Conv)
             x = F.leaky_relu(involution(x, wrap), self.slope)
