@@ -1,0 +1,182 @@
+"""Patches of an image: where they lie, cut out, and folded back with weights."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from singleimage.multiscale.geometry import OPEN, Size, Wrap
+
+
+class PatchGrid:
+    """The places of square patches on an image: every `stride` pixels, and at the far edges.
+
+    On an axis that wraps, patches continue at the opposite edge.
+    """
+
+    def __init__(self, size: Size, patch: int, stride: int, wrap: Wrap = OPEN) -> None:
+        """Lay out the patches.
+
+        Args:
+            size: of the image, pixels.
+            patch: side of a patch, pixels; at most the sides of the image.
+            stride: pixels from one patch to the next.
+            wrap: whether rows, and columns, continue at the opposite edge.
+        """
+        self.size = size
+        self.patch = patch
+        self.wrap = wrap
+        self.rows, self.columns = (
+            _starts(side, patch, stride, around) for side, around in zip(size, wrap, strict=True)
+        )
+        self.shape = Size(len(self.rows), len(self.columns))
+        self.row_runs, self.column_runs = _even_runs(self.rows), _even_runs(self.columns)
+        """The patches along each axis, in runs of patches evenly apart."""
+        self._weights: tuple[Tensor, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return self.shape.height * self.shape.width
+
+    @property
+    def corners(self) -> Tensor:
+        """Row and column of the top left pixels of all patches, (rows, columns, 2) integers."""
+        return torch.stack(torch.meshgrid(self.rows, self.columns, indexing="ij"), -1)
+
+    def corners_of(self, rows: Tensor) -> Tensor:
+        """The same of the rows of patches with these indices, (n, columns, 2)."""
+        across = self.columns.expand(len(rows), -1)
+        return torch.stack([self.rows[rows][:, None].expand_as(across), across], -1)
+
+    def cut(self, image: Tensor) -> Tensor:
+        """Cut the patches (n, C * patch²) out of an image (C, H, W)."""
+        flat = image.flatten(1)[:, self._pixels.to(image.device)]
+        return flat.view(len(image), len(self), -1).transpose(0, 1).flatten(1)
+
+    @cached_property
+    def _pixels(self) -> Tensor:
+        """Index of every pixel of every patch, one after the other."""
+        steps = torch.arange(self.patch)
+        rows = (self.rows[:, None] + steps) % self.size.height
+        columns = (self.columns[:, None] + steps) % self.size.width
+        pixels = rows[:, None, :, None] * self.size.width + columns[None, :, None, :]
+        return pixels.reshape(-1)
+
+    def fold(self, patches: Tensor, window: Tensor) -> Tensor:
+        """Average overlapping patches into an image (C, H, W).
+
+        Args:
+            patches: (n, C * patch²).
+            window: weights (patch, patch) over 0 of the pixels of a patch.
+        """
+        area = self.patch**2
+        weighted = patches.view(len(self), -1, area) * window.flatten()
+        if self._weights is None or self._weights[0] is not window:
+            ones = window.flatten().expand(len(self), 1, area)
+            self._weights = window, self._sum(ones.to(patches))
+        return self._sum(weighted) / self._weights[1]
+
+    def owners(self, axis: int) -> tuple[Tensor, Tensor]:
+        """For every pixel of an axis, the patch whose middle is nearest, and its pixel there.
+
+        Args:
+            axis: 0 for rows, 1 for columns.
+
+        Returns:
+            The index of the patch along the axis, and the pixel within the patch, both (side,).
+        """
+        places, side = (self.rows, self.columns)[axis], self.size[axis]
+        if not self.wrap[axis]:
+            pixels = torch.arange(side)
+            index = nearest(places + self.patch // 2, pixels)
+            return index, pixels - places[index]
+        repeated = torch.cat([places - side, places, places + side])
+        pixels = torch.arange(side)
+        index = nearest(repeated + self.patch // 2, pixels)
+        return index % len(places), pixels - repeated[index]
+
+    def _sum(self, parts: Tensor) -> Tensor:
+        """The image (C, H, W) that patches (n, C, patch²) add up to."""
+        height, width = (
+            max(int(places[-1]) + self.patch, side)
+            for places, side in zip((self.rows, self.columns), self.size, strict=True)
+        )
+        total = parts.new_zeros(parts.shape[1], height, width)
+        grid = parts.reshape(*self.shape, -1)
+        for row in self.row_runs:
+            for column in self.column_runs:
+                run = grid[row.first : row.stop, column.first : column.stop].flatten(0, 1).T[None]
+                sides = row.extent(self.patch), column.extent(self.patch)
+                folded = F.fold(run, sides, self.patch, stride=(row.stride, column.stride))[0]
+                total[:, row.pixels(self.patch), column.pixels(self.patch)] += folded
+        if (over := height - self.size.height) > 0:  # continues at the opposite edge
+            total[:, :over] += total[:, self.size.height :]
+        if (over := width - self.size.width) > 0:
+            total[:, :, :over] += total[:, :, self.size.width :]
+        return total[:, : self.size.height, : self.size.width]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Patches along an axis that are evenly apart."""
+
+    first: int
+    """Index of the first patch."""
+    stop: int
+    """Index after that of the last."""
+    stride: int
+    """Pixels from one to the next."""
+    start: int
+    """The first pixel."""
+
+    def extent(self, patch: int) -> int:
+        """Pixels from the first to the last, for patches of that side."""
+        return (self.stop - self.first - 1) * self.stride + patch
+
+    def pixels(self, patch: int) -> slice:
+        """The pixels of these patches."""
+        return slice(self.start, self.start + self.extent(patch))
+
+
+def _even_runs(places: Tensor) -> list[Run]:
+    """Ascending places as runs: all of them, or where the last is closer, all others and it."""
+    count, first = len(places), int(places[0])
+    if count < 3 or places[-1] - places[-2] == places[1] - places[0]:
+        return [Run(0, count, int(places[1] - places[0]) if count > 1 else 1, first)]
+    stride = int(places[1] - places[0])
+    return [Run(0, count - 1, stride, first), Run(count - 1, count, 1, int(places[-1]))]
+
+
+def _starts(side: int, patch: int, stride: int, around: bool) -> Tensor:
+    """First pixels of the patches along an axis."""
+    if around:
+        return torch.arange(0, side, stride)
+    last = side - patch
+    places = list(range(0, last + 1, stride))
+    return torch.tensor(places if places[-1] == last else [*places, last])
+
+
+def nearest(places: Tensor, wanted: Tensor) -> Tensor:
+    """Find the place nearest to each of the wanted numbers; the lower one of two as near.
+
+    Args:
+        places: (n,), ascending.
+        wanted: (m,).
+
+    Returns:
+        Indices of places, (m,).
+    """
+    after = torch.searchsorted(places.to(wanted.dtype), wanted.contiguous())
+    after = after.clamp(max=len(places) - 1)
+    before = (after - 1).clamp(min=0)
+    closer = (wanted - places[before]).abs() <= (places[after] - wanted).abs()
+    return torch.where(closer, before, after)
+
+
+@lru_cache
+def bell(patch: int, width: float) -> Tensor:
+    """A Gaussian window (patch, patch) on [-1, 1]², of standard deviation `width`."""
+    side = torch.linspace(-1, 1, patch)
+    line = torch.exp(-0.5 * (side / width) ** 2)
+    return line[:, None] * line

@@ -1,0 +1,110 @@
+"""Fields of matches: enlarged, improved, and what pixels they put where."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from reference.compare import noise
+from singleimage.generators.field import Corners, Field, Search
+from singleimage.generators.patches import PatchGrid
+from singleimage.machine.blocks import Blocks, in_blocks
+from singleimage.multiscale.geometry import Size, size_of
+
+PHOTO = noise(3, 40, 52, seed=4, dtype=torch.float32)
+
+
+SIZE = size_of(PHOTO)
+ALL = Corners(SIZE, 7)
+
+
+def search() -> Search:
+    return Search(PHOTO, 7, 24)
+
+
+@pytest.fixture
+def run() -> Iterator[Blocks]:
+    with in_blocks(torch.device("cpu")) as blocks:
+        yield blocks
+
+
+def itself(size: Size, stride: int = 2) -> Field:
+    grid = PatchGrid(size, 7, stride)
+    return Field(grid, grid.corners)
+
+
+def test_the_field_of_the_photo_puts_every_pixel_where_it_is() -> None:
+    rows, columns = itself(SIZE).sources()
+    assert torch.equal(PHOTO[:, rows, columns], PHOTO)
+    assert torch.equal(
+        itself(SIZE).on(PatchGrid(Size(80, 104), 7, 2)).matches, itself(Size(80, 104)).matches
+    )
+
+
+def test_a_picture_that_is_the_photo_stretched_begins_at_its_corners() -> None:
+    matches = Field.spread(PatchGrid(Size(20, 100), 7, 2), SIZE).matches
+    assert matches[0, 0].tolist() == [0, 0]
+    assert matches[-1, -1].tolist() == [33, 45]
+
+
+def test_good_matches_spread_from_patch_to_patch(run: Blocks) -> None:
+    """Of noise, a patch resembles nothing but itself, so that matches nearby are no help."""
+    picture = PHOTO.roll((-4, -3), (1, 2))[:, :36, :49]
+    start = itself(size_of(picture))
+    start.matches[6:8, 6:8] += torch.tensor([4, 3])
+    finder = search()
+    keys = finder.components(PHOTO)
+    found = finder.improved(start, picture, keys, ALL, 6, run)
+    offsets = found.matches - found.grid.corners
+    assert float((offsets == torch.tensor([4, 3])).all(-1).float().mean()) > 0.95
+
+
+def test_no_search_makes_a_match_worse_or_leaves_the_photo(run: Blocks) -> None:
+    picture = noise(3, 33, 61, seed=5, dtype=torch.float32)
+    grid = PatchGrid(Size(33, 61), 7, 2)
+    start = Field.spread(grid, SIZE)
+    finder = search()
+    keys = finder.components(PHOTO)
+    ours = finder.components(picture)[grid.rows[:, None], grid.columns]
+
+    def error(field: Field) -> torch.Tensor:
+        return (ours - keys[field.matches[..., 0], field.matches[..., 1]]).float().square().sum(-1)
+
+    before, after = error(start), error(finder.improved(start, picture, keys, ALL, 1, run))
+    assert bool((after <= before + 1e-3).all())
+    assert float(after.mean()) < 0.9 * float(before.mean())
+    again = finder.improved(start, picture, keys, ALL, 4, run).matches
+    assert bool((again >= 0).all())
+    assert bool((again <= torch.tensor([33, 45])).all())
+
+
+def test_components_in_bands_are_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = search()
+    whole = finder.components(PHOTO, (2, 3))
+    monkeypatch.setattr("singleimage.generators.field.BAND", 3)
+    assert float((finder.components(PHOTO, (2, 3)) - whole).abs().max()) < 0.02
+    assert whole.shape == (17, 16, 24)
+
+
+def test_votes_of_patches_that_agree_are_the_photo(run: Blocks) -> None:
+    voted = search().voted(itself(SIZE), 0.6, run)
+    assert float((voted - PHOTO).abs().max()) < 1e-5
+
+
+def test_no_match_touches_what_is_barred() -> None:
+    barred = torch.zeros(40, 52, dtype=torch.bool)
+    barred[10:30, 15:52] = True
+    corners = Corners(SIZE, 7, barred)
+    places = torch.stack(torch.meshgrid(torch.arange(40), torch.arange(60), indexing="ij"), -1)
+    found = corners.within(places)
+    assert torch.equal(found, corners.within(found))
+    cut = torch.nn.functional.max_pool2d(barred.float()[None], 7, 1)[0]
+    assert not cut[found[..., 0], found[..., 1]].any()
+    free = places[:34, :46][cut == 0]
+    assert torch.equal(corners.within(free), free)
+    assert found[12, 12].tolist() == [12, 8]
+
+
+def test_a_photo_that_is_barred_everywhere_has_no_corners() -> None:
+    assert not Corners(SIZE, 7, torch.ones(40, 52, dtype=torch.bool)).any
+    assert ALL.any
