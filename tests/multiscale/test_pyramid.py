@@ -18,11 +18,12 @@ from clips import TINY, waves
 from reference.compare import SMALL_HP_VAE_GAN, difference, photo
 from reference.singan import consingan_pyramid, consingan_sizes, singan_pyramid, singan_sizes
 from singleimage.errors import SizeError
-from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.pyramid import (
     SMALLEST_LEVEL,
     ConSinGANPyramid,
     Ladder,
+    OctavePyramid,
     Pyramid,
     PyramidLaw,
     SinGANPyramid,
@@ -444,3 +445,32 @@ def test_clips_are_reduced_frame_by_frame_by_either_law() -> None:
         for image, size in zip(reel.images, reel.ladder.sizes, strict=True):
             frames = [reduce(frame, size) for frame in pixels.unbind(2)]
             assert difference(image, torch.stack(frames, 2)) < 1e-5
+
+
+def test_octaves_then_finer_steps_then_octaves_again() -> None:
+    ladder = OctavePyramid().plan(Size(1000, 1400))
+    shorts = [min(size) for size in ladder.sizes]
+    assert shorts[:3] == [24, 48, 96]
+    assert shorts[-3:] == [256, 506, 1000]
+    for below, above in pairwise(shorts[2:-2]):
+        assert 0.7 < below / above < 0.8
+    assert ladder.sizes[-1] == Size(1000, 1400)
+    assert [min(s) for s in OctavePyramid().plan(Size(60, 50)).sizes] == [24, 50]
+    assert OctavePyramid().plan(Size(24, 90)).sizes == (Size(24, 90),)
+    with pytest.raises(SizeError, match="20x60"):
+        OctavePyramid().plan(Size(20, 60))
+
+
+def test_levels_made_of_patches_are_never_narrower_than_a_patch() -> None:
+    ladder = OctavePyramid().plan(Size(256, 256))
+    assert min(min(size) for size in ladder.sizes_for(Size(10, 300))) == 10
+    assert ladder.minimum() == Size(10, 10)
+    with pytest.raises(SizeError, match="smallest size it can draw is 10x10"):
+        ladder.sizes_for(Size(9, 300))
+
+
+def test_the_finest_level_is_the_photo_bit_for_bit() -> None:
+    photo = rough_photo(70, 90)
+    assert torch.equal(Pyramid.build(photo, OctavePyramid()).images[-1], photo)
+    reduced = Pyramid.build(photo, OctavePyramid(max_size=60)).images[-1]
+    assert size_of(reduced) == Size(47, 60)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from singleimage import PRESETS, Channels, Photo, Recipe, Trainer
+from singleimage import PRESETS, Channels, Model, Photo, Recipe, Trainer
 from singleimage.errors import ImageError, RecipeError
 from singleimage.multiscale.geometry import Size
 from singleimage.recipes.base_input import AugmentedInput, ShuffledInput
@@ -35,6 +35,10 @@ def test_every_preset_trains_for_every_task_or_says_why_not(name: str) -> None:
         if recipe.learns_clips:
             with pytest.raises(ImageError, match="a clip of 13 frames or more is needed, not 1"):
                 Trainer(learned, recipe, seed=0, device="cpu")
+            continue
+        if recipe.direct is not None:
+            model = Model.of_photo(learned, recipe)
+            assert next(model.sample([0])).size == model.size
             continue
         trainer = Trainer(learned, recipe, seed=0, device="cpu", precision="fp32")
         for _ in trainer:

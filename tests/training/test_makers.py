@@ -1,6 +1,6 @@
 """Makers: a recipe without a training part makes its model at once, where others train.
 
-No generator of the package needs no training yet, so one is made up here, `Rolled`. Registered by a
+It is a made-up generator, `Rolled`: the simplest there can be. Registered by a
 fixture, files of models and runs know it as they know the others.
 """
 
@@ -36,6 +36,7 @@ class Rolled:
 
     example: Pyramid
     entry_levels: frozenset[int] = frozenset()
+    copier: None = None
 
     @property
     def device(self) -> torch.device:

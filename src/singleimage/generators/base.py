@@ -37,6 +37,52 @@ class Injection:
     image: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A picture of which a part is to be new, and what may not be copied into it."""
+
+    image: Tensor
+    """(1, C, H, W) in [-1, 1], of the size that is drawn; in the part a first guess."""
+    part: Tensor
+    """(1, 1, H, W) of zeros and ones: 1 where the picture is to be new."""
+    barred: Tensor | None = None
+    """(1, 1, h, w) of zeros and ones, of the photo's size: 1 where nothing may come from."""
+    corner: tuple[int, int] | None = None
+    """Row and column of the photo's top left pixel in the picture, if it shows the photo; None:
+    the photo's layout is stretched over it."""
+
+
+class Copier(Protocol):
+    """A generator all of whose pixels are pixels of its photo."""
+
+    def sources(
+        self, latent: Latent, entry: Injection | None = None, known: Known | None = None
+    ) -> Tensor:
+        """Where every pixel of the images comes from.
+
+        Args:
+            latent, entry: as for `Generator.decode`.
+            known: what the images show outside a part; the pixels that come there are not told.
+
+        Returns:
+            Row times width plus column of a pixel of the photo at its finest level, (B, H, W)
+            integers in main memory.
+
+        Raises:
+            UnsupportedEntry: as `Generator.decode`.
+            MaskError: all of the photo is barred.
+        """
+        ...
+
+    def copied(self, places: Tensor) -> Tensor:
+        """Images (B, C, H, W), in main memory, of the photo's pixels at `places` (B, H, W)."""
+        ...
+
+    def finer(self, image: Tensor, size: Size) -> Tensor:
+        """Enlarge images (B, C, h, w) a little, to `size`, with detail the photo has elsewhere."""
+        ...
+
+
 class Generator(Protocol):
     """A model of one image. Applications use these members and no others."""
 
@@ -48,6 +94,11 @@ class Generator(Protocol):
     @property
     def entry_levels(self) -> frozenset[int]:
         """Levels at which an image may enter; the rest raise `UnsupportedEntry`."""
+        ...
+
+    @property
+    def copier(self) -> "Copier | None":
+        """Itself, if it copies every pixel from its photo; else None."""
         ...
 
     @property
@@ -189,6 +240,11 @@ class Learner(nn.Module, abc.ABC):
     def entry_levels(self) -> frozenset[int]:
         """Levels at which an image may enter; none unless the method says so."""
         return frozenset()
+
+    @property
+    def copier(self) -> Copier | None:
+        """None: networks make pixels of their own."""
+        return None
 
     @property
     def device(self) -> torch.device:

@@ -20,6 +20,9 @@ from singleimage.multiscale.resample import bilinear, resize, scaled, truncate
 SMALLEST_LEVEL = 4
 """A level with a side under this many pixels holds no layout; sampling refuses such sizes."""
 
+SMALLEST_PATCHED = 10
+"""Where levels are made of patches, these must fit in: narrower levels are made as wide as this."""
+
 Side = Annotated[int, msgspec.Meta(ge=4, le=65536)]
 
 
@@ -40,6 +43,8 @@ class Ladder:
     """Frames from one shown to the next at each level of a clip; empty: of photos."""
     span: int = 0
     """Frames of a clip from the first to the last that levels show, at full rate."""
+    floor: int = 0
+    """No level of an output has a side under this, pixels, whatever its scale."""
 
     @property
     def moving(self) -> bool:
@@ -64,14 +69,15 @@ class Ladder:
         """Sizes of all levels when the output is `finest` (retargeting; SinGAN, section 3).
 
         Raises:
-            SizeError: a level would have a side under `SMALLEST_LEVEL` pixels.
+            SizeError: a level would have a side under `SMALLEST_LEVEL` pixels, or the output one
+                under `floor`.
         """
         if finest == self.finest:
             return self.sizes
         tall = finest.height / self.finest.height
         wide = finest.width / self.finest.width
         lower = [Size(self._round(h * tall), self._round(w * wide)) for h, w in self.sizes[:-1]]
-        if min(min(size) for size in (*lower, finest)) < SMALLEST_LEVEL:
+        if min(min(size) for size in (*lower, finest)) < self._least:
             raise SizeError(
                 f"{finest} is too small for this model's pyramid; the smallest size it can draw "
                 f"is {self.minimum()}. Ask for that or more."
@@ -79,12 +85,12 @@ class Ladder:
         return (*lower, finest)
 
     def minimum(self) -> Size:
-        """The smallest output whose levels all keep `SMALLEST_LEVEL` pixels a side."""
+        """The smallest output whose levels all have the sides that `sizes_for` asks for."""
 
         def side(lower: list[int], finest: int) -> int:
-            sides = range(SMALLEST_LEVEL, finest)
+            sides = range(self._least, finest)
             least = (min(self._round(s * (n / finest)) for s in lower) for n in sides)
-            fits = (n for n, side in zip(sides, least, strict=True) if side >= SMALLEST_LEVEL)
+            fits = (n for n, side in zip(sides, least, strict=True) if side >= self._least)
             return next(fits, finest)
 
         heights, widths = zip(*self.sizes, strict=True)
@@ -114,7 +120,12 @@ class Ladder:
         return replace(self, span=frames - 1)
 
     def _round(self, side: float) -> int:
-        return round(side) if self.rounding == "nearest" else math.floor(side)
+        rounded = round(side) if self.rounding == "nearest" else math.floor(side)
+        return max(rounded, self.floor)
+
+    @property
+    def _least(self) -> int:
+        return max(SMALLEST_LEVEL, self.floor)
 
     def truncated(self, levels: int) -> "Ladder":
         """Return the ladder of the `levels` coarsest levels."""
@@ -257,7 +268,52 @@ class WidthPyramid(
         return tuple(bilinear(photo, size, quantize=self.quantize) for size in ladder.sizes)
 
 
-PyramidSpec = SinGANPyramid | ConSinGANPyramid | WidthPyramid
+class OctavePyramid(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="octaves"
+):
+    """Octaves, then finer steps, then octaves again up to the photo as it is (patch flow; ours)."""
+
+    min_size: Side = 24
+    """Short side of the coarsest level, pixels; every octave has twice that of the one below."""
+    octaves_to: Side = 96
+    """Short side up to which levels are octaves, pixels."""
+    factor: Annotated[float, msgspec.Meta(gt=0.1, lt=0.98)] = 0.75
+    """Nominal ratio of sides between the levels above."""
+    fine_from: Side = 256
+    """Short side from which levels are about octaves again, pixels."""
+    max_size: Side | None = None
+    """Long side of the finest level, pixels; larger photos are reduced to it. None: as they are."""
+
+    def plan(self, size: Size) -> Ladder:
+        reduction = 1.0 if self.max_size is None else min(self.max_size / max(size), 1.0)
+        finest = scaled(size, reduction)
+        short = min(finest)
+        if short < self.min_size:
+            raise _too_narrow(size, self.min_size - 1, self.max_size or max(size))
+        octaves = round(math.log2(min(self.octaves_to, short) / self.min_size))
+        scales = [min(1.0, self.min_size * 2**i / short) for i in range(octaves + 1)]
+        if octaves and short <= self.octaves_to:
+            scales[-1] = 1.0  # rather than a step that is hardly one
+        for end, ratio in ((min(self.fine_from / short, 1.0), self.factor), (1.0, 0.5)):
+            if (last := scales[-1]) < end:
+                count = max(1, round(math.log(last / end) / math.log(ratio)))
+                scales += [last * (end / last) ** ((i + 1) / count) for i in range(count)]
+        sizes = [Size(round(finest.height * f), round(finest.width * f)) for f in scales]
+        return Ladder(
+            (*sizes[:-1], finest),
+            (*scales[:-1], 1.0),
+            reduction,
+            self.factor,
+            "nearest",
+            floor=SMALLEST_PATCHED,
+        )
+
+    def images(self, photo: Tensor, ladder: Ladder) -> tuple[Tensor, ...]:
+        *lower, finest = _reduced(photo, ladder, quantize=False)
+        return (*lower, photo if ladder.reduction == 1 else finest)
+
+
+PyramidSpec = SinGANPyramid | ConSinGANPyramid | WidthPyramid | OctavePyramid
 
 
 def _finest(size: Size, min_size: int, max_size: int) -> tuple[float, Size]:

@@ -15,6 +15,7 @@ from singleimage.generators.base import DirectSpec, LearnerSpec
 from singleimage.generators.cascade import CascadeSpec
 from singleimage.generators.growing import GrowingSpec
 from singleimage.generators.hyper import HyperSpec
+from singleimage.generators.patch_flow import PatchFlowSpec
 from singleimage.generators.patch_vae import PatchVAESpec
 from singleimage.multiscale.pyramid import PyramidSpec, WidthPyramid
 from singleimage.nn.blocks import Width
@@ -69,7 +70,7 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 ObjectiveSpec = AdversarialSpec | VariationalSpec
 
 
-GeneratorSpec = CascadeSpec | GrowingSpec | PatchVAESpec | HyperSpec
+GeneratorSpec = PatchFlowSpec | CascadeSpec | GrowingSpec | PatchVAESpec | HyperSpec
 """The generators there are."""
 CriticSettings = CriticSpec | SpectralCriticSpec | HyperCriticSpec
 """The critics there are."""

@@ -81,8 +81,11 @@ def count_parameters(recipe: Recipe, ladder: Ladder, *, channels: int = 3) -> tu
         channels: of the images.
 
     Returns:
-        The two numbers; the second is 0 where no critic plays at that level.
+        The two numbers; the second is 0 where no critic plays at that level, and both are where
+        nothing is trained.
     """
+    if recipe.direct is not None:
+        return 0, 0
     with torch.device("meta"):
         generator = recipe.schedule.generator.build(channels=channels, ladder=ladder)
         for _ in ladder.sizes:

@@ -1,0 +1,449 @@
+"""Patch flow: new pictures of a photo in about a second, without training (ours).
+
+A sample begins as noise and flows towards images whose every patch is one of the photo's. Noise n
+and image are mixed by a time t from 0 to 1, x_t = t x + (1 - t) n. For the patches Y_j of the photo
+the best guess of x from x_t has a closed form: at each patch q of x_t the mean of all Y_j with
+weights exp(-|q - t Y_j|² / tau), tau = 2 (1 - t)² (the posterior mean of flow matching where the
+data are patches). Two terms are added to the distance |q - t Y_j|²:
+
+* **place**: the squared distance of the two patches' places, each relative to its image. Its
+  weight is the knob from a copy of the photo to a soup of its textures;
+* **balance**: a potential g_j for each Y_j, so that all patches of the photo are used about
+  equally. These are Sinkhorn's updates for the columns of an entropic transport plan, one damped
+  update a step, kept from step to step.
+
+The flow runs on small images. Above them each level copies from the photo: a field says where every
+patch comes from; it is enlarged with the image and improved by looking at neighbors (`field`). Keys
+of the first search of a level are blurred as the picture is (GPNN; Granot et al., CVPR 2022). At
+the end every pixel of a sample is a pixel of the photo.
+
+What is known of a picture is put back in at every step and level, so that the rest fits it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal, Self
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from singleimage.errors import ArgumentError, MaskError
+from singleimage.generators.base import Generator, Injection, Known, check_injection
+from singleimage.generators.field import Corners, Field, Search, together
+from singleimage.generators.patch_guesses import Guesses, Octave, places_of
+from singleimage.generators.patches import PatchGrid
+from singleimage.machine.blocks import Blocks, in_blocks
+from singleimage.multiscale.geometry import OPEN, Size, Wrap, size_of
+from singleimage.multiscale.latent import Latent, Map, Noise, drawn, seed_for
+from singleimage.multiscale.pyramid import Ladder, Pyramid
+from singleimage.multiscale.resample import resize
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+COPY_WINDOW = 0.6
+"""The same after the first search of a level that copies."""
+DETAIL = 5
+"""Side of the patches that carry detail to a larger image, pixels."""
+DETAIL_WINDOW = 2.0
+"""The window with which detail is folded."""
+COPY_PASSES = 2
+"""Searches among the sharp patches at a level that copies."""
+SHARP = 0.999
+"""Time at which hardly any noise is left: the guess is the nearest patch."""
+FREE = 40
+"""A level flows only if so many patches of the photo touch nothing that is barred."""
+REMEMBERED = 2_000_000
+"""Pixels of the largest photo whose components are kept from sample to sample."""
+
+
+class PatchFlowSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="patch-flow"
+):
+    """How patches flow."""
+
+    trained: ClassVar[Literal[False]] = False
+
+    variety: Share = 1 / 3
+    """From 0, nearly the photo, to 1, its textures without their places."""
+    patch: Annotated[int, msgspec.Meta(ge=3, le=9)] = 7
+    """Side of a patch, pixels."""
+    flow_side: Annotated[int, msgspec.Meta(ge=24, le=256)] = 96
+    """Longest short side of a level that flows, pixels; those above it copy from the photo."""
+    flow_pixels: Annotated[int, msgspec.Meta(ge=1000)] = 50_000
+    """Most pixels of a level of a picture that flows; in a larger picture all levels but the
+    coarsest copy."""
+    steps: Annotated[int, msgspec.Meta(ge=2, le=200)] = 16
+    """Steps from noise to image at a level that flows."""
+    renoise: Share = 0.6
+    """Share of noise with which the image of the level below enters a level that flows."""
+    patches: Annotated[int, msgspec.Meta(ge=100, le=20_000)] = 2600
+    """Most patches of the photo at a level that flows; their stride is as small as that allows."""
+    rank: Annotated[int, msgspec.Meta(ge=4, le=400)] = 48
+    """Principal components of patches that are compared where they flow."""
+    balance: Share = 0.8
+    """Damping of the updates that balance the use of patches; 0: no balance."""
+    balance_rounds: Annotated[int, msgspec.Meta(ge=1, le=50)] = 4
+    """Updates in the first step of a level; every later step makes one."""
+    balance_temperature: Annotated[float, msgspec.Meta(gt=0)] = 2.0
+    """Temperature of the assignment that is balanced, in squared distances of patches."""
+    search_rank: Annotated[int, msgspec.Meta(ge=2, le=100)] = 24
+    """Principal components of patches that are compared where they are copied."""
+    copy_balance: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.2
+    """Squared distance of patches that is added for each factor e by which a place of the photo is
+    used more than others, where patches are copied."""
+    redraws: Annotated[int, msgspec.Meta(ge=0, le=20)] = 2
+    """How often a picture that copies the photo in large pieces is drawn again, at most."""
+    stride: Annotated[int, msgspec.Meta(ge=1, le=4)] = 2
+    """Pixels from one patch of a picture to the next, at all levels but the coarsest."""
+
+    @property
+    def place(self) -> float:
+        """Weight of squared distances of places against the mean squared difference of pixels."""
+        return min(2 / 15 * (1 / max(self.variety, 1e-6) - 1), 10.0)
+
+    @property
+    def together(self) -> float:
+        """A picture is drawn again if more of its neighbors are neighbors in the photo, too."""
+        return max(0.3, 1 - 2.1 * self.variety)
+
+    def generator_of(self, example: Pyramid) -> "PatchFlow":
+        return PatchFlow(self, example)
+
+
+class PatchFlow(nn.Module):
+    """Draws from one photo; it has nothing but the photo."""
+
+    def __init__(self, spec: PatchFlowSpec, example: Pyramid) -> None:
+        """Prepare a photo, (1, C, H, W) in [-1, 1] at every level of `example`."""
+        super().__init__()
+        self.spec = spec
+        self.ladder: Ladder = example.ladder
+        self._images = [level[0].float() for level in example.images]
+        self.channels = len(self._images[0])
+        count = max(1, sum(min(size) <= spec.flow_side for size in self.ladder.sizes))
+        finest = self.ladder.finest
+        self._unit = torch.tensor([side / min(finest) for side in finest])
+        self._octaves = [Octave(image, spec, self._unit) for image in self._images[:count]]
+        self._searches: dict[int, Search] = {}
+        self._keys: dict[tuple[int, bool], Tensor] = {}
+
+    @property
+    def entry_levels(self) -> frozenset[int]:
+        """Every level but the coarsest takes images."""
+        return frozenset(range(1, len(self.ladder.sizes)))
+
+    @property
+    def copier(self) -> Self:
+        """It copies every pixel."""
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Device on which it computes."""
+        return self._images[0].device
+
+    def lasting(self, frames: int) -> Generator:
+        """Refuse clips of any number of `frames`, as `Generator.lasting`."""
+        raise ArgumentError("a model of a photo draws no clips; train one with --for video.")
+
+    def draw(self, sizes: Sequence[Size], seeds: Sequence[int], wrap: Wrap = OPEN) -> Latent:
+        """Fresh noise, as `Generator.draw`; levels that copy use none."""
+        maps: list[Map] = []
+        for level, size in enumerate(sizes):
+            extent = size if level < len(self._octaves) else Size(1, 1)
+            level_seeds = tuple(seed_for(seed, "noise", level) for seed in seeds)
+            maps.append(Noise(level_seeds, self.channels, extent, self._images[0]))
+        return Latent(tuple(maps), tuple(sizes), wrap)
+
+    def anchor(self) -> Latent:
+        """The photo itself at every level, in place of noise."""
+        return Latent(tuple(image[None] for image in self._images), self.ladder.sizes)
+
+    def decode(self, latent: Latent, entry: Injection | None = None) -> Tensor:
+        """Images whose every pixel is one of the photo's, as `Generator.decode`."""
+        return self.copied(self.sources(latent, entry)).to(self.device)
+
+    def copied(self, places: Tensor) -> Tensor:
+        """Images of the photo's pixels, as `Copier.copied`."""
+        return self._images[-1].cpu().flatten(1)[:, places].transpose(0, 1)
+
+    @torch.inference_mode()
+    def sources(
+        self, latent: Latent, entry: Injection | None = None, known: Known | None = None
+    ) -> Tensor:
+        """Where every pixel of the images comes from, as `Copier.sources`."""
+        if entry is not None:
+            check_injection(entry, self.entry_levels, latent.sizes)
+        if known is not None:
+            known = replace(
+                known, image=known.image.to(self.device), part=known.part.to(self.device)
+            )
+        wide = self.ladder.finest.width
+        found = []
+        with in_blocks(self.device) as run:
+            for i in range(latent.batch):
+                if entry is None and known is None:
+                    rows, columns = self._scattered(latent.item(i), run)
+                else:
+                    at = None if entry is None else replace(entry, image=entry.image[i : i + 1])
+                    rows, columns = self._field(latent.item(i), at, known, run).sources()
+                found.append(rows * wide + columns)
+        return torch.stack(found)
+
+    def _scattered(self, latent: Latent, run: Blocks) -> tuple[Tensor, Tensor]:
+        """The sources of a picture, of several if it copies the photo in large pieces."""
+        tries = self.spec.redraws if all(isinstance(x, Noise) for x in latent.maps) else 0
+        best = self._field(latent, None, None, run).sources()
+        least = together(*best, self.ladder.finest)
+        for count in range(tries):
+            if least <= self.spec.together:
+                break
+            found = self._field(_again(latent, count), None, None, run).sources()
+            if (share := together(*found, self.ladder.finest)) < least:
+                best, least = found, share
+        return best
+
+    @torch.inference_mode()
+    def finer(self, image: Tensor, size: Size) -> Tensor:
+        """Enlarge an image with detail of the photo, as `Copier.finer`.
+
+        Patches of the enlarged image are compared with those of the photo as blurred, first at the
+        same place (Freedman, Fattal: Image and Video Upscaling from Local Self-Examples, TOG 2011).
+        """
+        photo = self._images[-1]
+        here, there = size_of(image), size_of(photo)
+        pairs = zip(there, size, here, strict=True)
+        small = Size(*(max(round(side * old / new), 1) for side, new, old in pairs))
+        blurred = resize(resize(photo[None], small), there)[0]
+        search = Search(photo, DETAIL, self.spec.search_rank)
+        keys, corners = search.components(blurred), Corners(there, DETAIL)
+        found = []
+        with in_blocks(self.device) as run:
+            for picture in resize(image, size):
+                field = Field.spread(PatchGrid(size, DETAIL, 1), there)
+                field = search.improved(field, picture, keys, corners, 2, run)
+                found.append(picture + search.voted(field, DETAIL_WINDOW, run, photo - blurred))
+        return torch.stack(found)
+
+    def _field(
+        self, latent: Latent, entry: Injection | None, known: Known | None, run: Blocks
+    ) -> Field:
+        """The field of one picture at the finest level, made level by level."""
+        image: Tensor | None = None
+        field: Field | None = None
+        first = 0
+        if entry is not None:
+            first, image = entry.level, entry.image[0].float()
+            if first >= len(self._octaves):
+                field = self._nearest(image, latent.wrap, known, run)
+        elif known is not None and (first := self._first_free(known)) > 0:
+            image = resize(known.image, latent.sizes[first - 1])[0]
+        for level in range(first, len(latent.sizes)):
+            values, size = latent.maps[level], latent.sizes[level]
+            kept = None if known is None else _Kept.at(known, size)
+            if not isinstance(values, Noise):  # the anchor's
+                image, grid = values[0], self._grid(self.ladder.sizes[level])
+                field = Field(grid, grid.corners)
+            elif self._flows(level, size):
+                image, field = self._flow(level, latent, image, known, kept, run)
+            else:
+                assert image is not None
+                image, field = self._copy(level, latent, image, field, known, kept, run)
+        assert field is not None
+        return self._on_finest(field, latent, known)
+
+    def _flows(self, level: int, size: Size) -> bool:
+        """Whether a level flows: one of few pixels, and in any case the coarsest."""
+        small = size.height * size.width <= self.spec.flow_pixels
+        return level < len(self._octaves) and (level == 0 or small)
+
+    def _search(self, level: int) -> Search:
+        if level not in self._searches:
+            image = self._images[level]
+            self._searches[level] = Search(image, self.spec.patch, self.spec.search_rank)
+        return self._searches[level]
+
+    def _first_free(self, known: Known) -> int:
+        """The coarsest level where patches enough of the photo are free."""
+        if known.barred is None:
+            return 0
+        enough = [int(o.free(known.barred).sum()) >= FREE for o in self._octaves]
+        if any(enough):
+            return enough.index(True)
+        if len(self._octaves) < len(self._images):
+            return len(self._octaves)
+        raise _all_barred(self.spec.patch)
+
+    def _corners(self, level: int, known: Known | None) -> Corners:
+        """Where matches may be at a level."""
+        size = self.ladder.sizes[level]
+        if known is None or known.barred is None:
+            return Corners(size, self.spec.patch)
+        last = level == len(self.ladder.sizes) - 1
+        barred = known.barred > 0 if last else resize(known.barred, size) > 0.3
+        corners = Corners(size, self.spec.patch, barred[0, 0])
+        if not corners.any:
+            raise _all_barred(self.spec.patch)
+        return corners
+
+    def _grid(self, size: Size, wrap: Wrap = OPEN) -> PatchGrid:
+        return PatchGrid(size, self.spec.patch, self.spec.stride, wrap)
+
+    def _on_finest(self, field: Field, latent: Latent, known: Known | None) -> Field:
+        """Of a photo so small that its finest level flows, too, the field with the usual stride."""
+        grid = self._grid(latent.sizes[-1], latent.wrap)
+        if len(grid) == len(field.grid):
+            return field
+        corners = self._corners(len(latent.sizes) - 1, known)
+        return Field(grid, corners.within(field.on(grid).matches))
+
+    def _flow(
+        self,
+        level: int,
+        latent: Latent,
+        below: Tensor | None,
+        known: Known | None,
+        kept: "_Kept | None",
+        run: Blocks,
+    ) -> tuple[Tensor, Field]:
+        """The image of a level from noise, and from that of the level below if there is one."""
+        spec, octave = self.spec, self._octaves[level]
+        size, wrap, values = latent.sizes[level], latent.wrap, latent.maps[level]
+        assert isinstance(values, Noise)
+
+        def noise(step: int) -> Tensor:
+            seeds = tuple(seed_for(seed, "step", step) for seed in values.seeds)
+            return drawn(replace(values, seeds=seeds))[0]
+
+        first, x = 0.0, noise(0)
+        if below is not None:
+            first = 1 - spec.renoise
+            x = torch.lerp(x, resize(below[None], size)[0], first)
+        stride = octave.stride if below is None else max(octave.stride, spec.stride)
+        grid = PatchGrid(size, spec.patch, stride, wrap)
+        guesses = Guesses(octave, grid, self._places(level, latent, known, grid), spec, run)
+        if known is not None and known.barred is not None:
+            guesses.bar(octave.free(known.barred))
+        times = torch.linspace(first, 1, spec.steps + 1).tolist()
+        for i, (time, later) in enumerate(pairwise(times)):
+            if kept is not None:
+                x = kept.over(x, time, noise(i))
+            guess = guesses.at(x, time, spec.balance_rounds if i == 0 else 1)
+            x = torch.lerp(noise(i + 1), guess, later) if later < 1 else guess
+        matches = octave.grid.corners.flatten(0, 1)[guesses.nearest.cpu()]
+        return x if kept is None else kept.over(x), Field(grid, matches.view(*grid.shape, 2))
+
+    def _nearest(self, image: Tensor, wrap: Wrap, known: Known | None, run: Blocks) -> Field:
+        """The field of an image (C, H, W) that takes the nearest patches, wherever they are."""
+        octave = self._octaves[-1]
+        size = size_of(image)
+        factor = min(1.0, math.sqrt(math.prod(octave.size) / math.prod(size)))
+        size = Size(*(max(round(side * factor), self.spec.patch) for side in size))
+        grid = PatchGrid(size, self.spec.patch, octave.stride, wrap)
+        nowhere = torch.zeros(len(grid), 2)
+        guesses = Guesses(octave, grid, (nowhere, nowhere), self.spec, run)
+        if known is not None and known.barred is not None:
+            guesses.bar(octave.free(known.barred))
+        guesses.at(resize(image[None], size)[0], SHARP, 1)
+        matches = octave.grid.corners.flatten(0, 1)[guesses.nearest.cpu()]
+        return Field(grid, matches.view(*grid.shape, 2))
+
+    def _places(
+        self, level: int, latent: Latent, known: Known | None, grid: PatchGrid
+    ) -> tuple[Tensor, Tensor]:
+        """Places of the patches of a sample, and the weights of their squared distances, (n, 2)."""
+        weight = self.spec.place * self._octaves[level].depth
+        if known is None or known.corner is None:
+            places = places_of(grid, self._unit)
+            weights = torch.tensor([0.0 if around else weight for around in latent.wrap])
+            return places, weights.expand_as(places)
+        photo = torch.tensor(self.ladder.sizes[level])
+        scale = photo / torch.tensor(self.ladder.finest)
+        corners = grid.corners.flatten(0, 1) - torch.tensor(known.corner) * scale
+        nearest = torch.minimum(corners.clamp(min=0), photo - grid.patch)  # of what lies beyond it
+        places = (nearest + grid.patch / 2) / photo * self._unit
+        return places, torch.full_like(places, weight)
+
+    def _copy(
+        self,
+        level: int,
+        latent: Latent,
+        image: Tensor,
+        field: Field | None,
+        known: Known | None,
+        kept: "_Kept | None",
+        run: Blocks,
+    ) -> tuple[Tensor, Field]:
+        """The image of a level, from that of the level below and where its patches come from."""
+        spec, search = self.spec, self._search(level)
+        size = latent.sizes[level]
+        grid, corners = self._grid(size, latent.wrap), self._corners(level, known)
+        field = Field.spread(grid, search.size) if field is None else field.on(grid)
+        picture = resize(image[None], size)[0]
+        picture = picture if kept is None else kept.over(picture)
+        crowding = spec.copy_balance * search.crowding(field)
+        keys = self._components(level, True)
+        field = search.improved(field, picture, keys, corners, 2, run, crowding)
+        del keys  # as large as memory may be, before the next
+        keys = self._components(level, False)
+        for _ in range(COPY_PASSES):
+            picture = search.voted(field, COPY_WINDOW, run)
+            picture = picture if kept is None else kept.over(picture)
+            crowding += spec.copy_balance * search.crowding(field)
+            field = search.improved(field, picture, keys, corners, 1, run, crowding)
+        if level == len(self._images) - 1:  # where all comes from is all that is asked for
+            return image, field
+        rows, columns = field.sources()
+        picture = search.image[:, rows, columns]
+        return picture if kept is None else kept.over(picture), field
+
+    def _components(self, level: int, blurred: bool) -> Tensor:
+        """Components of the photo's patches; blurred, of the photo from the level below."""
+        if (level, blurred) in self._keys:
+            return self._keys[level, blurred]
+        image = self._images[level]
+        if blurred:
+            image = resize(self._images[level - 1][None], size_of(image))[0]
+        found = self._search(level).components(image)
+        if image[0].numel() <= REMEMBERED:
+            self._keys[level, blurred] = found
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """What is known of a picture at a level."""
+
+    image: Tensor
+    """(C, H, W)."""
+    new: Tensor
+    """(H, W): where it is not known."""
+
+    @classmethod
+    def at(cls, known: Known, size: Size) -> "_Kept":
+        new = F.interpolate(known.part, size) if size == size_of(known.part) else known.part
+        return cls(resize(known.image, size)[0], resize(new, size)[0, 0] > 0.3)
+
+    def over(self, x: Tensor, time: float = 1.0, noise: Tensor | None = None) -> Tensor:
+        """`x` with what is known in place, mixed with noise as `x` is."""
+        image = self.image if noise is None else torch.lerp(noise, self.image, time)
+        return torch.where(self.new, x, image)
+
+
+def _again(latent: Latent, count: int) -> Latent:
+    """Other noise in place of that of a latent, the same for the same count."""
+    maps = (
+        replace(x, seeds=tuple(seed_for(seed, "again", count) for seed in x.seeds))
+        for x in latent.maps
+        if isinstance(x, Noise)
+    )
+    return Latent(tuple(maps), latent.sizes, latent.wrap)
+
+
+def _all_barred(patch: int) -> MaskError:
+    return MaskError(
+        f"the mask leaves no {patch}x{patch} pixels of the photo to copy from; mark less of it."
+    )

@@ -1,0 +1,168 @@
+"""The guess of an image from noise, by the patches of a photo: one step of patch flow."""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from singleimage.generators.patches import PatchGrid, bell
+from singleimage.machine.blocks import Blocks
+from singleimage.multiscale.geometry import size_of
+from singleimage.multiscale.resample import resize
+
+FLOW_WINDOW = 0.5
+"""Width of the window with which patches are folded while they flow; see `patches.bell`."""
+SMALL = 80.0
+"""Exponents under minus this are 0 in float32, and slow to compute."""
+ROWS = 128
+"""Patches compared with the photo's at once on a processor: their distances fit in a cache."""
+
+
+class Settings(Protocol):
+    """What of `PatchFlowSpec` is needed here; see there."""
+
+    @property
+    def patch(self) -> int: ...
+    @property
+    def patches(self) -> int: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def balance(self) -> float: ...
+    @property
+    def balance_temperature(self) -> float: ...
+
+
+class Octave:
+    """The patches of the photo at a level that flows."""
+
+    def __init__(self, image: Tensor, spec: Settings, unit: Tensor) -> None:
+        """Cut the patches and find their principal components.
+
+        Args:
+            image: the photo, (C, H, W) in [-1, 1].
+            spec: of the generator.
+            unit: (2,), height and width of the photo over its short side.
+        """
+        self.size, patch = size_of(image), spec.patch
+        self.image = image
+        stride = 1
+        while math.prod((side - patch) // stride + 1 for side in self.size) > spec.patches:
+            stride += 1
+        self.stride = stride
+        self.grid = PatchGrid(self.size, patch, stride)
+        patches = self.grid.cut(image)
+        self.depth = patches.shape[1]
+        """Values of a patch."""
+        _, vectors = torch.linalg.eigh(patches.T @ patches)
+        self.basis = vectors[:, -min(spec.rank, self.depth) :].contiguous()
+        self.values = patches @ self.basis
+        self.lengths = patches.square().sum(1)
+        places = places_of(self.grid, unit).to(image.device)
+        self.keys = torch.cat([self.values, places, places.square()], 1)
+
+    def free(self, barred: Tensor) -> Tensor:
+        """Which patches (n,) touch nothing `barred`, (1, 1, H, W) of the photo's size, 0 to 1."""
+        touched = resize(barred, self.size)[0] > 0.3
+        return self.grid.cut(touched.float().cpu()).amax(1) == 0
+
+
+def places_of(grid: PatchGrid, unit: Tensor) -> Tensor:
+    """Middles of patches (n, 2), relative to the image, in short sides of the photo.
+
+    Args:
+        grid: the patches of the photo, or of a sample of any size.
+        unit: (2,), height and width of the photo over its short side.
+    """
+    return (grid.corners.flatten(0, 1) + grid.patch / 2) / torch.tensor(grid.size) * unit
+
+
+class Guesses:
+    """What the steps of a level that flows share: potentials of the photo's patches."""
+
+    def __init__(
+        self,
+        octave: Octave,
+        grid: PatchGrid,
+        places: tuple[Tensor, Tensor],
+        spec: Settings,
+        run: Blocks,
+    ) -> None:
+        """Prepare a level.
+
+        Args:
+            octave: the photo's patches.
+            grid: the patches of the sample.
+            places: (n, 2), where these are, and (n, 2), weights of squared distances from there.
+            spec: of the generator.
+            run: works on blocks of patches.
+        """
+        self._octave = octave
+        self._grid = grid
+        self._spec = spec
+        self._run = run
+        where, weights = (x.to(octave.keys.device) for x in places)
+        self._places = torch.cat([-2 * where * weights, weights], 1)
+        self._barred: Tensor | None = None
+        self._potentials = torch.zeros_like(octave.lengths)
+        self._window = bell(spec.patch, FLOW_WINDOW).to(octave.keys.device)
+        self.nearest = torch.zeros(len(grid), dtype=torch.long, device=octave.keys.device)
+        """For every patch of the sample, the index of the nearest of the photo."""
+
+    def bar(self, free: Tensor) -> None:
+        """Use only some patches of the photo, (n,) of yes and no."""
+        self._barred = ~free.to(self._potentials.device)
+
+    def at(self, x: Tensor, time: float, rounds: int) -> Tensor:
+        """Guess the image (C, H, W) that noise is mixed with.
+
+        Args:
+            x: the mixture, (C, H, W).
+            time: share of the image in it, from 0 to below 1.
+            rounds: updates of the balance.
+        """
+        octave = self._octave
+        queries = self._grid.cut(x) @ octave.basis
+        queries = torch.cat([queries * (-2 * time), self._places], 1)
+        for _ in range(rounds - 1):
+            self._update(self._run(lambda rows: self._use(queries[rows], time), len(queries), ROWS))
+        tau = 2 * (1 - time) ** 2
+
+        def block(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+            distances = self._distances(queries[rows], time)
+            least, nearest = distances.min(1, keepdim=True)
+            distances -= least
+            use = self._use_of(distances)
+            weights = distances.mul_(-1 / tau).clamp_(min=-SMALL).exp_()
+            return (weights @ octave.values) / weights.sum(1, keepdim=True), nearest[:, 0], use
+
+        found = self._run(block, len(queries), ROWS)
+        means, nearest, uses = zip(*found, strict=True)
+        self.nearest = torch.cat(nearest)
+        self._update(uses)
+        return self._grid.fold(torch.cat(means) @ octave.basis.T, self._window)
+
+    def _distances(self, queries: Tensor, time: float) -> Tensor:
+        """|q - t Y_j|² with place and balance, less what is the same for all j: (rows, keys)."""
+        octave, temperature = self._octave, self._spec.balance_temperature
+        alone = time**2 * octave.lengths + temperature * self._potentials
+        if self._barred is not None:
+            alone = alone.masked_fill(self._barred, 1e9)
+        return torch.addmm(alone, queries, octave.keys.T)
+
+    def _use(self, queries: Tensor, time: float) -> Tensor:
+        distances = self._distances(queries, time)
+        return self._use_of(distances - distances.amin(1, keepdim=True))
+
+    def _use_of(self, distances: Tensor) -> Tensor:
+        """How much these queries use each patch of the photo, (keys,)."""
+        shares = distances.mul(-1 / self._spec.balance_temperature).clamp_(min=-SMALL).exp_()
+        return (1 / shares.sum(1)) @ shares
+
+    def _update(self, uses: Sequence[Tensor]) -> None:
+        """Raise the potentials of patches that are used more than others."""
+        use = torch.stack(list(uses)).sum(0).clamp(min=1e-6)
+        even = len(self._grid) / len(use)
+        self._potentials = self._potentials + self._spec.balance * (use / even).log()

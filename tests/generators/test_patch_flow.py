@@ -1,0 +1,148 @@
+"""Patch flow: pictures of pixels of the photo, decided by the seed alone."""
+
+import pytest
+import torch
+from torch import Tensor
+
+import singleimage
+from scenes import scene
+from singleimage.apps.sample import Tile, reconstruct, sample, seam
+from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
+from singleimage.generators.field import together
+from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
+from singleimage.images.photo import Channels, Photo
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.pyramid import OctavePyramid, Pyramid
+
+SPEC = PatchFlowSpec(steps=4, redraws=0)
+
+
+def model(photo: Tensor, spec: PatchFlowSpec = SPEC) -> PatchFlow:
+    return spec.generator_of(Pyramid.build(photo[None], OctavePyramid()))
+
+
+@pytest.fixture(scope="module")
+def generator() -> PatchFlow:
+    return model(scene())
+
+
+def test_levels_flow_up_to_96_pixels_and_copy_above(generator: PatchFlow) -> None:
+    assert generator.ladder.sizes == (Size(24, 30), Size(48, 60), Size(96, 120), Size(120, 150))
+    flowing = [generator._flows(level, size) for level, size in enumerate(generator.ladder.sizes)]
+    assert flowing == [True, True, True, False]
+
+
+def test_of_a_large_picture_only_the_coarsest_level_flows(generator: PatchFlow) -> None:
+    sizes = generator.ladder.sizes_for(Size(500, 600))
+    flowing = [generator._flows(level, size) for level, size in enumerate(sizes)]
+    assert flowing == [True, True, False, False]
+
+
+@pytest.mark.parametrize("size", [Size(120, 150), Size(70, 300), Size(200, 90)])
+def test_every_pixel_is_one_of_the_photo_and_its_place_is_known(
+    generator: PatchFlow, size: Size
+) -> None:
+    sizes = generator.ladder.sizes_for(size)
+    latent = generator.draw(sizes, [3])
+    places = generator.sources(latent)
+    assert places.shape == (1, *size)
+    assert torch.equal(scene().flatten(1)[:, places[0]], generator.decode(latent)[0])
+
+
+def test_the_anchor_is_the_photo_bit_for_bit(generator: PatchFlow) -> None:
+    assert torch.equal(reconstruct(generator)[0], scene())
+
+
+def test_pictures_do_not_depend_on_threads_or_on_their_batch(generator: PatchFlow) -> None:
+    threads = torch.get_num_threads()
+    found = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        found.append(sample(generator, [5]))
+        assert torch.get_num_threads() == count
+    torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(sample(generator, [4, 5, 6])[1:2], found[0])
+
+
+def test_more_variety_is_farther_from_the_photo() -> None:
+    photo = scene()
+    apart = []
+    for variety in (0.02, 0.33, 1.0):
+        images = sample(model(photo, PatchFlowSpec(variety=variety, steps=6, redraws=0)), range(2))
+        apart.append(float((images - photo).square().mean()))
+    assert apart[0] < apart[1] < apart[2]
+
+
+def test_balance_uses_more_of_the_photo() -> None:
+    photo = scene()
+
+    def used(balance: float) -> int:
+        drawing = model(photo, PatchFlowSpec(balance=balance, variety=1.0, steps=8, redraws=0))
+        latent = drawing.draw(drawing.ladder.sizes, range(3))
+        return sum(len(places.unique()) for places in drawing.sources(latent))
+
+    assert used(0.4) > 1.05 * used(0.0)
+
+
+def test_a_picture_that_copies_is_drawn_again() -> None:
+    """Where copying is not wanted; near the photo it is."""
+
+    def share(redraws: int, seed: int) -> float:
+        drawing = model(scene(), PatchFlowSpec(steps=4, patch=9, variety=1 / 3, redraws=redraws))
+        latent = drawing.draw(drawing.ladder.sizes, [seed])
+        places = drawing.sources(latent)[0]
+        return together(places // 150, places % 150, drawing.ladder.finest)
+
+    plain = [share(0, seed) for seed in range(4)]
+    again = [share(2, seed) for seed in range(4)]
+    assert PatchFlowSpec().together == pytest.approx(0.3)
+    assert max(plain) > 0.3, "nothing to draw again"
+    assert sum(again) < sum(plain)
+    for before, after in zip(plain, again, strict=True):
+        assert after == before if before <= 0.3 else after <= before
+    assert PatchFlowSpec(variety=0).together == 1
+
+
+@pytest.mark.parametrize("tile", ["x", "y", "xy"])
+def test_tiles_have_no_seam(generator: PatchFlow, tile: Tile) -> None:
+    plain, tiled = (seam(sample(generator, range(3), tile=how)) for how in (None, tile))
+    for axis in tile or "":
+        assert getattr(tiled, axis) < 1.6
+        assert getattr(tiled, axis) < getattr(plain, axis)
+
+
+def test_labels_stay_labels_and_go_where_their_pixels_go() -> None:
+    photo = scene()
+    mask = (torch.arange(120)[:, None] > 72).float().expand(120, 150) * 2 - 1
+    whole = Photo(torch.cat([photo, mask[None]]), Channels(mode="RGB", masks=((0, 255),)))
+    made = singleimage.flow(whole)
+    (picture,) = made.sample([1])
+    lookup = {
+        tuple(color): label
+        for color, label in zip(
+            made.image.flatten(1)[:3].T.tolist(), made.image[3].flatten().tolist(), strict=True
+        )
+    }
+    assert made.image is not None
+    colors = picture.pixels[:3].flatten(1).T.tolist()
+    assert set(picture.pixels[3].unique().tolist()) <= {-1.0, 1.0}
+    assert all(
+        lookup[tuple(c)] == m
+        for c, m in zip(colors, picture.pixels[3].flatten().tolist(), strict=True)
+    )
+
+
+def test_what_cannot_be_is_refused_in_one_line(generator: PatchFlow) -> None:
+    photo = Photo(scene(), Channels(mode="RGB"))
+    with pytest.raises(ArgumentError, match=r"variety of 2 is out of range; use one from 0 to 1"):
+        singleimage.flow(photo, variety=2)
+    with pytest.raises(SizeError, match="23x150"):
+        singleimage.flow(Photo(scene()[:, :23], Channels(mode="RGB")))
+    with pytest.raises(SizeError, match="smallest size it can draw is"):
+        sample(generator, [0], size=Size(5, 5))
+    with pytest.raises(ArgumentError, match="draws no clips"):
+        generator.lasting(5)
+    with pytest.raises(UnsupportedEntry, match="cannot move; train one"):
+        singleimage.animate(singleimage.flow(photo))
