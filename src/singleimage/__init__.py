@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from singleimage.images.photo import Channels, Photo, photo_from, read_photo
     from singleimage.metrics.evaluation import evaluate
     from singleimage.metrics.features import load_features
+    from singleimage.models.flow import flow
     from singleimage.models.hypermodel import HyperModel
     from singleimage.models.model import Model
     from singleimage.recipes.overrides import with_overrides
@@ -52,6 +53,7 @@ _HOMES = {
     "SizeError": "errors",
     "Trainer": "training.trainer",
     "evaluate": "metrics.evaluation",
+    "flow": "models.flow",
     "for_animating": "recipes.tasks",
     "for_editing": "recipes.tasks",
     "for_harmonizing": "recipes.tasks",

@@ -208,6 +208,7 @@ class Spy:
         self.entry_levels = generator.entry_levels
         self.draw = generator.draw
         self.anchor = generator.anchor
+        self.copier = generator.copier
         self.seen: list[Latent] = []
 
     def decode(self, latent: Latent, entry: object = None) -> Tensor:

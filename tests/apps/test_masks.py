@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from singleimage.apps.masks import binary, blend, difference, dilated, soften
+from singleimage.apps.masks import binary, blend, difference, dilated, filled, soften
 from singleimage.errors import MaskError
 from singleimage.multiscale.geometry import Size
 
@@ -81,3 +81,14 @@ def test_masks_that_mark_nothing_or_all_or_have_another_size_are_refused() -> No
     same = small_image(size)
     with pytest.raises(MaskError, match="difference of picture and background is empty"):
         difference(same, same)
+
+
+def test_a_smooth_filling_keeps_what_is_known_and_is_between_it() -> None:
+    pixels = torch.zeros(1, 3, 33, 47)
+    pixels[..., 24:] = 0.5
+    part = torch.zeros(1, 1, 33, 47)
+    part[..., 8:20, 15:35] = 1
+    found = filled(torch.where(part > 0, -1.0, pixels), part)
+    assert torch.equal(found[(part == 0).expand_as(found)], pixels[(part == 0).expand_as(pixels)])
+    assert float(found.amin()) > -0.1
+    assert float(found.amax()) < 0.6

@@ -19,14 +19,9 @@ missing model
 $ sample {bad}/no.safetensors -o {out}
 {bad}/no.safetensors does not exist; check the path.
 
-image as model
-$ sample {photo} -o {out}
-{photo} is an image, not a model; train on it first: singleimage train {photo} -o RUN
-
-text as model
+text as photo
 $ info {bad}/text.png
-{bad}/text.png is no model, or is damaged: ...; give a file or folder that `singleimage train`
-wrote.
+{bad}/text.png is not an image in a known format; use JPEG, PNG, WebP or TIFF.
 
 device as model
 $ info /dev/null

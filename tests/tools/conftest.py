@@ -4,12 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from singleimage import Model, Photo
+from scenes import scene
+from singleimage import PRESETS, Channels, Model, Photo, with_overrides
 
 
 @pytest.fixture
 def model(tiny_run: Path) -> Model:
     return Model.load(tiny_run)
+
+
+@pytest.fixture(scope="module")
+def flow() -> Model:
+    """A model without training."""
+    recipe = with_overrides(PRESETS["flow"], {"generator.steps": "6"})
+    return Model.of_photo(Photo(scene(), Channels(mode="RGB")), recipe)
 
 
 @pytest.fixture

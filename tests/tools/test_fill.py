@@ -3,30 +3,21 @@
 import pytest
 import torch
 
+import singleimage
 from pasting import with_square
-from singleimage import Model, Photo
-from singleimage.errors import ArgumentError
+from scenes import colors, disk, sprite
+from singleimage import Channels, Model, Photo
+from singleimage.errors import ArgumentError, MaskError
 from singleimage.multiscale.geometry import Size
 from singleimage.tools import fill
 
 
 def test_what_is_not_marked_is_not_filled(model: Model, photo: Photo) -> None:
     composite, mask = with_square(photo)
-    (image,) = fill.fill(model, composite, mask)
+    (image,) = fill.fill(model, composite, mask=mask)
     assert image.size == photo.size
     assert bool((image.pixels[:, 12:16, 16:20] < 0.99).any()), "the white square is still there"
     assert torch.equal(image.pixels[:, -6:, -6:], photo.pixels[:, -6:, -6:])
-
-
-def test_a_smooth_filling_keeps_what_is_known_and_is_between_it() -> None:
-    pixels = torch.zeros(1, 3, 33, 47)
-    pixels[..., 24:] = 0.5
-    part = torch.zeros(1, 1, 33, 47)
-    part[..., 8:20, 15:35] = 1
-    filled = fill._smooth(torch.where(part > 0, -1.0, pixels), part)
-    assert torch.equal(filled[(part == 0).expand_as(filled)], pixels[(part == 0).expand_as(pixels)])
-    assert float(filled.amin()) > -0.1
-    assert float(filled.amax()) < 0.6
 
 
 def test_a_canvas_is_extended_and_the_picture_stays(model: Model, photo: Photo) -> None:
@@ -40,3 +31,55 @@ def test_a_canvas_is_extended_and_the_picture_stays(model: Model, photo: Photo) 
         fill.extend(model, photo)
     with pytest.raises(ArgumentError, match="nothing to add"):
         fill.extend(model, photo, left=-1, right=4)
+
+
+def test_a_model_that_copies_fills_from_elsewhere(flow: Model) -> None:
+    photo = flow.training_image()
+    assert photo is not None
+    mask = disk(photo.size)
+    for found in fill.fill(flow, mask=mask, seeds=[0, 1]):
+        new = mask.pixels[0] > 0
+        assert torch.equal(found.pixels[:, ~new], photo.pixels[:, ~new])
+        assert 0.5 < float(found.pixels[:, new].std() / photo.pixels[:, new].std()) < 1.5
+        assert bool((found.pixels != photo.pixels)[:, new].any())
+
+
+def test_nothing_is_copied_out_of_the_hole(flow: Model) -> None:
+    """Whatever the picture shows in the hole, the result is the same."""
+    photo = flow.training_image()
+    assert photo is not None
+    mask = disk(photo.size)
+    holed = Photo(torch.where(mask.pixels > 0, 1.0, photo.pixels), photo.channels)
+    (plain,), (other,) = fill.fill(flow, photo, mask=mask), fill.fill(flow, holed, mask=mask)
+    assert torch.equal(plain.pixels, other.pixels)
+    marked = photo.pixels.clone()
+    marked[0] = -0.9
+    marked[0, mask.pixels[0] > 0] = 0.9
+    model = singleimage.flow(Photo(marked, photo.channels))
+    (found,) = fill.fill(model, mask=mask)
+    assert float(found.pixels[0].amax()) < -0.5
+
+
+def test_a_hole_in_everything_but_a_corner_is_refused_or_filled(flow: Model) -> None:
+    size = flow.size
+    mask = torch.ones(1, *size)
+    mask[:, :3, :3] = -1
+    with pytest.raises(MaskError, match="leaves no 7x7 pixels of the photo to copy from"):
+        fill.fill(flow, mask=Photo(mask, Channels(mode="L")))
+    mask[:, : size.height // 2] = -1
+    (found,) = fill.fill(flow, mask=Photo(mask, Channels(mode="L")))
+    assert float(found.pixels[:, size.height // 2 :].std()) > 0.05
+
+
+def test_a_model_that_copies_extends_its_photo(flow: Model) -> None:
+    photo = flow.training_image()
+    assert photo is not None
+    (image,) = fill.extend(flow, left=31, top=12)
+    assert image.size == Size(photo.size.height + 12, photo.size.width + 31)
+    assert torch.equal(image.pixels[:, 12:, 31:], photo.pixels)
+    assert float(image.pixels[:, :, :31].std()) > 0.1
+
+
+def test_a_sprite_keeps_its_palette() -> None:
+    (found,) = fill.fill(singleimage.flow(sprite()), mask=disk(Size(40, 48)))
+    assert colors(found) <= colors(sprite())

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import torch
 
+import singleimage
 from pasting import with_square
+from scenes import colors, disk, scene, sprite
 from singleimage import Channels, Model, Photo, read_photo
 from singleimage.apps.inject import working_size
-from singleimage.apps.masks import binary, blend, soften
+from singleimage.apps.masks import binary, blend, dilated, soften
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.resample import resize
 from singleimage.tools import retouch
@@ -100,3 +102,48 @@ def test_results_depend_on_their_seed_alone(model: Model, photo: Photo) -> None:
     both = retouch.harmonize(model, composite, mask=mask, seeds=[3, 4])
     (alone,) = retouch.harmonize(model, composite, mask=mask, seeds=[4])
     torch.testing.assert_close(both[1].pixels, alone.pixels, atol=1e-5, rtol=0)
+
+
+def test_a_model_that_copies_keeps_what_is_outside(flow: Model) -> None:
+    photo = flow.training_image()
+    assert photo is not None
+    composite, mask = with_square(photo)
+    for tool, config in ((retouch.harmonize, retouch.HARMONIZE), (retouch.edit, retouch.EDIT)):
+        (found,) = tool(flow, composite, mask=mask)
+        part = dilated(binary(mask.pixels, photo.size), config.radius)[0, 0] > 0
+        assert torch.equal(found.pixels[:, ~part], photo.pixels[:, ~part])
+        assert bool((found.pixels != photo.pixels)[:, part].any())
+
+
+def test_what_is_edited_has_the_photos_values_and_what_is_harmonized_its_colors() -> None:
+    """A red object on a photo without red: harmonizing leaves nothing of the color."""
+    pixels = scene()
+    pixels[0] = pixels[1]
+    photo = Photo(pixels, Channels(mode="RGB"))
+    pasted = pixels.clone()
+    pasted[0, 30:70, 40:80], pasted[1:, 30:70, 40:80] = 1.0, -1.0
+    model = singleimage.flow(photo)
+    mask = torch.full((1, 120, 150), -1.0)
+    mask[:, 30:70, 40:80] = 1
+    (found,) = retouch.harmonize(
+        model, Photo(pasted, photo.channels), mask=Photo(mask, Channels(mode="L"))
+    )
+    assert float((found.pixels[0] - found.pixels[1]).abs().amax()) < 0.3
+
+
+def test_structure_stays_where_a_drawing_is_painted(flow: Model) -> None:
+    """Black and white halves become the darkest and the lightest the photo has."""
+    drawing = torch.full((3, 100, 120), -0.8)
+    drawing[:, :, 60:] = 0.8
+    for tool in (retouch.paint, retouch.restyle):
+        (found,) = tool(flow, Photo(drawing, Channels(mode="RGB")), seeds=[3])
+        assert max(found.size) == 150
+        left, right = found.pixels.mean(0).chunk(2, dim=1)
+        assert float(right.mean() - left.mean()) > 0.1
+
+
+def test_a_sprite_is_edited_in_its_palette() -> None:
+    photo = sprite()
+    composite = Photo(photo.pixels.roll(3, 1), photo.channels)
+    (found,) = retouch.edit(singleimage.flow(photo), composite, mask=disk(photo.size))
+    assert colors(found) <= colors(photo)

@@ -9,7 +9,7 @@ from cyclopts import App
 
 import singleimage
 from singleimage import Model, Photo
-from singleimage.cli import COMMANDS
+from singleimage.cli import COMMANDS, app
 from singleimage.commands.tool import tool_commands
 from singleimage.tools.table import TOOLS, Input, Tool
 from tiny import Command
@@ -68,6 +68,8 @@ def test_the_help_of_a_command_names_every_input(
 ) -> None:
     """Of the commands of their own too: they take what the row says."""
     monkeypatch.setenv("COLUMNS", "200")
+    for part in (app, app[tool.name]):  # a console keeps the width that it began with
+        monkeypatch.setattr(part, "_fallback_console", None)
     done = command(f"{tool.name} --help")
     assert done.code == 0
     lines = [" ".join(line.strip("│ ").split()) for line in done.out.splitlines()]

@@ -188,11 +188,16 @@ def animate(
         SizeError: `size` is too small for the pyramid.
         ArgumentError: `start_level` is no level of the model, there are no frames, or `alpha` or
             `beta` is out of range.
-        UnsupportedEntry: the generator is one of clips.
+        UnsupportedEntry: the generator is one of clips, or needs no training.
     """
     ladder = generator.ladder
     if ladder.moving:
         raise UnsupportedEntry("a model of a clip moves by itself; draw its samples.")
+    if generator.copier is not None:
+        raise UnsupportedEntry(
+            "a model without training jumps from picture to picture and cannot move; train one "
+            "with: singleimage train PHOTO -o RUN --for animate"
+        )
     ladder.require_level(start_level)
     if frames < 1:
         raise ArgumentError(f"cannot draw {frames} frames; ask for 1 or more.")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from singleimage.errors import MaskError
 from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.resample import resize
 
 TOLERANCE = 12 / 127.5
 """Difference of a channel, in [-1, 1], that JPEG makes: less is no difference."""
@@ -112,3 +113,22 @@ def soften(mask: Tensor, radius: float, sigma: float = SIGMA) -> Tensor:
 def blend(background: Tensor, new: Tensor, mask: Tensor) -> Tensor:
     """`new` over `background` (B, C, H, W); bit for bit the background where the mask is 0."""
     return torch.where(mask > 0, torch.lerp(background, new, mask), background)
+
+
+def filled(pixels: Tensor, part: Tensor) -> Tensor:
+    """Fill a part smoothly from around it: with means of what is known, at ever coarser sizes.
+
+    Args:
+        pixels: (B, C, H, W) in [-1, 1].
+        part: (1, 1, H, W) of zeros and ones, 1 where it is filled.
+    """
+    known = 1 - part
+    size = size_of(pixels)
+    if min(size) <= 2 or bool(known.all()):
+        return pixels
+    half = Size((size.height + 1) // 2, (size.width + 1) // 2)
+    weight = F.adaptive_avg_pool2d(known, half)
+    mean = F.adaptive_avg_pool2d(pixels * known, half)
+    coarse = mean / weight.clamp(min=1e-6)
+    below = filled(torch.where(weight > 0, coarse, 0.0), (weight == 0).float())
+    return torch.where(part > 0, resize(below, size), pixels)

@@ -61,9 +61,12 @@ def upscale(
     for count in range(1, passes + 1):
         scale = factor ** (count / passes)
         size = Size(math.ceil(here.height * scale), math.ceil(here.width * scale))
-        below = size_of(image)
-        latent = generator.draw((*ladder.sizes[:-2], below, size), [seed_for(seed, "pass", count)])
-        finer = generator.decode(latent, Injection(len(ladder.sizes) - 1, image)).float()
+        if (copier := generator.copier) is not None:
+            finer = copier.finer(image, size)
+        else:
+            sizes = (*ladder.sizes[:-2], size_of(image), size)
+            latent = generator.draw(sizes, [seed_for(seed, "pass", count)])
+            finer = generator.decode(latent, Injection(len(ladder.sizes) - 1, image)).float()
         image = torch.lerp(resize(image, size), finer, strength).clamp(-1, 1)
     for _ in range(ROUNDS if consistent else 0):
         missing = photo - resize(image, here)

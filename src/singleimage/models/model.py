@@ -15,8 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from singleimage.apps.masks import binary
+from singleimage.apps.rearrange import Rearrangement, rearrangement
 from singleimage.apps.sample import Tile, reconstruct, sample, sampled_latent
-from singleimage.errors import ArgumentError, ModelFileError, RecipeError
+from singleimage.errors import ArgumentError, ModelFileError, RecipeError, UnsupportedEntry
 from singleimage.generators.base import DirectSpec, Generator
 from singleimage.images.clip import Clip
 from singleimage.images.photo import Channels, Photo, require_texture
@@ -77,6 +79,7 @@ class Model:
         start_level: int = 0,
         tile: Tile = None,
         frames: int | None = None,
+        keep: Photo | None = None,
     ) -> Iterator[Photo]:
         """Draw one new picture, or clip, for each seed (SinGAN, section 3).
 
@@ -89,6 +92,7 @@ class Model:
             tile: pictures without a seam when repeated: "x" side by side, "y" over each other,
                 "xy" both.
             frames: of clips; None: as many as in training.
+            keep: white where the photo stays, of its size; only of a model that copies.
 
         Returns:
             The pictures, drawn one by one as they are asked for.
@@ -97,7 +101,16 @@ class Model:
             SizeError: the size is too small for the pyramid.
             ArgumentError: the level does not exist, frames are too few or those of a photo, or what
                 is asked for does not go together.
+            MaskError: `keep` has another size, or marks nothing or everything.
+            UnsupportedEntry: `keep` is given to a model that was trained.
         """
+        if keep is not None or self.generator.copier is not None:
+            if frames is not None:
+                self.generator.lasting(frames)
+            found = self.rearrangements(
+                seeds, size=size, start_level=start_level, tile=tile, keep=keep
+            )
+            return map(self.rearranged, found)
         generator = self.generator if frames is None else self._lasting(frames, start_level)
         target = Size(*size) if size else self.size
         sampled_latent(generator, seeds[:0], size=target, start_level=start_level, tile=tile)
@@ -113,6 +126,45 @@ class Model:
                     yield self._photo(image)
 
         return pictures()
+
+    def rearrangements(
+        self,
+        seeds: Sequence[int],
+        *,
+        size: tuple[int, int] | None = None,
+        start_level: int = 0,
+        tile: Tile = None,
+        keep: Photo | None = None,
+    ) -> Iterator[Rearrangement]:
+        """Tell where every pixel of the pictures that `sample` draws comes from.
+
+        Arguments and errors are those of `sample`; only models that copy know.
+
+        Returns:
+            What `rearranged` makes the pictures of, one by one as they are asked for.
+        """
+        generator = self.generator
+        if (copier := generator.copier) is None:
+            raise UnsupportedEntry(
+                "a trained model does not copy its photo's pixels, so it cannot keep some or tell "
+                "where they come from; give the photo itself instead of a model."
+            )
+        target = Size(*size) if size else self.size
+        sampled_latent(generator, seeds[:0], size=target, start_level=start_level, tile=tile)
+        part = None if keep is None else binary(keep.pixels, self.size, "the mask of what stays")
+
+        def found(seed: int) -> Rearrangement:
+            latent = sampled_latent(
+                generator, [seed], size=target, start_level=start_level, tile=tile
+            )
+            return rearrangement(generator, copier, latent, part)
+
+        return map(found, seeds)
+
+    def rearranged(self, how: Rearrangement) -> Photo:
+        """Rearrange the training image."""
+        assert self.image is not None  # it is all there is of such a model
+        return self._picture(how.applied(self.image.cpu()))
 
     def _lasting(self, frames: int, start_level: int) -> Generator:
         if start_level:

@@ -1,13 +1,19 @@
 """Pictures and models with different channels: gray, color, alpha."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from singleimage.apps.complete import complete
 from singleimage.errors import ImageError
+from singleimage.generators.base import Copier, Known
 from singleimage.images.photo import Channels, Photo
 from singleimage.images.values import MODE_CHANNELS
 from singleimage.models.model import Model
 
+PALETTE = 64
+"""A photo of at most so many colors keeps to them."""
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in gray (ITU-R BT.601)."""
 
@@ -25,6 +31,47 @@ def fitted_to(model: Model, picture: Photo) -> Tensor:
             "train one without --mask."
         )
     return as_channels(picture.pixels, MODE_CHANNELS[wanted.mode], picture)[None]
+
+
+def to_work_on(model: Model, picture: Photo | None) -> Tensor:
+    """The pixels (1, C, H, W) of a picture in the channels of the model; None: its photo.
+
+    Raises:
+        ImageError: as `fitted_to`, or the model does not hold its photo.
+    """
+    if picture is not None:
+        return fitted_to(model, picture)
+    if model.image is None:
+        raise ImageError("the model does not hold its photo; give the picture to work on.")
+    return model.image[None].cpu()
+
+
+def lit_channels(model: Model) -> int:
+    """How many channels, from the first, may take on light: those of colors, if there are many.
+
+    The few colors of a sprite or a drawing stay as they are, and so do alpha and masks.
+    """
+    if model.image is None:
+        return 0
+    count = MODE_CHANNELS[model.channels.mode] - (model.channels.mode in ("LA", "RGBA"))
+    colors = model.image[:count].flatten(1)
+    some = colors[:, :: max(colors.shape[1] // 50_000, 1)].T.tolist()
+    return count if len({tuple(color) for color in some}) > PALETTE else 0
+
+
+def completed(
+    model: Model, copier: Copier, known: Known, level: int | None, seeds: Sequence[int]
+) -> list[Photo]:
+    """The pictures of which a model that copies made a part new; see `apps.complete`."""
+    images = complete(
+        model.generator, copier, known, level=level, seeds=seeds, lit=lit_channels(model)
+    )
+    return photos_of(model, images)
+
+
+def photos_of(model: Model, images: Tensor) -> list[Photo]:
+    """Images (B, C, H, W) that the model made as photos, see `photo_of`."""
+    return [photo_of(model, image[None]) for image in images]
 
 
 def photo_of(model: Model, image: Tensor) -> Photo:

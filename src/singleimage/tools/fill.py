@@ -2,35 +2,37 @@
 
 The part first takes the colors around it and the structure of a sample. Then the picture enters the
 model at a level and at every finer one that takes pictures, and each result is laid into the
-untouched rest.
+untouched rest. A model that copies keeps the rest in place itself.
 """
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from singleimage.apps.inject import suggested_level, working_size
-from singleimage.apps.masks import binary, blend, soften
+from singleimage.apps.masks import binary, blend, filled, soften
 from singleimage.errors import ArgumentError
+from singleimage.generators.base import Known
 from singleimage.images.photo import Photo
 from singleimage.models.model import Model
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.resample import resize
-from singleimage.tools.channels import fitted_to, photo_of
+from singleimage.tools.channels import completed, photo_of, to_work_on
 from singleimage.tools.retouch import Retouch, fine_detail, rendered
 
 GRAIN = 6
 """Pixels, at the level that is entered: a sample's structure up to this size begins the part."""
+ALIKE = 1 / 128
+"""Difference of a channel, in [-1, 1], that is none."""
 FILL = Retouch(radius=4, share=0.3)
 
 
 def fill(
     model: Model,
-    picture: Photo,
-    mask: Photo,
+    picture: Photo | None = None,
     *,
+    mask: Photo,
     level: int | None = None,
     seeds: Sequence[int] = (0,),
 ) -> list[Photo]:
@@ -40,7 +42,7 @@ def fill(
 
     Args:
         model: of the photo.
-        picture: the photo, or one like it, of any size.
+        picture: the photo, or one like it, of any size; None: the training image.
         mask: white where the picture is to be filled, of the picture's size.
         level: the coarsest level at which the picture enters; None: a suggestion.
         seeds: one result is made for each.
@@ -52,14 +54,20 @@ def fill(
         MaskError: the mask marks nothing or everything, or has another size.
         ImageError, UnsupportedEntry, SizeError: as `harmonize`.
     """
-    pixels = fitted_to(model, picture)
-    part = binary(mask.pixels, picture.size)
-    return _filled(model, pixels, part, level, seeds)
+    pixels = to_work_on(model, picture)
+    part = binary(mask.pixels, size_of(pixels))
+    if (copier := model.generator.copier) is None:
+        return _filled(model, pixels, part, level, seeds)
+    same = _shows(model, pixels, part)
+    known = Known(
+        filled(pixels, part), part, barred=part if same else None, corner=(0, 0) if same else None
+    )
+    return completed(model, copier, known, level, seeds)
 
 
 def extend(
     model: Model,
-    picture: Photo,
+    picture: Photo | None = None,
     *,
     top: int = 0,
     bottom: int = 0,
@@ -72,7 +80,7 @@ def extend(
 
     Args:
         model: of the photo.
-        picture: the photo, or one like it, of any size.
+        picture: the photo, or one like it, of any size; None: the training image.
         top, bottom, left, right: pixels to add on each side, 0 or more.
         level, seeds: as `fill`.
 
@@ -86,13 +94,25 @@ def extend(
     sides = (top, bottom, left, right)
     if min(sides) < 0 or not any(sides):
         raise ArgumentError("nothing to add; give one side or more a number of pixels over 0.")
-    pixels = fitted_to(model, picture)
-    height, width = picture.size
+    pixels = to_work_on(model, picture)
+    height, width = size_of(pixels)
     canvas = pixels.new_zeros(1, pixels.shape[1], height + top + bottom, width + left + right)
     part = torch.ones_like(canvas[:, :1])
     canvas[..., top : top + height, left : left + width] = pixels
     part[..., top : top + height, left : left + width] = 0
-    return _filled(model, canvas, part, level, seeds)
+    if (copier := model.generator.copier) is None:
+        return _filled(model, canvas, part, level, seeds)
+    corner = (top, left) if _shows(model, pixels, torch.zeros_like(pixels[:, :1])) else None
+    known = Known(filled(canvas, part), part, corner=corner)
+    return completed(model, copier, known, level, seeds)
+
+
+def _shows(model: Model, pixels: Tensor, part: Tensor) -> bool:
+    """Whether a picture is the model's photo, but for a part."""
+    photo = model.image
+    if photo is None or photo.shape != pixels.shape[1:]:
+        return False
+    return bool(((pixels - photo).abs() * (1 - part) < ALIKE).all())
 
 
 def _filled(
@@ -124,19 +144,5 @@ def _begun(model: Model, pixels: Tensor, part: Tensor, level: int, seed: int) ->
     entering = sizes[max(level - 1, 0)]
     coarse = Size(max(entering.height // GRAIN, 1), max(entering.width // GRAIN, 1))
     fine = resize((texture - resize(resize(texture, coarse), inner)) / 2, size) * 2
-    filled = _smooth(pixels, part)
-    return torch.where(part > 0, (filled + fine).clamp(-1, 1), pixels)
-
-
-def _smooth(pixels: Tensor, part: Tensor) -> Tensor:
-    """The marked part filled from around it: means of what is known, at ever coarser sizes."""
-    known = 1 - part
-    size = size_of(pixels)
-    if min(size) <= 2 or bool(known.all()):
-        return pixels
-    half = Size((size.height + 1) // 2, (size.width + 1) // 2)
-    weight = F.adaptive_avg_pool2d(known, half)
-    mean = F.adaptive_avg_pool2d(pixels * known, half)
-    coarse = mean / weight.clamp(min=1e-6)
-    below = _smooth(torch.where(weight > 0, coarse, 0.0), (weight == 0).float())
-    return torch.where(part > 0, resize(below, size), pixels)
+    smooth = filled(pixels, part)
+    return torch.where(part > 0, (smooth + fine).clamp(-1, 1), pixels)

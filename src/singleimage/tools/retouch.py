@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from singleimage.apps.colors import with_colors_of
 from singleimage.apps.inject import inject, suggested_level, working_size
-from singleimage.apps.masks import SIGMA, binary, blend, difference, soften
+from singleimage.apps.masks import SIGMA, binary, blend, difference, dilated, soften
 from singleimage.errors import ImageError, MaskError
+from singleimage.generators.base import Known
 from singleimage.images.photo import Photo
 from singleimage.models.model import Model
 from singleimage.multiscale.geometry import size_of
@@ -20,8 +22,10 @@ from singleimage.multiscale.resample import resize
 from singleimage.tools.channels import (
     as_channels,
     colors_and_alpha,
+    completed,
     fitted_to,
     photo_of,
+    photos_of,
     without_alpha,
 )
 
@@ -36,12 +40,16 @@ class Retouch:
     share: float = 0.5
     """Where in the pyramid the picture enters if no level is given: 0 is the coarsest level, 1 the
     finest."""
+    copied: float = 0.0
+    """The same for a model that copies."""
+    colors: bool = True
+    """Whether the picture first takes the photo's colors, for a model that copies."""
 
 
-HARMONIZE = Retouch(radius=7, share=0.75)
-EDIT = Retouch(radius=20, share=0.6)
-PAINT = Retouch(share=0.15)
-RESTYLE = Retouch(share=0.45)
+HARMONIZE = Retouch(radius=7, share=0.75, copied=0.8)
+EDIT = Retouch(radius=20, share=0.6, copied=0.55, colors=False)
+PAINT = Retouch(share=0.15, copied=0.55)
+RESTYLE = Retouch(share=0.45, copied=0.6)
 
 
 def harmonize(
@@ -198,6 +206,15 @@ def _retouch(
     pixels = fitted_to(model, flat)
     base = pixels if under is None else fitted_to(model, under)
     scale = max(composite.size) / max(model.size)
+    if (copier := model.generator.copier) is not None:
+        same = under is not None and under.size == model.size and background is None
+        if tool.colors:
+            pixels = with_colors_of(pixels, _photo(model), model.channels.mode, part)
+        part = dilated(part, tool.radius * scale)
+        known = Known(torch.where(part > 0, pixels, base), part, corner=(0, 0) if same else None)
+        if level is None:
+            level = suggested_level(model.generator, tool.copied)
+        return completed(model, copier, known, level, seeds)
     soft = soften(part, tool.radius * scale, SIGMA * scale)
     fine = fine_detail(model, pixels, part, scale)
     new = rendered(model, tool.share, pixels, level, seeds) + fine
@@ -230,6 +247,13 @@ def _render(
 ) -> list[Photo]:
     pixels = fitted_to(model, picture)
     small = resize(pixels, working_size(model.generator, picture.size))
-    return [
-        photo_of(model, image[None]) for image in rendered(model, tool.share, small, level, seeds)
-    ]
+    if model.generator.copier is None:
+        return photos_of(model, rendered(model, tool.share, small, level, seeds))
+    small = with_colors_of(small, _photo(model), model.channels.mode)
+    return photos_of(model, rendered(model, tool.copied, small, level, seeds))
+
+
+def _photo(model: Model) -> Tensor:
+    """The photo (C, H, W) of a model that copies."""
+    assert model.image is not None
+    return model.image.cpu()

@@ -84,6 +84,7 @@ TOOLS: tuple[Tool, ...] = (
         "fill",
         "Replace the marked part by what the photo has elsewhere (inpainting).",
         (Input("mask", "photo", "White where the picture is to be filled.", required=True),),
+        picture="optional",
     ),
     Tool(
         "extend",
@@ -95,6 +96,7 @@ TOOLS: tuple[Tool, ...] = (
             Input("left", "whole", "Pixels to add on the left.", 0),
             Input("right", "whole", "Pixels to add on the right.", 0),
         ),
+        picture="optional",
     ),
     Tool(
         "upscale",

@@ -10,7 +10,7 @@ from singleimage.errors import ImageError
 from singleimage.images.photo import Photo
 from singleimage.models.model import Model
 from singleimage.multiscale.geometry import size_of
-from singleimage.tools.channels import fitted_to, photo_of
+from singleimage.tools.channels import photo_of, to_work_on
 
 
 def upscale(
@@ -40,7 +40,7 @@ def upscale(
         UnsupportedEntry: the model takes no images at its finest level.
         ImageError: there is no picture, or its channels do not fit the model.
     """
-    pixels = _to_enlarge(model, picture).to(model.generator.device)
+    pixels = to_work_on(model, picture).to(model.generator.device)
 
     def enlarged(seed: int) -> Tensor:
         return app.upscale(
@@ -72,22 +72,13 @@ def compare_upscaled(
     known = truth.colors()[:, :height, :width]
     if size_of(known) != image.size or max(truth.size) > max(image.size) * 1.05:
         raise ImageError(f"the truth is {truth.size}, the result {image.size}; crop it to that.")
-    plain = Photo(app.bicubic(_to_enlarge(model, picture), factor)[0], model.channels)
+    plain = Photo(app.bicubic(to_work_on(model, picture), factor)[0], model.channels)
     found: dict[str, float] = {}
     for name, other in (("ours", image), ("bicubic", plain)):
         error = float((other.colors() - known).square().mean())
         found[f"psnr_{name}"] = 10 * math.log10(4 / max(error, 1e-12))
         found[f"ssim_{name}"] = _ssim(other.colors(), known)
     return found
-
-
-def _to_enlarge(model: Model, picture: Photo | None) -> Tensor:
-    """(1, C, H, W): the picture, or the training image with its masks."""
-    if picture is not None:
-        return fitted_to(model, picture)
-    if model.image is None:
-        raise ImageError("the model does not hold its photo; give the picture to enlarge.")
-    return model.image[None]
 
 
 def _ssim(a: Tensor, b: Tensor) -> float:
