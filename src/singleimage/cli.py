@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from cyclopts import App, CycloptsError
 
 from singleimage.commands.animate import animate
+from singleimage.commands.apply import apply
 from singleimage.commands.bench import bench
 from singleimage.commands.console import fail
 from singleimage.commands.evaluate import evaluate
@@ -29,7 +30,7 @@ app = App(
 COMMANDS: tuple[Callable[..., int], ...] = (
     *(train, tune, model, interpolate, sample, reconstruct, info),
     *tool_commands(without=("upscale", "animate")),
-    *(upscale, animate, evaluate, bench),
+    *(upscale, animate, apply, evaluate, bench),
 )
 """In the order of the help."""
 for command in COMMANDS:

@@ -13,7 +13,7 @@ from refusals import assert_refused
 from singleimage import cli
 from tiny import Command
 
-RESULT = "--output -o --seed --overwrite --device --precision --json"
+RESULT = "--output -o --seed --variety --overwrite --device --precision --json"
 FLAGS = {
     "train": "IMAGE --output -o --preset --for --steps --set --mask --seed --device --precision "
     "--embed-image --no-embed-image --dry-run --each --workers --ray --json",
@@ -21,8 +21,8 @@ FLAGS = {
     "model": "META PHOTO --output -o --adapt --seed --overwrite --device --precision --json",
     "interpolate": "META FIRST SECOND --output -o --levels --steps --frames --seed --overwrite "
     "--device --precision --json",
-    "sample": "SOURCE --output -o --count -n --seed --size --scale --start-level --tile --frames "
-    "--sheet --no-sheet --overwrite --device --precision --json",
+    "sample": "SOURCE --output -o --count -n --seed --size --scale --start-level --tile --variety "
+    "--mask --keep --map --frames --sheet --no-sheet --overwrite --device --precision --json",
     "reconstruct": "SOURCE --output -o --overwrite --device --precision --json",
     "info": "SOURCE --json",
     "harmonize": f"SOURCE PICTURE --background --mask {RESULT} --level --sweep",
@@ -34,6 +34,7 @@ FLAGS = {
     "upscale": f"SOURCE PICTURE --factor --strength --consistent --no-consistent --truth {RESULT}",
     "animate": "SOURCE --output -o --frames -n --fps --seed --alpha --beta --start-level --loop "
     "--size --scale --quality --overwrite --device --precision --json",
+    "apply": "REARRANGEMENT PICTURE --output -o --overwrite --json",
     "evaluate": "SOURCES --real --count -n --seed --features --weights --jpeg --report "
     "--overwrite --device --precision --json",
     "bench": "IMAGES --output -o --presets --published --seeds --count -n --features --jpeg "

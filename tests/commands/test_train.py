@@ -21,8 +21,8 @@ from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command, draw, pixels, result
 TRANSCRIPT = """
 unknown preset
 $ train {photo} --preset singen -o {out}
-no preset 'singen'; there are consingan, fast-stabilized, hp-vae-gan, meta, meta-single, meta-small,
-preview, singan.
+no preset 'singen'; there are consingan, fast-stabilized, flow, hp-vae-gan, meta, meta-single,
+meta-small, preview, singan.
 
 no output
 $ train {photo}

@@ -23,7 +23,17 @@ def _whole(_: type, tokens: Sequence[Token]) -> int:
 
 Whole = Annotated[int, Parameter(converter=_whole)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
-Source = Annotated[Path, Parameter(help="A model file, or the folder of a run.")]
+Source = Annotated[
+    Path,
+    Parameter(help="A photo, which needs no training; or a model file or the folder of a run."),
+]
+Variety = Annotated[
+    float | None,
+    Parameter(
+        help="How far pictures of a photo are from it: 0, nearly it, to 1, its textures alone. "
+        "Default: a third."
+    ),
+]
 Device = Annotated[str, Parameter(help="auto, cpu, cpu:THREADS, cuda, cuda:INDEX or mps.")]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"],
@@ -54,15 +64,32 @@ def read_recipe(
 
 
 def load_model(
-    source: Path, device: str, precision: Precision = "auto", *, moving: bool = False
+    source: Path,
+    device: str,
+    precision: Precision = "auto",
+    *,
+    moving: bool = False,
+    variety: float | None = None,
+    masks: Sequence[Path] = (),
 ) -> "Model":
-    """The model in a file or a run folder.
+    """The model in a file or a run folder, or that of a photo without training.
 
-    `moving`: of a clip is as good as of a photo.
+    `moving`: of a clip is as good as of a photo. `variety`, `masks`: of a photo.
     """
+    from singleimage.images.folder import SUFFIXES
+    from singleimage.images.photo import read_photo
     from singleimage.machine.device import use_device
+    from singleimage.models.flow import flow
     from singleimage.models.model import Model
 
+    if source.suffix.lower() in SUFFIXES:
+        photo = read_photo(source, masks=masks)
+        return flow(photo, variety=variety, device=use_device(device))
+    for flag, given in (("--variety", variety is not None), ("--mask", bool(masks))):
+        if given:
+            raise ArgumentError(
+                f"{flag} is for photos, and {source} is none; a model draws as it was made."
+            )
     model = Model.load(source, device=use_device(device), precision=precision)
     if model.generator.ladder.moving and not moving:
         raise UnsupportedEntry(

@@ -1,5 +1,9 @@
 """`singleimage sample`: draw new pictures."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -11,6 +15,7 @@ from singleimage.commands.arguments import (
     Overwrite,
     Precision,
     Source,
+    Variety,
     Whole,
     load_model,
     target_size,
@@ -22,7 +27,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from singleimage.apps.sample import Seam
+    from singleimage.models.model import Model
 
+Maps = Annotated[
+    bool,
+    Parameter(
+        name="--map",
+        negative=(),
+        help="Also write where every pixel comes from, NNNN_map.tiff: red for columns, green for "
+        "rows. Other images are rearranged alike by: singleimage apply.",
+    ),
+]
 SHEET_LIMIT = 48
 """Pictures on a contact sheet; the rest are files only."""
 SHEET_SIDE = 1024
@@ -40,6 +55,10 @@ def sample(
     scale: float | None = None,
     start_level: Whole = 0,
     tile: Literal["x", "y", "xy"] | None = None,
+    variety: Variety = None,
+    mask: Annotated[list[Path] | None, Parameter(negative=())] = None,
+    keep: Path | None = None,
+    map_: Maps = False,
     frames: Whole | None = None,
     sheet: bool = True,
     overwrite: Overwrite = False,
@@ -67,44 +86,116 @@ def sample(
         Keep the photo's layout below this level and renew what is finer; 0 renews everything.
     tile
         Draw pictures without a seam when repeated side by side (x), over each other (y) or both.
+    mask
+        A mask or label map of the photo; every picture comes with its own; repeatable.
+    keep
+        A mask: the photo stays where it is white.
     frames
         Length of clips, of a model of a clip; default: as in training.
     sheet
         Also write sheet.png.
     """
-    from singleimage.apps.sample import seam
-    from singleimage.images.sheet import save_sheet
-    from singleimage.images.sheet import sheet as make_sheet
-    from singleimage.machine.files import make_folder, refuse_existing
+    from singleimage.images.photo import read_photo
+    from singleimage.machine.files import refuse_existing
 
     if count < 1:
         raise ArgumentError(f"cannot draw {count} pictures; ask for 1 or more.")
-    model = load_model(source, device, precision, moving=True)
-    target = target_size(model, size, scale)
+    model = load_model(source, device, precision, moving=True, variety=variety, masks=mask or ())
+    how = {
+        "size": target_size(model, size, scale),
+        "start_level": start_level,
+        "tile": tile,
+        "keep": None if keep is None else read_photo(keep),
+    }
     seeds = range(seed, seed + count)
-    paths = [output / f"{s:04}{model.suffix}" for s in seeds]
-    page_path = output / "sheet.png"
-    files = [file for path in paths for file in model.channels.files(path)]
-    files += [page_path] if sheet else []
+    pages = _Pages(
+        pictures=[output / f"{s:04}{model.suffix}" for s in seeds],
+        maps=[output / f"{s:04}_map.tiff" for s in seeds] if map_ else [],
+        sheet=output / "sheet.png" if sheet else None,
+    )
+    files = pages.files(model)
     for file in files:
         refuse_existing(file, overwrite=overwrite)
+    shares, seams = _write(pages, model, seeds, frames, how, overwrite=overwrite)
+    facts, text = _told(files, shares, seams if tile else [])
+    print_result(facts, f"{count} pictures in {output}{text}", as_json)
+    return 0
+
+
+def _told(
+    files: list[Path], shares: list[float], seams: "list[Seam]"
+) -> tuple[dict[str, Any], str]:
+    """What is told of the pictures, for programs and for people."""
+    facts: dict[str, Any] = {"files": list(map(str, files))}
+    text = ""
+    if shares:
+        facts["together"] = shares
+        text += f"\n{fmean(shares):.2f} of neighbors are neighbors in the photo (1: a copy)"
+    if seams:  # of single pictures, they scatter
+        facts["seam"] = dict(zip("xy", map(fmean, zip(*seams, strict=True)), strict=True))
+        text += "\nseam {x:.2f} x, {y:.2f} y (1: like inside)".format(**facts["seam"])
+    return facts, text
+
+
+@dataclass(frozen=True)
+class _Pages:
+    """The files to write."""
+
+    pictures: list[Path]
+    maps: list[Path]
+    """Where everything comes from, of each picture; or nothing."""
+    sheet: Path | None
+
+    def files(self, model: "Model") -> list[Path]:
+        """All of them, with the masks of the pictures."""
+        pictures = [file for path in self.pictures for file in model.channels.files(path)]
+        return [*pictures, *self.maps, *([self.sheet] if self.sheet else [])]
+
+
+def _write(
+    pages: _Pages,
+    model: "Model",
+    seeds: range,
+    frames: int | None,
+    how: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> "tuple[list[float], list[Seam]]":
+    """Draw the pictures and write them one by one.
+
+    Returns:
+        How much of each moved together, of a model that copies; and how they meet when repeated.
+    """
+    from singleimage.apps.sample import seam
+    from singleimage.images.photo import Channels, Photo
+    from singleimage.images.sheet import save_sheet
+    from singleimage.images.sheet import sheet as make_sheet
+    from singleimage.machine.files import make_folder
+
     shown: list[Image] = []
+    shares: list[float] = []
     seams: list[Seam] = []
-    drawn = model.sample(seeds, size=target, start_level=start_level, tile=tile, frames=frames)
-    for path, picture in zip(paths, drawn, strict=True):
-        make_folder(output)  # only now: a size or level that cannot be drawn leaves nothing behind
+
+    def drawn() -> "Iterator[Photo]":
+        if frames is not None or not (pages.maps or model.generator.copier):
+            yield from model.sample(seeds, frames=frames, **how)
+            return
+        for index, found in enumerate(model.rearrangements(seeds, **how)):
+            if pages.maps:
+                picture = Photo(found.shown(), Channels(mode="RGB", bits=16))
+                make_folder(pages.maps[index].parent)
+                picture.save(pages.maps[index], overwrite=overwrite)
+            shares.append(found.together)
+            yield model.rearranged(found)
+
+    for path, picture in zip(pages.pictures, drawn(), strict=True):
+        make_folder(path.parent)  # only now: what cannot be drawn leaves nothing behind
         picture.save(path, overwrite=overwrite)
-        shown += [picture.preview(SHEET_SIDE)] if sheet and len(shown) < SHEET_LIMIT else []
-        seams += [seam(picture.pixels)] if tile else []
-    if sheet:
+        wanted = pages.sheet and len(shown) < SHEET_LIMIT
+        shown += [picture.preview(SHEET_SIDE)] if wanted else []
+        seams += [seam(picture.pixels)]
+    if pages.sheet:
         photo = model.training_image()
         page = make_sheet([photo.preview(SHEET_SIDE), *shown] if photo else shown)
-        save_sheet(page, page_path, overwrite=overwrite)
-    facts: dict[str, Any] = {"files": list(map(str, files))}
-    text = f"{count} pictures in {output}"
-    if seams:  # of single pictures, they scatter
-        x, y = (sum(ratios) / count for ratios in zip(*seams, strict=True))
-        facts["seam"] = {"x": x, "y": y}
-        text += f"\nseam {x:.2f} x, {y:.2f} y (1: like inside)"
-    print_result(facts, text, as_json)
-    return 0
+        save_sheet(page, pages.sheet, overwrite=overwrite)
+    return shares, seams

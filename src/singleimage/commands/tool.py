@@ -15,6 +15,7 @@ from singleimage.commands.arguments import (
     Overwrite,
     Precision,
     Source,
+    Variety,
     Whole,
     load_model,
 )
@@ -41,6 +42,7 @@ class ResultFile:
     """The image file to write."""
     seed: Whole = 0
     """Everything random follows from it."""
+    variety: Variety = None
     overwrite: Overwrite = False
     device: Device = "auto"
     precision: Precision = "auto"
@@ -123,7 +125,7 @@ def _run(
     }
     refuse_existing(result.output, overwrite=result.overwrite)
     photo = None if picture is None else read_photo(picture)
-    model = load_model(source, result.device, result.precision)
+    model = load_model(source, result.device, result.precision, variety=result.variety)
 
     def made(at: int | None) -> "Photo":
         extra = {"level": at} if tool.enters else {}
@@ -133,7 +135,9 @@ def _run(
         found: Photo = image
         return found
 
-    if sweep and photo is not None:
+    if sweep:
+        photo = photo or model.training_image()
+        assert photo is not None
         return _write_sweep(model, photo, made, result)
     files = made(level).save(result.output, overwrite=result.overwrite)
     facts = {"files": list(map(str, files))}

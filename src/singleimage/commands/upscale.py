@@ -45,7 +45,7 @@ def upscale(
     refuse_existing(result.output, overwrite=result.overwrite)
     photo = None if picture is None else read_photo(picture)
     known = None if truth is None else read_photo(truth)
-    model = load_model(source, result.device, result.precision)
+    model = load_model(source, result.device, result.precision, variety=result.variety)
     (image,) = enlarge(
         model,
         photo,
