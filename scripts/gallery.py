@@ -3,6 +3,7 @@
 Needs the package with its extra `demo`. What is trained already is not trained again.
 """
 
+import math
 import re
 import shlex
 import subprocess
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 import skimage
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from singleimage import read_photo
 from singleimage.images.sheet import sheet
@@ -23,6 +24,8 @@ PHOTOS = {
     "gravel": ("gravel.png", (0, 0, 280, 280), (256, 256)),
     "cat": ("chelsea.png", (80, 20, 380, 280), (240, 208)),
     "cup": ("coffee.png", (80, 40, 440, 320), (248, 192)),
+    "galaxies": ("hubble_deep_field.jpg", (0, 0, 1000, 750), (320, 240)),
+    "rocket": ("rocket.jpg", (140, 0, 500, 360), (360, 360)),
 }
 """File of scikit-image, what is cropped of it, and the size it is reduced to."""
 CELL = 220
@@ -51,6 +54,14 @@ def prepare() -> None:
     draw.rectangle((0, 226, 256, 256), fill=(120, 130, 165))
     sketch.save(WORK / "sketch.png")
 
+    made["rocket"].resize((90, 90), Image.Resampling.LANCZOS).save(WORK / "small.png")
+    brown = made["tissue"].convert("RGB").split()[2].filter(ImageFilter.GaussianBlur(2))
+    brown.point(lambda blue: 255 * (blue < 150)).save(WORK / "glands.png")
+    eye = Image.new("L", made["cat"].size)
+    ImageDraw.Draw(eye).ellipse((30, 50, 104, 114), fill=255)
+    eye.save(WORK / "eye.png")
+    draw_sprite().save(WORK / "sprite.png")
+
     copied = made["cat"].copy()
     copied.paste(copied.crop((32, 50, 104, 114)), (112, 10))
     copied.save(WORK / "copied.png")
@@ -61,6 +72,31 @@ def prepare() -> None:
     ImageDraw.Draw(round_mask).ellipse((12, 8, 112, 90), fill=255)
     pasted.paste(cup, (70, 80), round_mask)
     pasted.save(WORK / "pasted.png")
+
+
+def draw_sprite() -> Image.Image:
+    """A landscape for a game: nine colors, 48 x 64 pixels."""
+    picture = Image.new("RGB", (64, 48), (109, 194, 255))
+    draw = ImageDraw.Draw(picture)
+    for x, y in ((6, 6), (30, 10), (50, 4)):
+        draw.rectangle((x, y, x + 9, y + 2), fill=(255, 255, 255))
+        draw.rectangle((x + 2, y - 1, x + 6, y + 4), fill=(255, 255, 255))
+    for x in range(64):
+        top = 26 + round(3 * math.sin(x / 5) + 2 * math.sin(x / 2.3))
+        draw.line((x, top, x, 47), fill=(131, 92, 59))
+        draw.line((x, top, x, top + 3), fill=(75, 165, 72))
+        draw.line((x, top, x, top + x % 2), fill=(140, 214, 86))
+        for y in range(top + 6, 48):
+            if (x * 7 + y * 13) % 23 == 0:
+                draw.rectangle((x, y, x + 1, y), fill=(96, 64, 40))
+            if (x * 11 + y * 5) % 61 == 0:
+                draw.rectangle((x, y, x + 2, y + 1), fill=(150, 150, 160))
+    for x in (12, 40, 55):
+        top = 26 + round(3 * math.sin(x / 5) + 2 * math.sin(x / 2.3))
+        draw.rectangle((x, top - 7, x + 1, top - 1), fill=(96, 64, 40))
+        draw.ellipse((x - 4, top - 14, x + 5, top - 6), fill=(38, 110, 60))
+        draw.point(((x - 1, top - 11), (x + 2, top - 9)), fill=(230, 70, 70))
+    return picture
 
 
 def run_commands() -> None:
@@ -75,12 +111,13 @@ def run_commands() -> None:
             subprocess.run([sys.executable, "-m", *words], cwd=WORK, check=True)
 
 
-def cell(name: str) -> Image.Image:
-    """A picture for a sheet."""
+def cell(name: str, times: float = 1) -> Image.Image:
+    """A picture for a sheet, `times` as large as usual; of few pixels, without smoothing."""
     picture = read_photo(WORK / name).preview()
-    factor = CELL / max(picture.size)
+    factor = times * CELL / max(picture.size)
     size = [max(round(side * factor), 1) for side in picture.size]
-    return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    how = Image.Resampling.NEAREST if factor > 2 else Image.Resampling.LANCZOS
+    return picture.resize((size[0], size[1]), how)
 
 
 def lay_out() -> None:
@@ -91,19 +128,32 @@ def lay_out() -> None:
         for y in (0, tile.height):
             repeated.paste(tile, (x, y))
     repeated.save(WORK / "repeated.png")
+    small = Image.open(WORK / "small.png")
+    small.resize((360, 360), Image.Resampling.BICUBIC).save(WORK / "bicubic.png")
+    near, usual, far = (
+        [f"{name}/000{i}.png" for i in range(4)] for name in ("near", "variations", "far")
+    )
     rows = {
-        "variations": [
-            "tissue.png",
-            *(f"variations/000{i}.png" for i in range(3)),
-            "wide/0000.png",
-        ],
+        "variations": ["tissue.png", *near, "tissue.png", *usual, "tissue.png", *far],
+        "sizes": ["galaxies.png", "wide/0000.png", "tissue.png", "tall/0000.png"],
         "tile": ["gravel.png", "tiles/0000.png", "repeated.png"],
         "fill": ["holed.png", "filled.png", "tissue.png", "extended.png"],
-        "paint": ["sketch.png", "painted.png"],
         "edit": ["copied.png", "edited.png", "pasted.png", "harmonized.png"],
+        "paint": ["sketch.png", "painted.png", "cat.png", "restyled.png"],
+        "upscale": ["bicubic.png", "large.png", "rocket.png"],
+        "kept": ["cat.png", "eye.png", "kept/0000.png", "kept/0001.png"],
+        "masks": [
+            *("tissue.png", "masked/0000.png", "masked/0001.png"),
+            *("glands.png", "masked/0000_mask.png", "masked/0001_mask.png"),
+        ],
+        "sprites": ["sprite.png", *(f"sprites/000{i}.png" for i in range(3))],
     }
+    columns = {"variations": 5, "masks": 3}
     for name, files in rows.items():
-        sheet([cell(file) for file in files], columns=len(files)).save(PICTURES / f"{name}.png")
+        large = name in ("upscale", "sizes")
+        cells = [cell(file, 1.6 if large else 1) for file in files]
+        page = sheet(cells, columns=columns.get(name, len(files)))
+        page.save(PICTURES / f"{name}.png", optimize=True)
     (PICTURES / "moving.webp").write_bytes((WORK / "moving.webp").read_bytes())
 
 

@@ -43,7 +43,14 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     def preset(name: str) -> Recipe:
         return made[name]
 
+    real = singleimage.flow
+
+    def flow(photo: Photo, variety: float) -> Model:
+        recipe = with_overrides(real(photo, variety=variety).recipe, {"generator.steps": "2"})
+        return Model.of_photo(photo, with_overrides(recipe, {"generator.redraws": "0"}))
+
     monkeypatch.setattr(singleimage, "preset", preset, raising=False)
+    monkeypatch.setattr(singleimage, "flow", flow, raising=False)
     names: dict[str, object] = {}
     for block in blocks("python"):
         exec(block, names)
