@@ -25,12 +25,13 @@ FLAGS = {
     "--mask --keep --map --frames --sheet --no-sheet --overwrite --device --precision --json",
     "reconstruct": "SOURCE --output -o --overwrite --device --precision --json",
     "info": "SOURCE --json",
-    "harmonize": f"SOURCE PICTURE --background --mask {RESULT} --level --sweep",
-    "edit": f"SOURCE PICTURE --background --mask {RESULT} --level --sweep",
+    "harmonize": f"SOURCE PICTURE --background --mask --exact --no-exact {RESULT} --level --sweep",
+    "edit": f"SOURCE PICTURE --background --mask --exact --no-exact {RESULT} --level --sweep",
     "paint": f"SOURCE PICTURE {RESULT} --level --sweep",
     "restyle": f"SOURCE PICTURE {RESULT} --level --sweep",
-    "fill": f"SOURCE PICTURE --mask {RESULT} --level --sweep",
-    "extend": f"SOURCE PICTURE --top --bottom --left --right {RESULT} --level --sweep",
+    "fill": f"SOURCE PICTURE --mask --exact --no-exact {RESULT} --level --sweep",
+    "extend": "SOURCE PICTURE --top --bottom --left --right --exact --no-exact "
+    f"{RESULT} --level --sweep",
     "upscale": f"SOURCE PICTURE --factor --strength --consistent --no-consistent --truth {RESULT}",
     "animate": "SOURCE --output -o --frames -n --fps --seed --alpha --beta --start-level --loop "
     "--size --scale --quality --overwrite --device --precision --json",

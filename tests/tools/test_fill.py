@@ -83,3 +83,16 @@ def test_a_model_that_copies_extends_its_photo(flow: Model) -> None:
 def test_a_sprite_keeps_its_palette() -> None:
     (found,) = fill.fill(singleimage.flow(sprite()), mask=disk(Size(40, 48)))
     assert colors(found) <= colors(sprite())
+
+
+def test_exact_is_pixels_of_the_photo_and_otherwise_they_take_on_light(flow: Model) -> None:
+    photo = flow.training_image()
+    assert photo is not None
+    own = {tuple(color) for color in photo.pixels.flatten(1).T.tolist()}
+
+    def strange(exact: bool) -> int:
+        (found,) = fill.fill(flow, mask=disk(photo.size), exact=exact)
+        return len({tuple(color) for color in found.pixels.flatten(1).T.tolist()} - own)
+
+    assert strange(True) == 0
+    assert strange(False) > 0

@@ -67,15 +67,15 @@ class Rearrangement:
         return cls(torch.where(colors[2] > 0, ELSEWHERE, places), photo)
 
 
-def rearrangement(
+def rearrangements(
     generator: Generator, copier: Copier, latent: Latent, keep: Tensor | None = None
-) -> Rearrangement:
-    """Where every pixel of one picture comes from.
+) -> list[Rearrangement]:
+    """Where every pixel of pictures comes from.
 
     Args:
         generator: of the photo.
         copier: the same as one that copies.
-        latent: noise of one picture.
+        latent: noise of the pictures.
         keep: (1, 1, H, W) of zeros and ones, of the photo's size: 1 where the photo stays.
 
     Raises:
@@ -83,7 +83,7 @@ def rearrangement(
     """
     photo = generator.ladder.finest
     if keep is None:
-        return Rearrangement(copier.sources(latent)[0], photo)
+        return [Rearrangement(places, photo) for places in copier.sources(latent)]
     if latent.sizes[-1] != photo or latent.wrap != OPEN:
         raise ArgumentError(
             f"what stays has its place in a picture of the photo's size {photo} that is no tile; "
@@ -91,5 +91,5 @@ def rearrangement(
         )
     itself = torch.arange(photo.height * photo.width).view(1, *photo)
     known = Known(copier.copied(itself).to(generator.device), 1 - keep, corner=(0, 0))
-    places = copier.sources(latent, known=known)
-    return Rearrangement(torch.where(keep[0] > 0, itself, places)[0], photo)
+    places = torch.where(keep[0] > 0, itself, copier.sources(latent, known=known))
+    return [Rearrangement(one, photo) for one in places]

@@ -22,18 +22,18 @@ What is known of a picture is put back in at every step and level, so that the r
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, Self
 
 import msgspec
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from singleimage.errors import ArgumentError, MaskError
 from singleimage.generators.base import Generator, Injection, Known, check_injection
 from singleimage.generators.field import Corners, Field, Search, together
+from singleimage.generators.kept import Kept
 from singleimage.generators.patch_guesses import Guesses, Octave, places_of
 from singleimage.generators.patches import PatchGrid
 from singleimage.machine.blocks import Blocks, in_blocks
@@ -181,17 +181,26 @@ class PatchFlow(nn.Module):
             known = replace(
                 known, image=known.image.to(self.device), part=known.part.to(self.device)
             )
-        wide = self.ladder.finest.width
-        found = []
         with in_blocks(self.device) as run:
-            for i in range(latent.batch):
-                if entry is None and known is None:
-                    rows, columns = self._scattered(latent.item(i), run)
-                else:
-                    at = None if entry is None else replace(entry, image=entry.image[i : i + 1])
-                    rows, columns = self._field(latent.item(i), at, known, run).sources()
-                found.append(rows * wide + columns)
+            if latent.batch == 1 or self.device.type != "cpu":
+                found = [self._item(i, latent, entry, known, run) for i in range(latent.batch)]
+            else:  # several pictures at once share less than several blocks of one
+                one = Blocks(None)
+                found = run(
+                    lambda i: self._item(i.start, latent, entry, known, one), latent.batch, 1
+                )
         return torch.stack(found)
+
+    def _item(
+        self, i: int, latent: Latent, entry: Injection | None, known: Known | None, run: Blocks
+    ) -> Tensor:
+        """What `sources` tells of one picture, (H, W)."""
+        if entry is None and known is None:
+            rows, columns = self._scattered(latent.item(i), run)
+        else:
+            entering = None if entry is None else replace(entry, image=entry.image[i : i + 1])
+            rows, columns = self._field(latent.item(i), entering, known, run).sources()
+        return rows * self.ladder.finest.width + columns
 
     def _scattered(self, latent: Latent, run: Blocks) -> tuple[Tensor, Tensor]:
         """The sources of a picture, of several if it copies the photo in large pieces."""
@@ -243,7 +252,7 @@ class PatchFlow(nn.Module):
             image = resize(known.image, latent.sizes[first - 1])[0]
         for level in range(first, len(latent.sizes)):
             values, size = latent.maps[level], latent.sizes[level]
-            kept = None if known is None else _Kept.at(known, size)
+            kept = None if known is None else Kept.at(known, size)
             if not isinstance(values, Noise):  # the anchor's
                 image, grid = values[0], self._grid(self.ladder.sizes[level])
                 field = Field(grid, grid.corners)
@@ -306,7 +315,7 @@ class PatchFlow(nn.Module):
         latent: Latent,
         below: Tensor | None,
         known: Known | None,
-        kept: "_Kept | None",
+        kept: Kept | None,
         run: Blocks,
     ) -> tuple[Tensor, Field]:
         """The image of a level from noise, and from that of the level below if there is one."""
@@ -374,7 +383,7 @@ class PatchFlow(nn.Module):
         image: Tensor,
         field: Field | None,
         known: Known | None,
-        kept: "_Kept | None",
+        kept: Kept | None,
         run: Blocks,
     ) -> tuple[Tensor, Field]:
         """The image of a level, from that of the level below and where its patches come from."""
@@ -411,26 +420,6 @@ class PatchFlow(nn.Module):
         if image[0].numel() <= REMEMBERED:
             self._keys[level, blurred] = found
         return found
-
-
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """What is known of a picture at a level."""
-
-    image: Tensor
-    """(C, H, W)."""
-    new: Tensor
-    """(H, W): where it is not known."""
-
-    @classmethod
-    def at(cls, known: Known, size: Size) -> "_Kept":
-        new = F.interpolate(known.part, size) if size == size_of(known.part) else known.part
-        return cls(resize(known.image, size)[0], resize(new, size)[0, 0] > 0.3)
-
-    def over(self, x: Tensor, time: float = 1.0, noise: Tensor | None = None) -> Tensor:
-        """`x` with what is known in place, mixed with noise as `x` is."""
-        image = self.image if noise is None else torch.lerp(noise, self.image, time)
-        return torch.where(self.new, x, image)
 
 
 def _again(latent: Latent, count: int) -> Latent:

@@ -13,8 +13,13 @@ Result = TypeVar("Result")
 class Blocks:
     """Does work on rows in blocks, in order."""
 
-    def __init__(self, pool: ThreadPoolExecutor, larger: int) -> None:
-        """`larger`: factor on the rows of a block, for devices that like much at once."""
+    def __init__(self, pool: ThreadPoolExecutor | None, larger: int = 1) -> None:
+        """Keep what is needed.
+
+        Args:
+            pool: works on several blocks at once; None: one after the other in this thread.
+            larger: factor on the rows of a block, for devices that like much at once.
+        """
         self._pool = pool
         self._larger = larger
 
@@ -35,7 +40,8 @@ class Blocks:
                 return work(part)
 
         step = block * self._larger
-        return list(self._pool.map(alone, (slice(i, i + step) for i in range(0, rows, step))))
+        parts = (slice(i, i + step) for i in range(0, rows, step))
+        return list(map(alone, parts) if self._pool is None else self._pool.map(alone, parts))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from singleimage.apps.masks import binary
-from singleimage.apps.rearrange import Rearrangement, rearrangement
+from singleimage.apps.rearrange import Rearrangement, rearrangements
 from singleimage.apps.sample import Tile, reconstruct, sample, sampled_latent
 from singleimage.errors import ArgumentError, ModelFileError, RecipeError, UnsupportedEntry
 from singleimage.generators.base import DirectSpec, Generator
@@ -153,13 +153,17 @@ class Model:
         sampled_latent(generator, seeds[:0], size=target, start_level=start_level, tile=tile)
         part = None if keep is None else binary(keep.pixels, self.size, "the mask of what stays")
 
-        def found(seed: int) -> Rearrangement:
-            latent = sampled_latent(
-                generator, [seed], size=target, start_level=start_level, tile=tile
-            )
-            return rearrangement(generator, copier, latent, part)
+        together = torch.get_num_threads() if target.height * target.width < LARGE else 1
 
-        return map(found, seeds)
+        def found() -> Iterator[Rearrangement]:
+            for first in range(0, len(seeds), together):
+                some = seeds[first : first + together]
+                latent = sampled_latent(
+                    generator, some, size=target, start_level=start_level, tile=tile
+                )
+                yield from rearrangements(generator, copier, latent, part)
+
+        return found()
 
     def rearranged(self, how: Rearrangement) -> Photo:
         """Rearrange the training image."""

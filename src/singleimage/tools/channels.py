@@ -60,12 +60,16 @@ def lit_channels(model: Model) -> int:
 
 
 def completed(
-    model: Model, copier: Copier, known: Known, level: int | None, seeds: Sequence[int]
+    model: Model,
+    copier: Copier,
+    known: Known,
+    level: int | None,
+    seeds: Sequence[int],
+    exact: bool,
 ) -> list[Photo]:
     """The pictures of which a model that copies made a part new; see `apps.complete`."""
-    images = complete(
-        model.generator, copier, known, level=level, seeds=seeds, lit=lit_channels(model)
-    )
+    lit = 0 if exact else lit_channels(model)
+    images = complete(model.generator, copier, known, level=level, seeds=seeds, lit=lit)
     return photos_of(model, images)
 
 

@@ -33,6 +33,7 @@ def fill(
     picture: Photo | None = None,
     *,
     mask: Photo,
+    exact: bool = False,
     level: int | None = None,
     seeds: Sequence[int] = (0,),
 ) -> list[Photo]:
@@ -44,6 +45,8 @@ def fill(
         model: of the photo.
         picture: the photo, or one like it, of any size; None: the training image.
         mask: white where the picture is to be filled, of the picture's size.
+        exact: of a model that copies, every new pixel is one of the photo's; without it, new parts
+            take on the light around them.
         level: the coarsest level at which the picture enters; None: a suggestion.
         seeds: one result is made for each.
 
@@ -62,7 +65,7 @@ def fill(
     known = Known(
         filled(pixels, part), part, barred=part if same else None, corner=(0, 0) if same else None
     )
-    return completed(model, copier, known, level, seeds)
+    return completed(model, copier, known, level, seeds, exact)
 
 
 def extend(
@@ -73,6 +76,7 @@ def extend(
     bottom: int = 0,
     left: int = 0,
     right: int = 0,
+    exact: bool = False,
     level: int | None = None,
     seeds: Sequence[int] = (0,),
 ) -> list[Photo]:
@@ -82,7 +86,7 @@ def extend(
         model: of the photo.
         picture: the photo, or one like it, of any size; None: the training image.
         top, bottom, left, right: pixels to add on each side, 0 or more.
-        level, seeds: as `fill`.
+        exact, level, seeds: as `fill`.
 
     Returns:
         One picture a seed, larger by what was added.
@@ -104,7 +108,7 @@ def extend(
         return _filled(model, canvas, part, level, seeds)
     corner = (top, left) if _shows(model, pixels, torch.zeros_like(pixels[:, :1])) else None
     known = Known(filled(canvas, part), part, corner=corner)
-    return completed(model, copier, known, level, seeds)
+    return completed(model, copier, known, level, seeds, exact)
 
 
 def _shows(model: Model, pixels: Tensor, part: Tensor) -> bool:

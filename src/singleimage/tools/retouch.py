@@ -58,6 +58,7 @@ def harmonize(
     *,
     background: Photo | None = None,
     mask: Photo | None = None,
+    exact: bool = False,
     level: int | None = None,
     seeds: Sequence[int] = (0,),
 ) -> list[Photo]:
@@ -73,6 +74,7 @@ def harmonize(
             size, else the composite.
         mask: white where the object is, of the composite's size. None: the composite's alpha if it
             has one, else where composite and background differ.
+        exact: as for `fill`.
         level: at which the composite enters, one of the generator's `entry_levels`; None: a
             suggestion.
         seeds: one result is made for each.
@@ -86,7 +88,7 @@ def harmonize(
         UnsupportedEntry: the level takes no picture.
         SizeError: the composite is too small for the pyramid.
     """
-    return _retouch(model, HARMONIZE, composite, background, mask, level, seeds)
+    return _retouch(model, HARMONIZE, composite, background, mask, exact, level, seeds)
 
 
 def edit(
@@ -95,6 +97,7 @@ def edit(
     *,
     background: Photo | None = None,
     mask: Photo | None = None,
+    exact: bool = False,
     level: int | None = None,
     seeds: Sequence[int] = (0,),
 ) -> list[Photo]:
@@ -103,7 +106,7 @@ def edit(
     Arguments, result and errors are those of `harmonize`. Source: SinGAN, section 4; ConSinGAN,
     section 3.3.
     """
-    return _retouch(model, EDIT, composite, background, mask, level, seeds)
+    return _retouch(model, EDIT, composite, background, mask, exact, level, seeds)
 
 
 def paint(
@@ -191,6 +194,7 @@ def _retouch(
     composite: Photo,
     background: Photo | None,
     mask: Photo | None,
+    exact: bool,
     level: int | None,
     seeds: Sequence[int],
 ) -> list[Photo]:
@@ -214,7 +218,7 @@ def _retouch(
         known = Known(torch.where(part > 0, pixels, base), part, corner=(0, 0) if same else None)
         if level is None:
             level = suggested_level(model.generator, tool.copied)
-        return completed(model, copier, known, level, seeds)
+        return completed(model, copier, known, level, seeds, exact)
     soft = soften(part, tool.radius * scale, SIGMA * scale)
     fine = fine_detail(model, pixels, part, scale)
     new = rendered(model, tool.share, pixels, level, seeds) + fine

@@ -50,6 +50,13 @@ class Tool:
         return found
 
 
+_EXACT = Input(
+    "exact",
+    "switch",
+    "Copy pixels as they are, without the light around the part (a photo, not a trained model).",
+    False,
+)
+
 _PASTED = (
     Input("background", "photo", "What lies under the pasted part. Default: the training image."),
     Input(
@@ -58,6 +65,7 @@ _PASTED = (
         "White where the picture may change. Default: its alpha, or where it differs from the "
         "background.",
     ),
+    _EXACT,
 )
 
 TOOLS: tuple[Tool, ...] = (
@@ -83,7 +91,10 @@ TOOLS: tuple[Tool, ...] = (
         "fill",
         "fill",
         "Replace the marked part by what the photo has elsewhere (inpainting).",
-        (Input("mask", "photo", "White where the picture is to be filled.", required=True),),
+        (
+            Input("mask", "photo", "White where the picture is to be filled.", required=True),
+            _EXACT,
+        ),
         picture="optional",
     ),
     Tool(
@@ -95,6 +106,7 @@ TOOLS: tuple[Tool, ...] = (
             Input("bottom", "whole", "Pixels to add below.", 0),
             Input("left", "whole", "Pixels to add on the left.", 0),
             Input("right", "whole", "Pixels to add on the right.", 0),
+            _EXACT,
         ),
         picture="optional",
     ),
