@@ -24,7 +24,7 @@ def upscale(
     factor: float,
     *,
     seed: int = 0,
-    strength: float = STRENGTH,
+    strength: float | None = None,
     consistent: bool = True,
 ) -> Tensor:
     """Enlarge an image with the photo's textures (SinGAN, section 4; its code).
@@ -37,7 +37,7 @@ def upscale(
         factor: over 1, up to `FACTOR_LIMIT`.
         seed: decides the noise of all passes.
         strength: the part of a pass's change that is kept, in [0, 1]; 1: as published. What is left
-            out is plain enlargement.
+            out is plain enlargement. None: `STRENGTH`, and 1 of a generator that copies.
         consistent: correct the result until it reduces to the photo again (iterated
             back-projection; ours). Colors drift a little in every pass; this takes it back. False:
             as published.
@@ -53,6 +53,8 @@ def upscale(
         raise ArgumentError(
             f"a factor of {factor:g} is out of range; use one over 1, up to {FACTOR_LIMIT}."
         )
+    if strength is None:
+        strength = STRENGTH if generator.copier is None else 1.0
     if not 0 <= strength <= 1:
         raise ArgumentError(f"a strength of {strength:g} is out of range; use one from 0 to 1.")
     ladder = generator.ladder

@@ -18,7 +18,7 @@ def upscale(
     picture: Photo | None = None,
     *,
     factor: float = 4.0,
-    strength: float = app.STRENGTH,
+    strength: float | None = None,
     consistent: bool = True,
     seeds: Sequence[int] = (0,),
 ) -> list[Photo]:
@@ -28,7 +28,8 @@ def upscale(
         model: of the photo; best trained with `for_upscaling` of this factor.
         picture: what to enlarge; None: the training image.
         factor: over 1, up to 16.
-        strength: the part of the model's change that is kept, in [0, 1]; 1: as published.
+        strength: the part of the model's change that is kept, in [0, 1]; 1: as published. None: 0.7
+            of a trained model, 1 of a photo.
         consistent: correct the result until it reduces to the picture again; False: as published.
         seeds: one result is made for each.
 
