@@ -21,8 +21,9 @@ FLAGS = {
     "model": "META PHOTO --output -o --adapt --seed --overwrite --device --precision --json",
     "interpolate": "META FIRST SECOND --output -o --levels --steps --frames --seed --overwrite "
     "--device --precision --json",
-    "sample": "SOURCE --output -o --count -n --seed --size --scale --start-level --tile --variety "
-    "--mask --keep --map --frames --sheet --no-sheet --overwrite --device --precision --json",
+    "sample": "SOURCE MORE --output -o --count -n --seed --size --scale --start-level --tile "
+    "--variety --mask --keep --map --frames --sheet --no-sheet --overwrite --device --precision "
+    "--json",
     "reconstruct": "SOURCE --output -o --overwrite --device --precision --json",
     "info": "SOURCE --json",
     "harmonize": f"SOURCE PICTURE --background --mask --exact --no-exact {RESULT} --level --sweep",
@@ -74,8 +75,12 @@ $ sample {run} -o {out} --seed
 Command "sample" parameter --seed requires an argument. See: singleimage sample --help
 
 one word too many
+$ info {run} {run}
+Unused Tokens: ['{run}']. See: singleimage info --help
+
+one model too many
 $ sample {run} {run} -o {out}
-Unused Tokens: ['{run}']. See: singleimage sample --help
+a second source is for photos, and {run} is none; a model draws as it was made.
 
 flag given twice
 $ sample {run} -o {out} --seed 1 --seed 2

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from reference.compare import noise
+from singleimage.errors import MaskError
 from singleimage.generators.field import Corners, Field, Search
 from singleimage.generators.patches import PatchGrid
 from singleimage.machine.blocks import Blocks, in_blocks
@@ -106,5 +107,5 @@ def test_no_match_touches_what_is_barred() -> None:
 
 
 def test_a_photo_that_is_barred_everywhere_has_no_corners() -> None:
-    assert not Corners(SIZE, 7, torch.ones(40, 52, dtype=torch.bool)).any
-    assert ALL.any
+    with pytest.raises(MaskError, match="leaves no 7x7 pixels"):
+        Corners(SIZE, 7, torch.ones(40, 52, dtype=torch.bool))

@@ -28,6 +28,8 @@ def kind_of(given: Input) -> Any:
     """The annotation of the function's argument."""
     if given.kind == "photo":
         return Photo if given.required else Photo | None
+    if given.kind == "number" and given.default is None:
+        return float | None
     return KINDS[given.kind]
 
 

@@ -50,7 +50,7 @@ def complete(
     places = rearranged(generator, copier, known, level=level, seeds=seeds)
     copied = copier.copied(places)
     if lit:
-        beyond = _continued(places, part[0, 0] > 0, generator.ladder.finest)
+        beyond = _continued(places, part[0, 0] > 0, copier.photo)
         missing = (image - copier.copied(beyond))[:, :lit]
         copied[:, :lit] = (copied[:, :lit] + _membrane(missing, part)).clamp(-1, 1)
     return torch.where(part > 0, copied, image)

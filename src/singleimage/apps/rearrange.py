@@ -81,15 +81,15 @@ def rearrangements(
     Raises:
         ArgumentError: part of the photo is to stay in a picture of another size, or that wraps.
     """
-    photo = generator.ladder.finest
+    photo, first = copier.photo, generator.ladder.finest
     if keep is None:
         return [Rearrangement(places, photo) for places in copier.sources(latent)]
-    if latent.sizes[-1] != photo or latent.wrap != OPEN:
+    if latent.sizes[-1] != first or latent.wrap != OPEN:
         raise ArgumentError(
-            f"what stays has its place in a picture of the photo's size {photo} that is no tile; "
+            f"what stays has its place in a picture of the photo's size {first} that is no tile; "
             f"drop the size or the tile."
         )
-    itself = torch.arange(photo.height * photo.width).view(1, *photo)
+    itself = torch.arange(photo.height * photo.width).view(1, *photo)[..., : first.width]
     known = Known(copier.copied(itself).to(generator.device), 1 - keep, corner=(0, 0))
     places = torch.where(keep[0] > 0, itself, copier.sources(latent, known=known))
     return [Rearrangement(one, photo) for one in places]

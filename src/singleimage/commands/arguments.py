@@ -71,10 +71,11 @@ def load_model(
     moving: bool = False,
     variety: float | None = None,
     masks: Sequence[Path] = (),
+    more: Sequence[Path] = (),
 ) -> "Model":
     """The model in a file or a run folder, or that of a photo without training.
 
-    `moving`: of a clip is as good as of a photo. `variety`, `masks`: of a photo.
+    `moving`: of a clip is as good as of a photo. `variety`, `masks`, `more`: of a photo.
     """
     from singleimage.images.folder import SUFFIXES
     from singleimage.images.photo import read_photo
@@ -83,13 +84,15 @@ def load_model(
     from singleimage.models.model import Model
 
     if source.suffix.lower() in SUFFIXES:
-        photo = read_photo(source, masks=masks)
-        return flow(photo, variety=variety, device=use_device(device))
-    for flag, given in (("--variety", variety is not None), ("--mask", bool(masks))):
-        if given:
-            raise ArgumentError(
-                f"{flag} is for photos, and {source} is none; a model draws as it was made."
-            )
+        if masks and more:
+            raise ArgumentError("--mask goes with one photo; drop it, or the other photos.")
+        photos = [read_photo(source, masks=masks), *map(read_photo, more)]
+        return flow(*photos, variety=variety, device=use_device(device))
+    given = {"--variety": variety is not None, "--mask": masks, "a second source": more}
+    for flag in (name for name, value in given.items() if value):
+        raise ArgumentError(
+            f"{flag} is for photos, and {source} is none; a model draws as it was made."
+        )
     model = Model.load(source, device=use_device(device), precision=precision)
     if model.generator.ladder.moving and not moving:
         raise UnsupportedEntry(

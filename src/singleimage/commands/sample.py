@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from singleimage.apps.sample import Seam
     from singleimage.models.model import Model
 
+More = Annotated[
+    Path, Parameter(help="Further photos to draw from; pictures have the layout of the first.")
+]
 Maps = Annotated[
     bool,
     Parameter(
@@ -47,7 +50,7 @@ SHEET_SIDE = 1024
 def sample(
     source: Source,
     /,
-    *,
+    *more: More,
     output: Output,
     count: Annotated[Whole, Parameter(name=["--count", "-n"])] = 8,
     seed: Whole = 0,
@@ -100,7 +103,9 @@ def sample(
 
     if count < 1:
         raise ArgumentError(f"cannot draw {count} pictures; ask for 1 or more.")
-    model = load_model(source, device, precision, moving=True, variety=variety, masks=mask or ())
+    model = load_model(
+        source, device, precision, moving=True, variety=variety, masks=mask or (), more=more
+    )
     how = {
         "size": target_size(model, size, scale),
         "start_level": start_level,

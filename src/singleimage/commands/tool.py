@@ -101,7 +101,7 @@ def _annotation(given: Input) -> Any:
     kinds: dict[str, Any] = {
         "photo": Path if given.required else Path | None,
         "whole": Whole,
-        "number": float,
+        "number": float if given.default is not None else float | None,
         "switch": bool,
     }
     return Annotated[kinds[given.kind], Parameter(help=given.words)]

@@ -30,8 +30,7 @@ def upscale(
     factor
         Over 1, up to 16; a model trained with --for upscale:FACTOR does best.
     strength
-        The part of the model's change that is kept, 0 to 1; 1 is as published, and harsher.
-        Default: 0.7 of a trained model, 1 of a photo.
+        Share of the change that is kept, 0 to 1 (as published). Default: 0.7; of a photo 1.
     consistent
         Correct the result until it reduces to the photo again; --no-consistent is as published.
     truth

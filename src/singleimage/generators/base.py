@@ -55,6 +55,11 @@ class Known:
 class Copier(Protocol):
     """A generator all of whose pixels are pixels of its photo."""
 
+    @property
+    def photo(self) -> Size:
+        """Size of the image that is copied from: the photo, or several side by side."""
+        ...
+
     def sources(
         self, latent: Latent, entry: Injection | None = None, known: Known | None = None
     ) -> Tensor:

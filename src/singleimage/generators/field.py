@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from singleimage.errors import MaskError
 from singleimage.generators.patches import PatchGrid, bell, nearest
 from singleimage.machine.blocks import Blocks
 from singleimage.multiscale.geometry import Size, size_of
@@ -108,15 +109,17 @@ class Corners:
             photo: its size, pixels.
             patch: side of a patch, pixels.
             barred: (H, W) of yes and no: pixels of the photo that no match may touch.
+
+        Raises:
+            MaskError: every match touches one.
         """
         self._limits = torch.tensor([side - patch for side in photo])
         self._instead: Tensor | None = None
-        self.any = True
-        """Whether there is a match at all."""
         if barred is not None:
             free = F.max_pool2d(barred.float()[None], patch, 1)[0] == 0
-            self.any = bool(free.any())
-            self._instead = _nearest_free(free) if self.any else None
+            if not free.any():
+                raise all_barred(patch)
+            self._instead = _nearest_free(free)
 
     def within(self, places: Tensor) -> Tensor:
         """Move places (..., 2) that are none of the corners to some near."""
@@ -124,6 +127,13 @@ class Corners:
         if self._instead is None:
             return places
         return self._instead[places[..., 0], places[..., 1]]
+
+
+def all_barred(patch: int) -> MaskError:
+    """Say that no patch of that side is left to copy from."""
+    return MaskError(
+        f"the mask leaves no {patch}x{patch} pixels of the photo to copy from; mark less of it."
+    )
 
 
 def _nearest_free(free: Tensor) -> Tensor:

@@ -30,12 +30,14 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from singleimage.errors import ArgumentError, MaskError
+from singleimage.errors import ArgumentError
 from singleimage.generators.base import Generator, Injection, Known, check_injection
-from singleimage.generators.field import Corners, Field, Search, together
+from singleimage.generators.detail import with_detail
+from singleimage.generators.field import Corners, Field, Search, all_barred, together
 from singleimage.generators.kept import Kept
 from singleimage.generators.patch_guesses import Guesses, Octave, places_of
 from singleimage.generators.patches import PatchGrid
+from singleimage.generators.strip import Strip
 from singleimage.machine.blocks import Blocks, in_blocks
 from singleimage.multiscale.geometry import OPEN, Size, Wrap, size_of
 from singleimage.multiscale.latent import Latent, Map, Noise, drawn, seed_for
@@ -45,10 +47,6 @@ from singleimage.multiscale.resample import resize
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 COPY_WINDOW = 0.6
 """The same after the first search of a level that copies."""
-DETAIL = 5
-"""Side of the patches that carry detail to a larger image, pixels."""
-DETAIL_WINDOW = 2.0
-"""The window with which detail is folded."""
 COPY_PASSES = 2
 """Searches among the sharp patches at a level that copies."""
 SHARP = 0.999
@@ -116,19 +114,37 @@ class PatchFlowSpec(
 class PatchFlow(nn.Module):
     """Draws from one photo; it has nothing but the photo."""
 
-    def __init__(self, spec: PatchFlowSpec, example: Pyramid) -> None:
-        """Prepare a photo, (1, C, H, W) in [-1, 1] at every level of `example`."""
+    def __init__(self, spec: PatchFlowSpec, example: Pyramid, strip: Strip | None = None) -> None:
+        """Prepare a photo.
+
+        Args:
+            spec: the settings.
+            example: the photo, (1, C, H, W) in [-1, 1] at every level.
+            strip: several photos, which `example` shows; pictures have the layout of the first.
+        """
         super().__init__()
         self.spec = spec
-        self.ladder: Ladder = example.ladder
+        ladder, self._strip = example.ladder, strip
+        home = ladder.finest if strip is None else strip.first
+        self.ladder: Ladder = replace(ladder, sizes=ladder.sizes_for(home))
         self._images = [level[0].float() for level in example.images]
         self.channels = len(self._images[0])
         count = max(1, sum(min(size) <= spec.flow_side for size in self.ladder.sizes))
-        finest = self.ladder.finest
-        self._unit = torch.tensor([side / min(finest) for side in finest])
-        self._octaves = [Octave(image, spec, self._unit) for image in self._images[:count]]
+        self._unit = torch.tensor([side / min(home) for side in home])
+        self._octaves = [Octave(image, spec, self._middles) for image in self._images[:count]]
         self._searches: dict[int, Search] = {}
         self._keys: dict[tuple[int, bool], Tensor] = {}
+
+    def _middles(self, grid: PatchGrid) -> Tensor:
+        """Places of the photo's patches."""
+        if self._strip is None:
+            return places_of(grid, self._unit)
+        return self._strip.places(grid, self._unit)
+
+    @property
+    def photo(self) -> Size:
+        """Size of the image that is copied from."""
+        return size_of(self._images[-1])
 
     @property
     def entry_levels(self) -> frozenset[int]:
@@ -160,7 +176,9 @@ class PatchFlow(nn.Module):
 
     def anchor(self) -> Latent:
         """The photo itself at every level, in place of noise."""
-        return Latent(tuple(image[None] for image in self._images), self.ladder.sizes)
+        sizes = self.ladder.sizes
+        pairs = zip(self._images, sizes, strict=True)
+        return Latent(tuple(x[None, :, : size.height, : size.width] for x, size in pairs), sizes)
 
     def decode(self, latent: Latent, entry: Injection | None = None) -> Tensor:
         """Images whose every pixel is one of the photo's, as `Generator.decode`."""
@@ -200,7 +218,7 @@ class PatchFlow(nn.Module):
         else:
             entering = None if entry is None else replace(entry, image=entry.image[i : i + 1])
             rows, columns = self._field(latent.item(i), entering, known, run).sources()
-        return rows * self.ladder.finest.width + columns
+        return rows * self.photo.width + columns
 
     def _scattered(self, latent: Latent, run: Blocks) -> tuple[Tensor, Tensor]:
         """The sources of a picture, of several if it copies the photo in large pieces."""
@@ -217,25 +235,15 @@ class PatchFlow(nn.Module):
 
     @torch.inference_mode()
     def finer(self, image: Tensor, size: Size) -> Tensor:
-        """Enlarge an image with detail of the photo, as `Copier.finer`.
-
-        Patches of the enlarged image are compared with those of the photo as blurred, first at the
-        same place (Freedman, Fattal: Image and Video Upscaling from Local Self-Examples, TOG 2011).
-        """
-        photo = self._images[-1]
-        here, there = size_of(image), size_of(photo)
-        pairs = zip(there, size, here, strict=True)
-        small = Size(*(max(round(side * old / new), 1) for side, new, old in pairs))
-        blurred = resize(resize(photo[None], small), there)[0]
-        search = Search(photo, DETAIL, self.spec.search_rank)
-        keys, corners = search.components(blurred), Corners(there, DETAIL)
-        found = []
-        with in_blocks(self.device) as run:
-            for picture in resize(image, size):
-                field = Field.spread(PatchGrid(size, DETAIL, 1), there)
-                field = search.improved(field, picture, keys, corners, 2, run)
-                found.append(picture + search.voted(field, DETAIL_WINDOW, run, photo - blurred))
-        return torch.stack(found)
+        """Enlarge an image with detail of the photo, as `Copier.finer`."""
+        return with_detail(
+            image,
+            size,
+            self._images[-1],
+            self.ladder.finest,
+            barred=None if self._strip is None else self._strip.between[0, 0] > 0,
+            rank=self.spec.search_rank,
+        )
 
     def _field(
         self, latent: Latent, entry: Injection | None, known: Known | None, run: Blocks
@@ -275,28 +283,36 @@ class PatchFlow(nn.Module):
             self._searches[level] = Search(image, self.spec.patch, self.spec.search_rank)
         return self._searches[level]
 
+    def _barred(self, known: Known | None) -> Tensor | None:
+        """What nothing may come from, (1, 1, H, W): a hole, and what is between photos."""
+        hole = None if known is None else known.barred
+        if self._strip is None:
+            return hole
+        barred = self._strip.between
+        if hole is not None:
+            barred[..., : hole.shape[2], : hole.shape[3]] += hole
+        return barred
+
     def _first_free(self, known: Known) -> int:
         """The coarsest level where patches enough of the photo are free."""
-        if known.barred is None:
+        if (barred := self._barred(known)) is None:
             return 0
-        enough = [int(o.free(known.barred).sum()) >= FREE for o in self._octaves]
+        enough = [int(o.free(barred).sum()) >= FREE for o in self._octaves]
         if any(enough):
             return enough.index(True)
         if len(self._octaves) < len(self._images):
             return len(self._octaves)
-        raise _all_barred(self.spec.patch)
+        raise all_barred(self.spec.patch)
 
     def _corners(self, level: int, known: Known | None) -> Corners:
         """Where matches may be at a level."""
-        size = self.ladder.sizes[level]
-        if known is None or known.barred is None:
+        size = size_of(self._images[level])
+        barred = self._barred(known)
+        if barred is None:
             return Corners(size, self.spec.patch)
         last = level == len(self.ladder.sizes) - 1
-        barred = known.barred > 0 if last else resize(known.barred, size) > 0.3
-        corners = Corners(size, self.spec.patch, barred[0, 0])
-        if not corners.any:
-            raise _all_barred(self.spec.patch)
-        return corners
+        touched = barred > 0 if last else resize(barred, size) > 0.3
+        return Corners(size, self.spec.patch, touched[0, 0])
 
     def _grid(self, size: Size, wrap: Wrap = OPEN) -> PatchGrid:
         return PatchGrid(size, self.spec.patch, self.spec.stride, wrap)
@@ -334,8 +350,8 @@ class PatchFlow(nn.Module):
         stride = octave.stride if below is None else max(octave.stride, spec.stride)
         grid = PatchGrid(size, spec.patch, stride, wrap)
         guesses = Guesses(octave, grid, self._places(level, latent, known, grid), spec, run)
-        if known is not None and known.barred is not None:
-            guesses.bar(octave.free(known.barred))
+        if (barred := self._barred(known)) is not None:
+            guesses.bar(octave.free(barred))
         times = torch.linspace(first, 1, spec.steps + 1).tolist()
         for i, (time, later) in enumerate(pairwise(times)):
             if kept is not None:
@@ -354,8 +370,8 @@ class PatchFlow(nn.Module):
         grid = PatchGrid(size, self.spec.patch, octave.stride, wrap)
         nowhere = torch.zeros(len(grid), 2)
         guesses = Guesses(octave, grid, (nowhere, nowhere), self.spec, run)
-        if known is not None and known.barred is not None:
-            guesses.bar(octave.free(known.barred))
+        if (barred := self._barred(known)) is not None:
+            guesses.bar(octave.free(barred))
         guesses.at(resize(image[None], size)[0], SHARP, 1)
         matches = octave.grid.corners.flatten(0, 1)[guesses.nearest.cpu()]
         return Field(grid, matches.view(*grid.shape, 2))
@@ -390,7 +406,7 @@ class PatchFlow(nn.Module):
         spec, search = self.spec, self._search(level)
         size = latent.sizes[level]
         grid, corners = self._grid(size, latent.wrap), self._corners(level, known)
-        field = Field.spread(grid, search.size) if field is None else field.on(grid)
+        field = Field.spread(grid, self.ladder.sizes[level]) if field is None else field.on(grid)
         picture = resize(image[None], size)[0]
         picture = picture if kept is None else kept.over(picture)
         crowding = spec.copy_balance * search.crowding(field)
@@ -430,9 +446,3 @@ def _again(latent: Latent, count: int) -> Latent:
         if isinstance(x, Noise)
     )
     return Latent(tuple(maps), latent.sizes, latent.wrap)
-
-
-def _all_barred(patch: int) -> MaskError:
-    return MaskError(
-        f"the mask leaves no {patch}x{patch} pixels of the photo to copy from; mark less of it."
-    )

@@ -1,7 +1,7 @@
 """The guess of an image from noise, by the patches of a photo: one step of patch flow."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -38,13 +38,15 @@ class Settings(Protocol):
 class Octave:
     """The patches of the photo at a level that flows."""
 
-    def __init__(self, image: Tensor, spec: Settings, unit: Tensor) -> None:
+    def __init__(
+        self, image: Tensor, spec: Settings, places_of: Callable[[PatchGrid], Tensor]
+    ) -> None:
         """Cut the patches and find their principal components.
 
         Args:
             image: the photo, (C, H, W) in [-1, 1].
             spec: of the generator.
-            unit: (2,), height and width of the photo over its short side.
+            places_of: where patches of the photo are, (n, 2).
         """
         self.size, patch = size_of(image), spec.patch
         self.image = image
@@ -60,7 +62,7 @@ class Octave:
         self.basis = vectors[:, -min(spec.rank, self.depth) :].contiguous()
         self.values = patches @ self.basis
         self.lengths = patches.square().sum(1)
-        places = places_of(self.grid, unit).to(image.device)
+        places = places_of(self.grid).to(image.device)
         self.keys = torch.cat([self.values, places, places.square()], 1)
 
     def free(self, barred: Tensor) -> Tensor:

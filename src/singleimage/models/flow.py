@@ -1,32 +1,74 @@
-"""A model of a photo at once, without training."""
+"""A model of a photo, or of several, at once and without training."""
+
+from collections.abc import Sequence
 
 import torch
 
-from singleimage.errors import ArgumentError
-from singleimage.images.photo import Photo
+from singleimage.errors import ArgumentError, ImageError
+from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
+from singleimage.generators.strip import Strip
+from singleimage.images.photo import Photo, joined_digest, require_texture
 from singleimage.models.model import Model
+from singleimage.models.modelfile import Provenance, from_stored, now, to_stored, versions
+from singleimage.multiscale.pyramid import Pyramid
 from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.presets import FLOW
+from singleimage.recipes.recipe import Recipe
 
 
 def flow(
-    photo: Photo, *, variety: float | None = None, device: str | torch.device = "cpu"
+    photo: Photo,
+    *more: Photo,
+    variety: float | None = None,
+    device: str | torch.device = "cpu",
 ) -> Model:
     """Make a model of a photo that draws at once: patch flow (ours; see `generators.patch_flow`).
 
     Args:
         photo: what to draw from.
+        more: further photos to draw from; pictures have the size and the layout of the first, and
+            such a model cannot be saved.
         variety: from 0, nearly the photo, to 1, its textures without their places; None: a third.
         device: where it will draw.
 
     Raises:
         ArgumentError: the variety is out of range.
         SizeError: the photo is too small.
-        ImageError: all its pixels are equal.
+        ImageError: all its pixels are equal, or the photos have different channels.
     """
-    if variety is None:
-        return Model.of_photo(photo, FLOW, device=device)
-    if not 0 <= variety <= 1:
-        raise ArgumentError(f"a variety of {variety:g} is out of range; use one from 0 to 1.")
-    recipe = with_overrides(FLOW, {"generator.variety": repr(float(variety))})
-    return Model.of_photo(photo, recipe, device=device)
+    recipe = FLOW
+    if variety is not None:
+        if not 0 <= variety <= 1:
+            raise ArgumentError(f"a variety of {variety:g} is out of range; use one from 0 to 1.")
+        recipe = with_overrides(FLOW, {"generator.variety": repr(float(variety))})
+    if not more:
+        return Model.of_photo(photo, recipe, device=device)
+    return _of_several((photo, *more), recipe, device)
+
+
+def _of_several(photos: Sequence[Photo], recipe: Recipe, device: str | torch.device) -> Model:
+    first = photos[0]
+    for other in photos[1:]:
+        if other.channels != first.channels:
+            raise ImageError(
+                f"the photos have different channels ({first.channels.mode} and "
+                f"{other.channels.mode}, {first.channels.bits} and {other.channels.bits} bits, or "
+                f"other masks); convert them to the same."
+            )
+    strip = Strip.of([require_texture(photo).pixels for photo in photos])
+    image = from_stored(to_stored(strip.image, first.channels.bits))
+    assert isinstance(recipe.generator, PatchFlowSpec)
+    pyramid = Pyramid.build(image.to(device)[None], recipe.pyramid)
+    generator = PatchFlow(recipe.generator, pyramid, strip)
+    provenance = Provenance(
+        photo=(first.size.height, first.size.width),
+        image_sha256=joined_digest([photo.sha256 or "" for photo in photos]),
+        photos=len(photos),
+        seed=0,
+        levels=len(generator.ladder.sizes),
+        seconds=0.0,
+        device=str(device),
+        created=now(),
+        versions=versions(),
+    )
+    return Model(generator, recipe, first.channels, provenance, image)

@@ -215,13 +215,18 @@ class Model:
 
         Raises:
             OutputError: the file exists and `overwrite` is false, or it cannot be written.
-            ArgumentError: the model needs no training, and without its photo nothing is left of it.
+            ArgumentError: the model needs no training, and without its photo nothing is left of it;
+                or it is of several photos.
         """
         path = Path(path)
         refuse_existing(path, overwrite=overwrite)
         if self.recipe.direct is not None and not embed_image:
             raise ArgumentError(
                 f"a {self.recipe.name} model is its photo; it cannot be saved without it."
+            )
+        if self.recipe.direct is not None and self.provenance.photos > 1:
+            raise ArgumentError(
+                "a model of several photos cannot be saved; make it from them again, in an instant."
             )
         state = self.generator.state_dict()
         tensors = {f"generator.{name}": t.contiguous().cpu() for name, t in state.items()}

@@ -17,7 +17,7 @@ class Input:
     name: str
     """The argument of the function; a flag on the command line."""
     kind: Literal["photo", "whole", "number", "switch"]
-    """A picture, an integer from 0, a float, or yes and no."""
+    """A picture, an integer from 0, a float (None where it has no default), or yes and no."""
     words: str
     """What it means, for people."""
     default: Any = None
@@ -124,8 +124,7 @@ TOOLS: tuple[Tool, ...] = (
             Input(
                 "strength",
                 "number",
-                "The part of the model's change that is kept, 0 to 1; 1 is as published, and "
-                "harsher. Default: 0.7 of a trained model, 1 of a photo.",
+                "Share of the change that is kept, 0 to 1 (as published). Default: 0.7; of a photo 1.",
             ),
             Input(
                 "consistent",

@@ -1,0 +1,64 @@
+"""Several photos as one source."""
+
+import pytest
+import torch
+
+import singleimage
+from scenes import scene
+from singleimage import Channels, Photo
+from singleimage.apps.sample import reconstruct
+from singleimage.errors import ArgumentError, ImageError
+from singleimage.generators.patches import PatchGrid
+from singleimage.generators.strip import Strip
+from singleimage.multiscale.geometry import Size, size_of
+
+RGB = Channels(mode="RGB")
+FIRST = Photo(scene(), RGB)
+SECOND = Photo(-scene(90, 160).flip(2), RGB)
+
+
+def test_photos_lie_side_by_side_as_high_as_the_first() -> None:
+    strip = Strip.of([FIRST.pixels, SECOND.pixels])
+    (_, width), (start, wide) = strip.spans
+    assert (width, wide) == (150, round(160 * 120 / 90))
+    assert torch.equal(strip.image[..., :150], FIRST.pixels)
+    assert size_of(strip.image) == Size(120, start + wide)
+    assert strip.between.sum() == 120 * (start - 150)
+    assert strip.first == FIRST.size
+
+
+def test_places_are_relative_to_the_own_photo() -> None:
+    strip = Strip.of([FIRST.pixels, SECOND.pixels])
+    unit = torch.tensor([1.0, 1.25])
+    places = strip.places(PatchGrid(size_of(strip.image), 7, 1), unit)
+    places = places.view(114, -1, 2)
+    start, width = strip.spans[1]
+    assert torch.allclose(places[50, 71], torch.tensor([53.5 / 120, 74.5 / 150 * 1.25]))
+    across = (start + 40 + 3.5 - start) / width * 1.25
+    assert torch.allclose(places[50, start + 40], torch.tensor([53.5 / 120, across]))
+
+
+def test_pictures_take_from_all_photos_and_nothing_from_between() -> None:
+    model = singleimage.flow(FIRST, SECOND, variety=0.6)
+    assert model.size == FIRST.size
+    start = Strip.of([FIRST.pixels, SECOND.pixels]).spans[1][0]
+    for found in model.rearrangements([0, 1]):
+        columns = found.places % found.photo.width
+        second = columns >= start
+        assert 0.1 < float(second.float().mean()) < 0.9
+        assert not ((columns >= 150) & ~second).any()
+    (picture,) = model.sample([0], size=(100, 200))
+    assert picture.size == Size(100, 200)
+
+
+def test_the_anchor_is_the_first_photo() -> None:
+    model = singleimage.flow(FIRST, SECOND)
+    photo = reconstruct(model.generator)[0]
+    assert float((photo - FIRST.pixels).abs().max()) < 0.01
+
+
+def test_what_does_not_go_together_is_refused() -> None:
+    with pytest.raises(ImageError, match="different channels"):
+        singleimage.flow(FIRST, Photo(scene()[:1], Channels(mode="L")))
+    with pytest.raises(ArgumentError, match="several photos cannot be saved"):
+        singleimage.flow(FIRST, SECOND).save("nowhere.safetensors")
