@@ -124,7 +124,8 @@ TOOLS: tuple[Tool, ...] = (
             Input(
                 "strength",
                 "number",
-                "Share of the change that is kept, 0 to 1 (as published). Default: 0.7; of a photo 1.",
+                "Share of the change that is kept, 0 to 1 (as published). Default: 0.7; of a "
+                "photo 1.",
             ),
             Input(
                 "consistent",
