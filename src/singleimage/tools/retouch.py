@@ -46,7 +46,7 @@ class Retouch:
     """Whether the picture first takes the photo's colors, for a model that copies."""
 
 
-HARMONIZE = Retouch(radius=7, share=0.75, copied=0.8)
+HARMONIZE = Retouch(radius=7, share=0.75, copied=1.0)
 EDIT = Retouch(radius=20, share=0.6, copied=0.55, colors=False)
 PAINT = Retouch(share=0.15, copied=0.55)
 RESTYLE = Retouch(share=0.45, copied=0.6)
