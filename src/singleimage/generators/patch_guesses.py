@@ -108,6 +108,7 @@ class Guesses:
         where, weights = (x.to(octave.keys.device) for x in places)
         self._places = torch.cat([-2 * where * weights, weights], 1)
         self._barred: Tensor | None = None
+        self._count = torch.ones(len(grid), device=octave.keys.device)
         self._potentials = torch.zeros_like(octave.lengths)
         self._window = bell(spec.patch, FLOW_WINDOW).to(octave.keys.device)
         self.nearest = torch.zeros(len(grid), dtype=torch.long, device=octave.keys.device)
@@ -116,6 +117,11 @@ class Guesses:
     def bar(self, free: Tensor) -> None:
         """Use only some patches of the photo, (n,) of yes and no."""
         self._barred = ~free.to(self._potentials.device)
+
+    def count_only(self, new: Tensor) -> None:
+        """Balance only the use by patches of the sample that touch `new`, (H, W) of yes and no."""
+        touching = self._grid.cut(new.float()[None]).amax(1)
+        self._count = touching.to(self._count.device)
 
     def at(self, x: Tensor, time: float, rounds: int) -> Tensor:
         """Guess the image (C, H, W) that noise is mixed with.
@@ -129,14 +135,20 @@ class Guesses:
         queries = self._grid.cut(x) @ octave.basis
         queries = torch.cat([queries * (-2 * time), self._places], 1)
         for _ in range(rounds - 1):
-            self._update(self._run(lambda rows: self._use(queries[rows], time), len(queries), ROWS))
+            self._update(
+                self._run(
+                    lambda rows: self._use(queries[rows], time, self._count[rows]),
+                    len(queries),
+                    ROWS,
+                )
+            )
         tau = 2 * (1 - time) ** 2
 
         def block(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
             distances = self._distances(queries[rows], time)
             least, nearest = distances.min(1, keepdim=True)
             distances -= least
-            use = self._use_of(distances)
+            use = self._use_of(distances, self._count[rows])
             weights = distances.mul_(-1 / tau).clamp_(min=-SMALL).exp_()
             return (weights @ octave.values) / weights.sum(1, keepdim=True), nearest[:, 0], use
 
@@ -154,17 +166,17 @@ class Guesses:
             alone = alone.masked_fill(self._barred, 1e9)
         return torch.addmm(alone, queries, octave.keys.T)
 
-    def _use(self, queries: Tensor, time: float) -> Tensor:
+    def _use(self, queries: Tensor, time: float, count: Tensor) -> Tensor:
         distances = self._distances(queries, time)
-        return self._use_of(distances - distances.amin(1, keepdim=True))
+        return self._use_of(distances - distances.amin(1, keepdim=True), count)
 
-    def _use_of(self, distances: Tensor) -> Tensor:
-        """How much these queries use each patch of the photo, (keys,)."""
+    def _use_of(self, distances: Tensor, count: Tensor) -> Tensor:
+        """How much the queries that count use each patch of the photo, (keys,)."""
         shares = distances.mul(-1 / self._spec.balance_temperature).clamp_(min=-SMALL).exp_()
-        return (1 / shares.sum(1)) @ shares
+        return (count / shares.sum(1)) @ shares
 
     def _update(self, uses: Sequence[Tensor]) -> None:
         """Raise the potentials of patches that are used more than others."""
         use = torch.stack(list(uses)).sum(0).clamp(min=1e-6)
-        even = len(self._grid) / len(use)
+        even = float(self._count.sum()) / len(use)
         self._potentials = self._potentials + self._spec.balance * (use / even).log()
