@@ -1,4 +1,4 @@
-"""Make the pictures of docs/gallery.md: run its commands in `gallery/`, lay out what they made.
+"""Make the pictures of README and docs/gallery.md: run their commands, lay out what they made.
 
 Needs the package with its extra `demo`. What is trained already is not trained again.
 """
@@ -6,6 +6,7 @@ Needs the package with its extra `demo`. What is trained already is not trained 
 import math
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,15 +29,19 @@ PHOTOS = {
     "rocket": ("rocket.jpg", (140, 0, 500, 360), (360, 360)),
 }
 """File of scikit-image, what is cropped of it, and the size it is reduced to."""
+FIRST = "singleimage sample ihc.png -o first -n 8"
+"""What the README shows, as `scripts/demo` makes it."""
 CELL = 220
 """Long side of a picture on a sheet, pixels."""
 
 
 def prepare() -> None:
     """The photos, and what a user would have made of them by hand."""
+    data = Path(skimage.__file__).parent / "data"
+    shutil.copy(data / "ihc.png", WORK)
     made = {}
     for name, (file, box, size) in PHOTOS.items():
-        photo = Image.open(Path(skimage.__file__).parent / "data" / file)
+        photo = Image.open(data / file)
         made[name] = photo.crop(box).resize(size, Image.Resampling.LANCZOS)
         made[name].save(WORK / f"{name}.png")
 
@@ -101,7 +106,7 @@ def draw_sprite() -> Image.Image:
 
 def run_commands() -> None:
     """Every command of the page; trainings that are complete end at once."""
-    page = (ROOT / "docs" / "gallery.md").read_text()
+    page = "```\n" + FIRST + "\n```\n" + (ROOT / "docs" / "gallery.md").read_text()
     for block in re.findall(r"```\n(.*?)```", page, flags=re.S):
         for line in block.splitlines():
             words = shlex.split(line)
@@ -153,7 +158,10 @@ def lay_out() -> None:
         large = name in ("upscale", "sizes")
         cells = [cell(file, 1.6 if large else 1) for file in files]
         page = sheet(cells, columns=columns.get(name, len(files)))
-        page.save(PICTURES / f"{name}.png", optimize=True)
+        few = name == "sprites"  # of few colors: nothing is lost
+        page.save(PICTURES / f"{name}.webp", quality=88, method=6, lossless=few)
+    shown = [cell("ihc.png"), *(cell(f"first/000{i}.png") for i in range(8))]
+    sheet(shown, columns=3).save(ROOT / "docs" / "images" / "sheet.webp", quality=88, method=6)
     (PICTURES / "moving.webp").write_bytes((WORK / "moving.webp").read_bytes())
 
 

@@ -47,7 +47,12 @@ def complete(
         MaskError: nothing is left of the photo to copy from.
     """
     image, part = known.image.cpu(), known.part.cpu()
-    places = rearranged(generator, copier, known, level=level, seeds=seeds)
+    sizes = generator.ladder.sizes_for(size_of(image))
+    entry = None
+    if level is not None:
+        entering = resize(image, sizes[max(level - 1, 0)]).to(generator.device)
+        entry = Injection(level, entering.expand(len(seeds), -1, -1, -1))
+    places = copier.sources(generator.draw(sizes, seeds), entry, known)
     copied = copier.copied(places)
     if lit:
         beyond = _continued(places, part[0, 0] > 0, copier.photo)
@@ -85,24 +90,3 @@ def _membrane(missing: Tensor, part: Tensor) -> Tensor:
     weight = F.adaptive_avg_pool2d(around, coarse)
     mean = F.adaptive_avg_pool2d(missing * around, coarse) / weight.clamp(min=1e-6)
     return 2 * resize(filled(mean / 2, (weight == 0).float()), size)
-
-
-def rearranged(
-    generator: Generator,
-    copier: Copier,
-    known: Known,
-    *,
-    level: int | None = None,
-    seeds: Sequence[int] = (0,),
-) -> Tensor:
-    """Where the pixels of the part come from; arguments and errors are those of `complete`.
-
-    Returns:
-        (len(seeds), H, W) as `Copier.sources` returns; outside the part they mean nothing.
-    """
-    sizes = generator.ladder.sizes_for(size_of(known.image))
-    entry = None
-    if level is not None:
-        entering = resize(known.image, sizes[max(level - 1, 0)])
-        entry = Injection(level, entering.expand(len(seeds), -1, -1, -1))
-    return copier.sources(generator.draw(sizes, seeds), entry, known)

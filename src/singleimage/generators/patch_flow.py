@@ -35,7 +35,7 @@ from singleimage.generators.base import Generator, Injection, Known, check_injec
 from singleimage.generators.detail import with_detail
 from singleimage.generators.field import Corners, Field, Search, all_barred, together
 from singleimage.generators.kept import Kept
-from singleimage.generators.patch_guesses import Guesses, Octave, places_of
+from singleimage.generators.patch_guesses import TOUCHED, Guesses, Octave, places_of
 from singleimage.generators.patches import PatchGrid
 from singleimage.generators.strip import Strip
 from singleimage.machine.blocks import Blocks, in_blocks
@@ -254,7 +254,7 @@ class PatchFlow(nn.Module):
         first = 0
         if entry is not None:
             first, image = entry.level, entry.image[0].float()
-            if first >= len(self._octaves):
+            if not self._flows(first, latent.sizes[first]):
                 field = self._nearest(image, latent.wrap, known, run)
         elif known is not None and (first := self._first_free(known)) > 0:
             image = resize(known.image, latent.sizes[first - 1])[0]
@@ -311,7 +311,7 @@ class PatchFlow(nn.Module):
         if barred is None:
             return Corners(size, self.spec.patch)
         last = level == len(self.ladder.sizes) - 1
-        touched = barred > 0 if last else resize(barred, size) > 0.3
+        touched = barred > 0 if last else resize(barred, size) > TOUCHED
         return Corners(size, self.spec.patch, touched[0, 0])
 
     def _grid(self, size: Size, wrap: Wrap = OPEN) -> PatchGrid:

@@ -18,6 +18,8 @@ SMALL = 80.0
 """Exponents under minus this are 0 in float32, and slow to compute."""
 ROWS = 128
 """Patches compared with the photo's at once on a processor: their distances fit in a cache."""
+TOUCHED = 0.3
+"""Share of a pixel of a level that is barred, from which on all of it is."""
 
 
 class Settings(Protocol):
@@ -49,7 +51,6 @@ class Octave:
             places_of: where patches of the photo are, (n, 2).
         """
         self.size, patch = size_of(image), spec.patch
-        self.image = image
         stride = 1
         while math.prod((side - patch) // stride + 1 for side in self.size) > spec.patches:
             stride += 1
@@ -67,7 +68,7 @@ class Octave:
 
     def free(self, barred: Tensor) -> Tensor:
         """Which patches (n,) touch nothing `barred`, (1, 1, H, W) of the photo's size, 0 to 1."""
-        touched = resize(barred, self.size)[0] > 0.3
+        touched = resize(barred, self.size)[0] > TOUCHED
         return self.grid.cut(touched.float().cpu()).amax(1) == 0
 
 

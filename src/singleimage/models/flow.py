@@ -7,9 +7,9 @@ import torch
 from singleimage.errors import ArgumentError, ImageError
 from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
 from singleimage.generators.strip import Strip
-from singleimage.images.photo import Photo, joined_digest, require_texture
+from singleimage.images.photo import Photo, require_texture
 from singleimage.models.model import Model
-from singleimage.models.modelfile import Provenance, from_stored, now, to_stored, versions
+from singleimage.models.modelfile import from_stored, made_at_once, to_stored
 from singleimage.multiscale.pyramid import Pyramid
 from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.presets import FLOW
@@ -60,15 +60,6 @@ def _of_several(photos: Sequence[Photo], recipe: Recipe, device: str | torch.dev
     assert isinstance(recipe.generator, PatchFlowSpec)
     pyramid = Pyramid.build(image.to(device)[None], recipe.pyramid)
     generator = PatchFlow(recipe.generator, pyramid, strip)
-    provenance = Provenance(
-        photo=(first.size.height, first.size.width),
-        image_sha256=joined_digest([photo.sha256 or "" for photo in photos]),
-        photos=len(photos),
-        seed=0,
-        levels=len(generator.ladder.sizes),
-        seconds=0.0,
-        device=str(device),
-        created=now(),
-        versions=versions(),
-    )
+    levels = len(generator.ladder.sizes)
+    provenance = made_at_once(first, levels, str(device), more=photos[1:])
     return Model(generator, recipe, first.channels, provenance, image)

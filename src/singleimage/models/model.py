@@ -31,14 +31,13 @@ from singleimage.models.modelfile import (
     damaged,
     fill_networks,
     from_stored,
+    made_at_once,
     metadata_of,
     model_path,
-    now,
     read_learner,
     read_metadata,
     read_tensors,
     to_stored,
-    versions,
 )
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.pyramid import Pyramid
@@ -306,16 +305,7 @@ class Model:
         # As a file gives it back, so that the saved model draws the same pictures.
         image = from_stored(to_stored(finest, photo.channels.bits))
         generator = _direct(recipe.direct, image.to(device), recipe)
-        provenance = Provenance(
-            photo=(photo.size.height, photo.size.width),
-            image_sha256=photo.sha256,
-            seed=seed,
-            levels=len(generator.ladder.sizes),
-            seconds=0.0,
-            device=str(device),
-            created=now(),
-            versions=versions(),
-        )
+        provenance = made_at_once(photo, len(generator.ladder.sizes), str(device), seed=seed)
         return cls(generator, recipe, photo.channels, provenance, image)
 
 

@@ -7,7 +7,7 @@ docs/file-format.md.
 import datetime
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from singleimage.errors import ModelFileError, RecipeError, SizeError
 from singleimage.generators.base import Learner
-from singleimage.images.photo import Channels
+from singleimage.images.photo import Channels, Photo, joined_digest
 from singleimage.multiscale.geometry import Size
 from singleimage.nn.blocks import restore_order
 from singleimage.nn.precision import use_precision
@@ -258,3 +258,29 @@ def from_stored(stored: Tensor) -> Tensor:
     """What `to_stored` was given, rounded."""
     top = 255 if stored.dtype == torch.uint8 else 65535
     return stored.double().mul(2 / top).sub(1).float()
+
+
+def made_at_once(
+    photo: Photo, levels: int, device: str, *, seed: int = 0, more: Sequence[Photo] = ()
+) -> Provenance:
+    """Say where a model comes from that was not trained.
+
+    Args:
+        photo: what it draws from.
+        levels: of its pyramid.
+        device: that it was made on.
+        seed: it was made with.
+        more: further photos it draws from.
+    """
+    digests = [one.sha256 or "" for one in (photo, *more)]
+    return Provenance(
+        photo=(photo.size.height, photo.size.width),
+        image_sha256=joined_digest(digests) if more else photo.sha256,
+        photos=len(digests),
+        seed=seed,
+        levels=levels,
+        seconds=0.0,
+        device=device,
+        created=now(),
+        versions=versions(),
+    )

@@ -1,0 +1,143 @@
+"""A photo where a model can stand: its flags, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from refusals import assert_refused
+from scenes import colors, disk, scene
+from singleimage import Channels, Photo, read_photo
+from tiny import Command
+
+RGB = Channels(mode="RGB")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with a photo of 40x50 pixels, another, a mask and a label map."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    Photo(scene(40, 50), RGB).save(folder / "photo.png")
+    Photo(-scene(40, 50), RGB).save(folder / "other.png")
+    disk(Photo(scene(40, 50), RGB).size).save(folder / "mask.png")
+    return folder
+
+
+def told(command: Command, line: str) -> dict[str, list[float]]:
+    done = command(line + " --json")
+    assert done.code == 0, done.err
+    found: dict[str, list[float]] = json.loads(done.out)
+    return found
+
+
+def test_more_variety_is_fewer_neighbors_together(command: Command, files: Path) -> None:
+    def shares(variety: float) -> float:
+        line = f"sample {files}/photo.png -o {files}/{variety} -n 3 --variety {variety}"
+        return sum(told(command, line)["together"])
+
+    assert shares(0.05) > shares(1.0)
+
+
+def test_what_is_kept_stays(command: Command, files: Path) -> None:
+    told(command, f"sample {files}/photo.png -o {files}/kept -n 2 --keep {files}/mask.png")
+    photo, mask = read_photo(files / "photo.png"), read_photo(files / "mask.png")
+    for name in ("0000.png", "0001.png"):
+        picture = read_photo(files / "kept" / name)
+        same = (picture.pixels == photo.pixels).all(0)
+        assert bool(same[mask.pixels[0] > 0].all())
+        assert not bool(same.all())
+
+
+def test_a_map_rearranges_the_photo_as_the_picture(command: Command, files: Path) -> None:
+    told(command, f"sample {files}/photo.png -o {files}/out -n 1 --map --tile xy --size 30x44")
+    told(command, f"apply {files}/out/0000_map.tiff {files}/photo.png -o {files}/again.png")
+    again = read_photo(files / "again.png")
+    assert torch.equal(again.pixels, read_photo(files / "out" / "0000.png").pixels)
+
+
+def test_masks_come_with_every_picture(command: Command, files: Path) -> None:
+    told(command, f"sample {files}/photo.png -o {files}/out -n 2 --mask {files}/mask.png")
+    for name in ("0000_mask.png", "0001_mask.png"):
+        assert len(colors(read_photo(files / "out" / name))) == 2
+
+
+def test_several_photos_are_one_source(command: Command, files: Path) -> None:
+    own = colors(read_photo(files / "photo.png"))
+    line = f"sample {files}/photo.png {files}/other.png -o {files}/out -n 1 --variety 0.7"
+    told(command, line)
+    found = colors(read_photo(files / "out" / "0000.png"))
+    assert found & own
+    assert found - own
+    assert found - own <= colors(read_photo(files / "other.png"))
+
+
+def test_every_tool_works_on_a_photo(command: Command, files: Path) -> None:
+    photo, other, mask = (files / f"{name}.png" for name in ("photo", "other", "mask"))
+    for index, line in enumerate(
+        (
+            f"fill {photo} --mask {mask} --exact",
+            f"extend {photo} --left 9",
+            f"edit {photo} {other} --mask {mask} --exact",
+            f"harmonize {photo} {other} --mask {mask} --no-exact",
+            f"paint {photo} {other} --variety 0.5",
+            f"restyle {photo} {other}",
+            f"upscale {photo} --factor 1.5",
+            f"fill {photo} --mask {mask} --sweep",
+        )
+    ):
+        done = command(f"{line} -o {files}/{index}.png")
+        assert done.code == 0, done.err
+    assert colors(read_photo(files / "0.png")) <= colors(read_photo(photo))
+    assert read_photo(files / "1.png").size.width == 59
+
+
+TRANSCRIPT = """
+variety out of range
+$ sample {photo} -o {out} --variety 2
+a variety of 2 is out of range; use one from 0 to 1.
+
+variety of a model
+$ sample {run} -o {out} --variety 0.5
+--variety is for photos, and {run} is none; a model draws as it was made.
+
+keep of another size
+$ sample {photo} -o {out} --keep {mask} --size 60x60
+what stays has its place in a picture of the photo's size 40x50 that is no tile; drop the size or
+the tile.
+
+keep with a model
+$ sample {run} -o {out} --keep {mask}
+a trained model does not copy its photo's pixels, so it cannot keep some or tell where they come
+from; give the photo itself instead of a model.
+
+map with a model
+$ sample {run} -o {out} --map
+a trained model does not copy its photo's pixels, so it cannot keep some or tell where they come
+from; give the photo itself instead of a model.
+
+masks of several photos
+$ sample {photo} {photo} -o {out} --mask {mask}
+--mask goes with one photo; drop it, or the other photos.
+
+frames of a photo
+$ sample {photo} -o {out} --frames 5
+a model of a photo draws no clips; train one with --for video.
+
+no map
+$ apply {photo} {photo} -o {out}
+{photo} is no map; make one with: singleimage sample PHOTO --map -o FOLDER
+
+a photo that moves
+$ animate {photo} -o {out}.gif
+a model without training jumps from picture to picture and cannot move; train one with: singleimage
+train PHOTO -o RUN --for animate
+"""
+
+
+def test_what_a_photo_cannot_is_one_line(
+    command: Command, files: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    places = {"photo": files / "photo.png", "mask": files / "mask.png", "run": tiny_run}
+    assert_refused(TRANSCRIPT, command, tmp_path, **places)
