@@ -23,7 +23,7 @@ from singleimage.errors import in_words
 
 app = App(
     name="singleimage",
-    help="Generative models learned from a single image: train on one photo, draw new ones.",
+    help="New pictures from a single photo, at once or by a model trained on it.",
     help_format="plaintext",
     version_flags=["--version"],
 )
