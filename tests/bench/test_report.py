@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from measuring import LITE, photo_of, some, texture, write
+from measuring import LITE, OF_FILES, photo_of, some, texture, write
 from singleimage.bench.report import write_comparison, write_report
 from singleimage.bench.table import Interval, Row
 from singleimage.errors import OutputError
@@ -73,7 +73,7 @@ def test_the_report_holds_all_it_needs_and_says_the_numbers(
     words = " ".join(page.words.split())
     assert "samples against real.png" in words
     assert f"3 samples, features {LITE}, lossless pictures" in words
-    for metric in METRICS:
+    for metric in OF_FILES:
         assert f"{metric.name} {scores[metric.name]:.4g} {metric.meaning}" in words
     for word in ("best", "median", "worst"):
         assert re.search(rf"{word} \(\d\.png\): SIFID \d", words)

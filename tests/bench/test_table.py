@@ -4,11 +4,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from measuring import OF_FILES
 from singleimage.bench import table
 from singleimage.errors import Incomparable
 from singleimage.jobs.job import JobResult
 from singleimage.metrics.evaluation import Scores
-from singleimage.metrics.table import METRICS
 
 NUMBERS = {
     "sifid_mean": 0.4,
@@ -149,7 +149,7 @@ def test_a_number_that_some_results_lack_is_left_out_of_their_row(name: str) -> 
 
 def test_a_number_that_the_table_does_not_know_is_passed_over() -> None:
     (row,) = table.summarize([result("m", "a", 0, scores(of_tomorrow=7.0))])
-    assert row.numbers.keys() == {metric.name for metric in METRICS}
+    assert row.numbers.keys() == {metric.name for metric in OF_FILES}
     assert "of_tomorrow" not in row.flat()
 
 

@@ -14,6 +14,7 @@ from singleimage import cli
 from tiny import Command
 
 RESULT = "--output -o --seed --variety --overwrite --device --precision --json"
+ENTERING = f"{RESULT} --level --sweep --map"
 FLAGS = {
     "train": "IMAGE --output -o --preset --for --steps --set --mask --seed --device --precision "
     "--embed-image --no-embed-image --dry-run --each --workers --ray --json",
@@ -26,18 +27,17 @@ FLAGS = {
     "--json",
     "reconstruct": "SOURCE --output -o --overwrite --device --precision --json",
     "info": "SOURCE --json",
-    "harmonize": f"SOURCE PICTURE --background --mask --exact --no-exact {RESULT} --level --sweep",
-    "edit": f"SOURCE PICTURE --background --mask --exact --no-exact {RESULT} --level --sweep",
-    "paint": f"SOURCE PICTURE {RESULT} --level --sweep",
-    "restyle": f"SOURCE PICTURE {RESULT} --level --sweep",
-    "fill": f"SOURCE PICTURE --mask --exact --no-exact {RESULT} --level --sweep",
-    "extend": "SOURCE PICTURE --top --bottom --left --right --exact --no-exact "
-    f"{RESULT} --level --sweep",
+    "harmonize": f"SOURCE PICTURE --background --mask --exact --no-exact {ENTERING}",
+    "edit": f"SOURCE PICTURE --background --mask --exact --no-exact {ENTERING}",
+    "paint": f"SOURCE PICTURE {ENTERING}",
+    "restyle": f"SOURCE PICTURE {ENTERING}",
+    "fill": f"SOURCE PICTURE --mask --exact --no-exact {ENTERING}",
+    "extend": f"SOURCE PICTURE --top --bottom --left --right --exact --no-exact {ENTERING}",
     "upscale": f"SOURCE PICTURE --factor --strength --consistent --no-consistent --truth {RESULT}",
     "animate": "SOURCE --output -o --frames -n --fps --seed --alpha --beta --start-level --loop "
     "--size --scale --quality --overwrite --device --precision --json",
     "apply": "REARRANGEMENT PICTURE --output -o --overwrite --json",
-    "evaluate": "SOURCES --real --count -n --seed --features --weights --jpeg --report "
+    "evaluate": "SOURCES --real --variety --count -n --seed --features --weights --jpeg --report "
     "--overwrite --device --precision --json",
     "bench": "IMAGES --output -o --presets --published --seeds --count -n --features --jpeg "
     "--steps --set --workers --ray --device --precision --json",

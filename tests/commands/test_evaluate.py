@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from measuring import LITE, photo_of, some, texture, write
+from measuring import LITE, OF_FILES, photo_of, some, texture, write
 from singleimage.images.photo import Channels, Photo, read_photo
 from singleimage.metrics import evaluation
 from singleimage.metrics.evaluation import Evaluation, evaluate
 from singleimage.metrics.features import INCEPTION_VARIABLE, Features, load_features
 from singleimage.metrics.samples import DrawnSamples
-from singleimage.metrics.table import METRICS
 from singleimage.models.model import Model
 from singleimage.multiscale.resample import resize
 from tiny import Command, Outcome
@@ -191,7 +190,7 @@ def test_pictures_of_all_kinds_are_measured_as_their_colors_of_8_bits(
     first = line(f"0.{suffix} 1.{suffix} 2.{suffix}")
     second = line("rgb0.png rgb1.png rgb2.png")
     tolerance = 5e-2 if kind == "alpha" else 1e-9  # alpha is rounded in another way
-    for metric in METRICS:
+    for metric in OF_FILES:
         name = metric.name
         assert first[name] == pytest.approx(second[name], rel=tolerance, abs=1e-7), name
 
@@ -286,9 +285,9 @@ def test_without_json_a_table_says_what_each_number_means(tmp_path: Path, comman
     assert outcome.err == ""
     first, *rows = outcome.out.splitlines()
     assert first == f"3 samples, features {LITE}, jpeg-90 pictures"
-    assert [row.split()[0] for row in rows if row.strip()] == [m.name for m in METRICS]
+    assert [row.split()[0] for row in rows if row.strip()] == [m.name for m in OF_FILES]
     text = " ".join(outcome.out.split())
-    for metric in METRICS:
+    for metric in OF_FILES:
         assert f"{metric.name} {scores[metric.name]:.4g} {metric.meaning}" in text
 
 

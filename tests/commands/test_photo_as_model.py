@@ -57,6 +57,52 @@ def test_a_map_rearranges_the_photo_as_the_picture(command: Command, files: Path
     assert torch.equal(again.pixels, read_photo(files / "out" / "0000.png").pixels)
 
 
+MAPPED = """
+fill {photo} --mask {mask} --exact
+extend {photo} --left 12 --bottom 7 --exact
+edit {photo} {pasted} --mask {mask} --exact
+harmonize {photo} {pasted} --mask {mask} --exact
+paint {photo} {other}
+restyle {photo} {other}
+"""
+
+
+@pytest.mark.parametrize("line", MAPPED.split("\n")[1:-1], ids=lambda line: line.split()[0])
+def test_tools_tell_where_pixels_come_from(command: Command, files: Path, line: str) -> None:
+    photo = files / "photo.png"
+    pasted = read_photo(photo).pixels.clone()
+    pasted[:, 15:25, 20:30] = 1.0
+    Photo(pasted, RGB).save(files / "pasted.png")
+    names = {name: files / f"{name}.png" for name in ("photo", "mask", "other", "pasted")}
+    found = told(command, line.format(**names) + f" -o {files}/out.png --map")
+    assert found["files"] == [f"{files}/out.png", f"{files}/out_map.tiff"]
+    told(command, f"apply {files}/out_map.tiff {photo} -o {files}/again.png")
+    again, result = read_photo(files / "again.png"), read_photo(files / "out.png")
+    assert torch.equal(again.pixels, result.pixels)
+
+
+def test_what_is_not_of_the_photo_is_from_elsewhere(command: Command, files: Path) -> None:
+    line = f"fill {files}/photo.png {files}/other.png --mask {files}/mask.png --exact --map"
+    told(command, f"{line} -o {files}/out.png")
+    told(command, f"apply {files}/out_map.tiff {files}/photo.png -o {files}/again.png")
+    again, result = read_photo(files / "again.png"), read_photo(files / "out.png")
+    filled = read_photo(files / "mask.png").pixels[0] > 0
+    assert torch.equal(again.pixels[:, filled], result.pixels[:, filled])
+    assert again.pixels[:, ~filled].unique().tolist() == [-1]
+
+
+def test_a_photo_is_measured_and_told_of(command: Command, files: Path) -> None:
+    Photo(scene(), RGB).save(files / "large.png")
+    done = command(f"evaluate {files}/large.png -n 2 --json")
+    assert done.code == 0, done.err
+    (numbers,) = json.loads(done.out).values()
+    wild = command(f"evaluate {files}/large.png -n 2 --variety 0.9 --json")
+    (others,) = json.loads(wild.out).values()
+    assert 0 < others["copy_together"] < numbers["copy_together"] < 1
+    (line,) = (x for x in command(f"info {files}/large.png").out.split("\n") if "together" in x)
+    assert 0 < float(line.split()[-1]) < 1
+
+
 def test_masks_come_with_every_picture(command: Command, files: Path) -> None:
     told(command, f"sample {files}/photo.png -o {files}/out -n 2 --mask {files}/mask.png")
     for name in ("0000_mask.png", "0001_mask.png"):
@@ -116,6 +162,19 @@ map with a model
 $ sample {run} -o {out} --map
 a trained model does not copy its photo's pixels, so it cannot keep some or tell where they come
 from; give the photo itself instead of a model.
+
+map of a tool with a model
+$ fill {run} --mask {mask} -o {out}.png --map
+a trained model does not copy its photo's pixels, so it cannot keep some or tell where they come
+from; give the photo itself instead of a model.
+
+map of a sheet
+$ fill {photo} --mask {mask} -o {out}.png --map --sweep
+--map is of one result, --sweep writes a sheet; drop one of the two.
+
+variety of measured files
+$ evaluate {photo} --real {photo} --variety 0.4
+--variety is for a photo that samples are drawn of; leave it out.
 
 masks of several photos
 $ sample {photo} {photo} -o {out} --mask {mask}

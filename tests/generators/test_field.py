@@ -55,7 +55,7 @@ def test_good_matches_spread_from_patch_to_patch(run: Blocks) -> None:
     start.matches[6:8, 6:8] += torch.tensor([4, 3])
     finder = search()
     keys = finder.components(PHOTO)
-    found = finder.improved(start, picture, keys, ALL, 6, run)
+    found = finder.improved(start, finder.queries(picture, start.grid), keys, ALL, 6, run)
     offsets = found.matches - found.grid.corners
     assert float((offsets == torch.tensor([4, 3])).all(-1).float().mean()) > 0.95
 
@@ -71,10 +71,11 @@ def test_no_search_makes_a_match_worse_or_leaves_the_photo(run: Blocks) -> None:
     def error(field: Field) -> torch.Tensor:
         return (ours - keys[field.matches[..., 0], field.matches[..., 1]]).float().square().sum(-1)
 
-    before, after = error(start), error(finder.improved(start, picture, keys, ALL, 1, run))
+    queries = finder.queries(picture, start.grid)
+    before, after = error(start), error(finder.improved(start, queries, keys, ALL, 1, run))
     assert bool((after <= before + 1e-3).all())
     assert float(after.mean()) < 0.9 * float(before.mean())
-    again = finder.improved(start, picture, keys, ALL, 4, run).matches
+    again = finder.improved(start, queries, keys, ALL, 4, run).matches
     assert bool((again >= 0).all())
     assert bool((again <= torch.tensor([33, 45])).all())
 

@@ -8,9 +8,9 @@ import singleimage
 from scenes import scene
 from singleimage.apps.sample import Tile, reconstruct, sample, seam
 from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
-from singleimage.generators.field import together
 from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
 from singleimage.images.photo import Channels, Photo
+from singleimage.images.rearrangement import together
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.pyramid import OctavePyramid, Pyramid
 

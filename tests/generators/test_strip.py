@@ -42,7 +42,9 @@ def test_pictures_take_from_all_photos_and_nothing_from_between() -> None:
     model = singleimage.flow(FIRST, SECOND, variety=0.6)
     assert model.size == FIRST.size
     start = Strip.of([FIRST.pixels, SECOND.pixels]).spans[1][0]
-    for found in model.rearrangements([0, 1]):
+    for drawn in model.sample([0, 1]):
+        found = drawn.rearrangement
+        assert found is not None
         columns = found.places % found.photo.width
         second = columns >= start
         assert 0.1 < float(second.float().mean()) < 0.9

@@ -1,6 +1,7 @@
 """A picture of which a part is copied anew from the photo (ours)."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from singleimage.apps.masks import dilated, filled
 from singleimage.generators.base import Copier, Generator, Injection, Known
+from singleimage.images.rearrangement import ELSEWHERE
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.resample import resize
 
@@ -15,6 +17,15 @@ RING = 4
 """Pixels around a part whose light it takes on."""
 COARSE = 6
 """Pixels from one value of the light to the next."""
+
+
+class Completed(NamedTuple):
+    """Pictures of which a part is new."""
+
+    images: Tensor
+    """(B, C, H, W) in [-1, 1], in main memory."""
+    places: Tensor
+    """(B, H, W): where the pixels come from, see `Rearrangement`."""
 
 
 def complete(
@@ -25,7 +36,7 @@ def complete(
     level: int | None = None,
     seeds: Sequence[int] = (0,),
     lit: int = 0,
-) -> Tensor:
+) -> Completed:
     """Make the part of a picture new; the rest stays bit for bit.
 
     Args:
@@ -39,7 +50,7 @@ def complete(
             pixel stays one of the photo's.
 
     Returns:
-        (len(seeds), C, H, W) in main memory.
+        One picture a seed.
 
     Raises:
         UnsupportedEntry: the level takes no picture.
@@ -58,7 +69,23 @@ def complete(
         beyond = _continued(places, part[0, 0] > 0, copier.photo)
         missing = (image - copier.copied(beyond))[:, :lit]
         copied[:, :lit] = (copied[:, :lit] + _membrane(missing, part)).clamp(-1, 1)
-    return torch.where(part > 0, copied, image)
+    stays = torch.full(size_of(image), ELSEWHERE) if known.corner is None else _stays(known, copier)
+    return Completed(
+        torch.where(part > 0, copied, image), torch.where(part[:, 0] > 0, places, stays)
+    )
+
+
+def _stays(known: Known, copier: Copier) -> Tensor:
+    """Where the pixels (H, W) of a picture come from that shows the photo itself."""
+    assert known.corner is not None
+    here, photo = size_of(known.image), copier.photo
+    rows, columns = (
+        torch.arange(side) - first for side, first in zip(here, known.corner, strict=True)
+    )
+    inside = (
+        ((rows >= 0) & (rows < photo.height))[:, None] & (columns >= 0) & (columns < photo.width)
+    )
+    return torch.where(inside, rows[:, None] * photo.width + columns, ELSEWHERE)
 
 
 def _continued(places: Tensor, part: Tensor, photo: Size) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from singleimage.errors import UnsupportedEntry
 from singleimage.generators.base import Generator, Injection
 from singleimage.multiscale.geometry import Size, size_of
-from singleimage.multiscale.latent import gaussian, seed_for, splice
+from singleimage.multiscale.latent import Latent, gaussian, seed_for, splice
 from singleimage.multiscale.resample import resize
 
 
@@ -25,6 +25,21 @@ def inject(
     noise: float = 0.0,
 ) -> Tensor:
     """The photo's rendering of a picture, images (len(seeds), C, H, W) about [-1, 1].
+
+    Arguments and errors are those of `entering`.
+    """
+    return generator.decode(*entering(generator, image, level=level, seeds=seeds, noise=noise))
+
+
+def entering(
+    generator: Generator,
+    image: Tensor,
+    *,
+    level: int,
+    seeds: Sequence[int] = (0,),
+    noise: float = 0.0,
+) -> tuple[Latent, Injection]:
+    """What the photo's rendering of a picture is decoded from, one a seed.
 
     What is finer than the level is the photo's, what is coarser the picture's. At level 0 of a
     picture of the photo's size the noise of the reconstruction is kept, as ConSinGAN's code does;
@@ -45,14 +60,14 @@ def inject(
     # The published scale, where the sizes are those of training.
     scale = ladder.scales[below] / ladder.scales[-1] if sizes == ladder.sizes else None
     small = resize(image, sizes[below], scale=scale)
-    entering = small.expand(len(seeds), -1, -1, -1)
+    images = small.expand(len(seeds), -1, -1, -1)
     if noise:
         grains = [gaussian(small.shape[1:], seed_for(seed, "entry"), like=small) for seed in seeds]
-        entering = entering + noise * torch.stack(grains)
+        images = images + noise * torch.stack(grains)
     latent = generator.draw(sizes, seeds)
     if level == 0 and sizes == ladder.sizes:
         latent = splice(generator.anchor(), latent, len(sizes))
-    return generator.decode(latent, Injection(level, entering))
+    return latent, Injection(level, images)
 
 
 def suggested_level(generator: Generator, share: float) -> int:

@@ -1,70 +1,13 @@
-"""Where every pixel of a picture comes from in its photo: as a picture, and put to use (ours)."""
-
-from dataclasses import dataclass
+"""New pictures of a generator that copies, as rearrangements of its photo (ours)."""
 
 import torch
 from torch import Tensor
 
 from singleimage.errors import ArgumentError
 from singleimage.generators.base import Copier, Generator, Known
-from singleimage.generators.field import together
-from singleimage.multiscale.geometry import OPEN, Size
+from singleimage.images.rearrangement import Rearrangement
+from singleimage.multiscale.geometry import OPEN
 from singleimage.multiscale.latent import Latent
-
-ELSEWHERE = -1
-"""The place of a pixel that does not come from the photo."""
-
-
-@dataclass(frozen=True, eq=False)
-class Rearrangement:
-    """A rearrangement of the pixels of a photo."""
-
-    places: Tensor
-    """(H, W) integers: row times width plus column in the photo, or `ELSEWHERE`."""
-    photo: Size
-    """Size of the photo."""
-
-    @property
-    def together(self) -> float:
-        """Share of neighboring pieces that are neighbors in the photo, too: 1 for a copy."""
-        return together(self.places // self.photo.width, self.places % self.photo.width, self.photo)
-
-    def applied(self, image: Tensor) -> Tensor:
-        """Rearrange an image of the photo's size (C, h, w): (C, H, W); black where from elsewhere.
-
-        Any map of the same scene can be rearranged alike: labels, heights, normals.
-        """
-        found = image.flatten(1)[:, self.places.clamp(min=0)]
-        return torch.where(self.places == ELSEWHERE, -1.0, found)
-
-    def shown(self) -> Tensor:
-        """Show the places as colors, (3, H, W) in [-1, 1].
-
-        Red is the column over that of the photo's last, green the row alike; blue is full where a
-        pixel does not come from the photo. On 16 bits `read` gives the places back.
-        """
-        known = self.places != ELSEWHERE
-        places = self.places.clamp(min=0)
-        across = (places % self.photo.width) / max(self.photo.width - 1, 1)
-        down = (places // self.photo.width) / max(self.photo.height - 1, 1)
-        planes = [across * known, down * known, (~known).float()]
-        return torch.stack(planes) * 2 - 1
-
-    @classmethod
-    def read(cls, colors: Tensor, photo: Size) -> "Rearrangement":
-        """Read places from colors that `shown` made.
-
-        Args:
-            colors: (3, H, W) in [-1, 1].
-            photo: size of the image to rearrange; if it is another than that of the photo the
-                places were told of, they are taken in proportion.
-        """
-        across, down = (
-            ((plane.double() + 1) / 2 * (side - 1)).round().long()
-            for plane, side in zip(colors[:2], (photo.width, photo.height), strict=True)
-        )
-        places = down * photo.width + across
-        return cls(torch.where(colors[2] > 0, ELSEWHERE, places), photo)
 
 
 def rearrangements(

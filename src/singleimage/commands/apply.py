@@ -27,8 +27,8 @@ def apply(
     output
         The image file to write.
     """
-    from singleimage.apps.rearrange import Rearrangement
     from singleimage.images.photo import Photo, read_photo
+    from singleimage.images.rearrangement import Rearrangement
     from singleimage.machine.files import refuse_existing
 
     refuse_existing(output, overwrite=overwrite)

@@ -42,6 +42,15 @@ Precision = Annotated[
 Json = Annotated[
     bool, Parameter(name="--json", negative=(), help="Print one JSON object, and nothing else.")
 ]
+Maps = Annotated[
+    bool,
+    Parameter(
+        name="--map",
+        negative=(),
+        help="Also write where every pixel of the photo went, NAME_map.tiff: red for columns, "
+        "green for rows. Other images are rearranged alike by: singleimage apply.",
+    ),
+]
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace files that exist.")]
 
 
@@ -100,6 +109,14 @@ def load_model(
             f"FOLDER, or give a model of a photo."
         )
     return model
+
+
+def require_maps(model: "Model", wanted: bool) -> None:
+    """Raises `UnsupportedEntry` if maps are `wanted` of a model that does not copy."""
+    from singleimage.generators.base import no_copier
+
+    if wanted and model.generator.copier is None:
+        raise no_copier()
 
 
 def target_size(model: "Model", size: str | None, scale: float | None) -> "Size | None":

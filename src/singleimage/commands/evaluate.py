@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from singleimage.commands.arguments import Device, Json, Overwrite, Precision, Whole, load_model
+from singleimage.commands.arguments import (
+    Device,
+    Json,
+    Overwrite,
+    Precision,
+    Variety,
+    Whole,
+    load_model,
+)
 from singleimage.commands.console import print_table, say
 from singleimage.errors import ArgumentError, ImageError, WeightsError
 
@@ -22,6 +30,7 @@ def evaluate(
     /,
     *,
     real: Path | None = None,
+    variety: Variety = None,
     count: Annotated[Whole, Parameter(name=["--count", "-n"])] = 100,
     seed: Whole = 0,
     features: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -38,8 +47,9 @@ def evaluate(
     Parameters
     ----------
     sources
-        A model or the folder of a run; or sample images, and folders of them. Of a folder that
-        has samples named after --real (N.jpg, or N_0.jpg, N_1.jpg ... for photo N), only those.
+        A model, the folder of a run or, without --real, a photo, of which samples are drawn; or
+        sample images, and folders of them. Of a folder that has samples named after --real (N.jpg,
+        or N_0.jpg, N_1.jpg ... for photo N), only those.
     real
         The photo. Default: the training image inside the model.
     count
@@ -73,7 +83,8 @@ def evaluate(
     extractors = [load_features(n, weights=weights, device=use_device(device)) for n in names]
     if count < 1:
         raise ArgumentError(f"cannot measure {count} samples; ask for 1 or more.")
-    samples, photo = _samples(sources, real, range(seed, seed + count), device, precision)
+    seeds = range(seed, seed + count)
+    samples, photo = _samples(sources, real, seeds, device, precision, variety)
     results = [measure(samples, photo, extractor, jpeg=jpeg) for extractor in extractors]
     if report is not None:
         shown = " ".join(path.name for path in sources)
@@ -89,23 +100,30 @@ def evaluate(
 
 
 def _samples(
-    sources: Sequence[Path], real: Path | None, seeds: range, device: str, precision: Precision
+    sources: Sequence[Path],
+    real: Path | None,
+    seeds: range,
+    device: str,
+    precision: Precision,
+    variety: float | None,
 ) -> "tuple[Samples, Photo]":
     """The samples, and the photo they are samples of."""
     from singleimage.images.photo import Photo, read_photo
     from singleimage.metrics.samples import DrawnSamples, SampleFiles
     from singleimage.multiscale.resample import resize
 
-    if _is_model(sources[0]):
+    if _is_model(sources[0]) or (real is None and len(sources) == 1 and sources[0].is_file()):
         if len(sources) > 1:
             raise ImageError(f"{sources[0]} is a model; measure one model at a time.")
-        model = load_model(sources[0], device, precision)
+        model = load_model(sources[0], device, precision, variety=variety)
         photo = model.training_image() if real is None else read_photo(real)
         if photo is None:
             raise ImageError(f"{sources[0]} does not hold its photo; add --real IMAGE.")
         if photo.size != model.size:  # what the model saw is the photo at its finest level
             photo = Photo(resize(photo.pixels[None], model.size)[0], photo.channels)
         return DrawnSamples(model, seeds), photo
+    if variety is not None:
+        raise ArgumentError("--variety is for a photo that samples are drawn of; leave it out.")
     if real is None:
         raise ImageError("no photo to measure against; add --real IMAGE.")
     paths: list[Path] = []
@@ -140,5 +158,7 @@ def _show(scores: "Sequence[Scores]") -> None:
 
     for s in scores:
         print(f"{s.samples} samples, features {s.features}, {s.files} pictures")
-        rows = [[m.name, f"{s.numbers[m.name]:.4g}", m.meaning] for m in METRICS]
+        rows = [
+            [m.name, f"{s.numbers[m.name]:.4g}", m.meaning] for m in METRICS if m.name in s.numbers
+        ]
         print_table(["", "", ""], rows)

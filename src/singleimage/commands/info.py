@@ -1,12 +1,15 @@
 """`singleimage info`: what a model is."""
 
 import json
+from typing import TYPE_CHECKING
 
-from singleimage.commands.arguments import (
-    Json,
-    Source,
-    load_model,
-)
+from singleimage.commands.arguments import Json, Source, load_model
+
+if TYPE_CHECKING:
+    from singleimage.models.model import Model
+
+LARGE = 500_000
+"""Pixels of a photo from which on none is drawn to tell how much is copied."""
 
 
 def info(source: Source, /, *, as_json: Json = False) -> int:
@@ -25,6 +28,7 @@ def info(source: Source, /, *, as_json: Json = False) -> int:
         "smallest_sample": list(ladder.minimum()),
         "parameters": sum(p.numel() for p in model.generator.parameters()),
         "image_embedded": model.image is not None,
+        **_copying(model),
     }
     if as_json:
         print(json.dumps(facts))
@@ -34,3 +38,12 @@ def info(source: Source, /, *, as_json: Json = False) -> int:
         for name, value in facts.items():
             print(f"{name.replace('_', ' '):>18}  {value}")
     return 0
+
+
+def _copying(model: "Model") -> dict[str, float]:
+    """How much of a sample moves together, of a model that copies."""
+    if model.generator.copier is None or model.size.height * model.size.width > LARGE:
+        return {}
+    (found,) = (picture.rearrangement for picture in model.sample([0]))
+    assert found is not None
+    return {"moved_together": round(found.together, 3)}

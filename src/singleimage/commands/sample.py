@@ -1,6 +1,5 @@
 """`singleimage sample`: draw new pictures."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +10,7 @@ from cyclopts import Parameter
 from singleimage.commands.arguments import (
     Device,
     Json,
+    Maps,
     Output,
     Overwrite,
     Precision,
@@ -18,6 +18,7 @@ from singleimage.commands.arguments import (
     Variety,
     Whole,
     load_model,
+    require_maps,
     target_size,
 )
 from singleimage.commands.console import print_result
@@ -31,15 +32,6 @@ if TYPE_CHECKING:
 
 More = Annotated[
     Path, Parameter(help="Further photos to draw from; pictures have the layout of the first.")
-]
-Maps = Annotated[
-    bool,
-    Parameter(
-        name="--map",
-        negative=(),
-        help="Also write where every pixel comes from, NNNN_map.tiff: red for columns, green for "
-        "rows. Other images are rearranged alike by: singleimage apply.",
-    ),
 ]
 SHEET_LIMIT = 48
 """Pictures on a contact sheet; the rest are files only."""
@@ -112,12 +104,9 @@ def sample(
         "tile": tile,
         "keep": None if keep is None else read_photo(keep),
     }
+    require_maps(model, map_)
     seeds = range(seed, seed + count)
-    pages = _Pages(
-        pictures=[output / f"{s:04}{model.suffix}" for s in seeds],
-        maps=[output / f"{s:04}_map.tiff" for s in seeds] if map_ else [],
-        sheet=output / "sheet.png" if sheet else None,
-    )
+    pages = _Pages.of(output, model, seeds, maps=map_, sheet=sheet)
     files = pages.files(model)
     for file in files:
         refuse_existing(file, overwrite=overwrite)
@@ -151,6 +140,17 @@ class _Pages:
     """Where everything comes from, of each picture; or nothing."""
     sheet: Path | None
 
+    @classmethod
+    def of(cls, folder: Path, model: "Model", seeds: range, *, maps: bool, sheet: bool) -> "_Pages":
+        from singleimage.images.rearrangement import map_file
+
+        pictures = [folder / f"{seed:04}{model.suffix}" for seed in seeds]
+        return cls(
+            pictures=pictures,
+            maps=list(map(map_file, pictures)) if maps else [],
+            sheet=folder / "sheet.png" if sheet else None,
+        )
+
     def files(self, model: "Model") -> list[Path]:
         """All of them, with the masks of the pictures."""
         pictures = [file for path in self.pictures for file in model.channels.files(path)]
@@ -172,7 +172,7 @@ def _write(
         How much of each moved together, of a model that copies; and how they meet when repeated.
     """
     from singleimage.apps.sample import seam
-    from singleimage.images.photo import Channels, Photo
+    from singleimage.images.rearrangement import map_file
     from singleimage.images.sheet import save_sheet
     from singleimage.images.sheet import sheet as make_sheet
     from singleimage.machine.files import make_folder
@@ -181,20 +181,13 @@ def _write(
     shares: list[float] = []
     seams: list[Seam] = []
 
-    def drawn() -> "Iterator[Photo]":
-        if frames is not None or not (pages.maps or model.generator.copier):
-            yield from model.sample(seeds, frames=frames, **how)
-            return
-        for index, found in enumerate(model.rearrangements(seeds, **how)):
-            if pages.maps:
-                picture = Photo(found.shown(), Channels(mode="RGB", bits=16))
-                make_folder(pages.maps[index].parent)
-                picture.save(pages.maps[index], overwrite=overwrite)
-            shares.append(found.together)
-            yield model.rearranged(found)
-
-    for path, picture in zip(pages.pictures, drawn(), strict=True):
+    drawn = model.sample(seeds, frames=frames, **how)
+    for path, picture in zip(pages.pictures, drawn, strict=True):
         make_folder(path.parent)  # only now: what cannot be drawn leaves nothing behind
+        if (found := picture.rearrangement) is not None:
+            shares.append(found.together)
+            if pages.maps:
+                found.save(map_file(path), overwrite=overwrite)
         picture.save(path, overwrite=overwrite)
         wanted = pages.sheet and len(shown) < SHEET_LIMIT
         shown += [picture.preview(SHEET_SIDE)] if wanted else []

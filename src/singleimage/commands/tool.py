@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from singleimage.commands.arguments import (
     Device,
     Json,
+    Maps,
     Output,
     Overwrite,
     Precision,
@@ -18,6 +19,7 @@ from singleimage.commands.arguments import (
     Variety,
     Whole,
     load_model,
+    require_maps,
 )
 from singleimage.commands.console import print_result
 from singleimage.errors import OutputError
@@ -58,6 +60,7 @@ class ResultAtLevel(ResultFile):
     """Where the picture enters: lower changes more. Default: a middle one."""
     sweep: Annotated[bool, Parameter(negative=())] = False
     """Write a sheet instead: the picture, then the result of every level."""
+    map_: Maps = False
 
 
 def tool_commands(without: Sequence[str] = ()) -> list[Callable[..., int]]:
@@ -112,20 +115,26 @@ def _run(
 ) -> int:
     """The result of one level as a file, or of all levels as a sheet."""
     from singleimage.images.photo import read_photo
+    from singleimage.images.rearrangement import map_file
     from singleimage.machine.files import refuse_existing
 
     level = result.level if isinstance(result, ResultAtLevel) else None
     sweep = isinstance(result, ResultAtLevel) and result.sweep
     if sweep and level is not None:
         raise OutputError("--sweep tries every level; drop --level.")
+    maps = isinstance(result, ResultAtLevel) and result.map_
+    if sweep and maps:
+        raise OutputError("--map is of one result, --sweep writes a sheet; drop one of the two.")
     photos = {i.name for i in tool.inputs if i.kind == "photo"}
     inputs = {
         name: read_photo(value) if name in photos and value is not None else value
         for name, value in given.items()
     }
-    refuse_existing(result.output, overwrite=result.overwrite)
+    for file in [result.output, *([map_file(result.output)] if maps else [])]:
+        refuse_existing(file, overwrite=result.overwrite)
     photo = None if picture is None else read_photo(picture)
     model = load_model(source, result.device, result.precision, variety=result.variety)
+    require_maps(model, maps)
 
     def made(at: int | None) -> "Photo":
         extra = {"level": at} if tool.enters else {}
@@ -139,7 +148,11 @@ def _run(
         photo = photo or model.training_image()
         assert photo is not None
         return _write_sweep(model, photo, made, result)
-    files = made(level).save(result.output, overwrite=result.overwrite)
+    picture_made = made(level)
+    files = picture_made.save(result.output, overwrite=result.overwrite)
+    if maps and picture_made.rearrangement is not None:
+        picture_made.rearrangement.save(map_file(result.output), overwrite=result.overwrite)
+        files.append(map_file(result.output))
     facts = {"files": list(map(str, files))}
     print_result(facts, f"result in {result.output}", result.as_json)
     return 0

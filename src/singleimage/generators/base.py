@@ -52,6 +52,14 @@ class Known:
     the photo's layout is stretched over it."""
 
 
+def no_copier() -> UnsupportedEntry:
+    """Say that a trained model knows no pixels of its photo."""
+    return UnsupportedEntry(
+        "a trained model does not copy its photo's pixels, so it cannot keep some or tell "
+        "where they come from; give the photo itself instead of a model."
+    )
+
+
 class Copier(Protocol):
     """A generator all of whose pixels are pixels of its photo."""
 

@@ -45,6 +45,7 @@ def with_detail(
     with in_blocks(photo.device) as run:
         for picture in resize(image, size):
             field = Field.spread(PatchGrid(size, DETAIL, 1), first)
-            field = search.improved(field, picture, keys, corners, 2, run)
+            queries = search.queries(picture, field.grid)
+            field = search.improved(field, queries, keys, corners, 2, run)
             found.append(picture + search.voted(field, DETAIL_WINDOW, run, photo - blurred))
     return torch.stack(found)

@@ -8,13 +8,14 @@ step look at the field as it was before, so that no order matters.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from singleimage.errors import MaskError
-from singleimage.generators.patches import PatchGrid, bell, nearest
+from singleimage.generators.patches import PatchGrid, Run, around, bell, nearest
 from singleimage.machine.blocks import Blocks
 from singleimage.multiscale.geometry import Size, size_of
 
@@ -22,6 +23,8 @@ BESIDE = ((0, 1), (1, 0), (0, -1), (-1, 0))
 """Steps to the four neighbors: rows, columns."""
 ROWS = 8192
 """Patches that are compared at once."""
+VOTES = 100_000
+"""Patches whose pixels are put in place at once on a processor."""
 COMPARED = torch.float16
 """Type of the photo's components: half the memory, and no worse matches."""
 BAND = 64
@@ -71,32 +74,6 @@ class Field:
         (rows, row), (columns, column) = self.grid.owners(0), self.grid.owners(1)
         corners = self.matches[rows][:, columns]
         return corners[..., 0] + row[:, None], corners[..., 1] + column
-
-
-PIECE = 8
-"""Side of a piece, in pixels of a photo of about 16,000 pixels; as `metrics.copying` has it."""
-
-
-def together(rows: Tensor, columns: Tensor, photo: Size) -> float:
-    """Share of neighboring pieces of a picture that are neighbors in the photo, too, from 0 to 1.
-
-    Args:
-        rows, columns: (H, W), where the pixels of the picture come from.
-        photo: size of the photo, pixels.
-    """
-    apart = max(round(PIECE * math.sqrt(photo.height * photo.width / 16_000)), 2)
-    step = apart // 2
-    down = (rows - torch.arange(len(rows))[:, None])[::step, ::step]
-    across = (columns - torch.arange(columns.shape[1]))[::step, ::step]
-    offsets = torch.stack([down, across])
-
-    def alike(a: Tensor, b: Tensor) -> Tensor:
-        return ((a - b).abs() <= apart / PIECE).all(0)
-
-    beside = alike(offsets[:, :, 2:], offsets[:, :, :-2])
-    below = alike(offsets[:, 2:], offsets[:, :-2])
-    count = beside.numel() + below.numel()
-    return float(beside.sum() + below.sum()) / max(count, 1)
 
 
 class Corners:
@@ -201,7 +178,7 @@ class Search:
     def improved(
         self,
         field: Field,
-        picture: Tensor,
+        queries: Tensor,
         keys: Tensor,
         corners: Corners,
         rounds: int,
@@ -212,14 +189,14 @@ class Search:
 
         Args:
             field: the matches to begin with.
-            picture: (C, H, W) in [-1, 1].
+            queries: of the picture, see `queries`.
             keys: `components` of the photo, or of the photo blurred.
             corners: where matches may be.
             rounds: how often; each tries eight neighbors' offsets and the four places beside.
             run: works on blocks of patches.
             bias: (H', W'), added to the squared distance of each place of the photo.
         """
-        found = _Matches(self._queries(picture, field.grid), keys, corners, field, run, bias)
+        found = _Matches(queries, keys, corners, field, run, bias)
         for turn in range(rounds):
             for step in (4, 1) if turn == 0 else (2, 1):
                 for dy, dx in BESIDE:
@@ -241,8 +218,13 @@ class Search:
         near = F.avg_pool2d(use.view(1, *sides), 9, 1, 4, count_include_pad=False)[0]
         return (near * near.numel()).clamp(min=0.1).log()
 
-    def _queries(self, picture: Tensor, grid: PatchGrid) -> Tensor:
-        """Components (rows, columns, rank) of the patches of a picture that the grid lays out."""
+    def queries(self, picture: Tensor, grid: PatchGrid) -> Tensor:
+        """Compute the components (rows, columns, rank) of the patches of a picture.
+
+        Args:
+            picture: (C, H, W) in [-1, 1].
+            grid: lays out the patches.
+        """
         picture = _around(picture, grid)
         lines = []
         for row in grid.row_runs:
@@ -260,37 +242,43 @@ class Search:
         Args:
             field: where the patches come from.
             width: standard deviation of the window that weighs a patch's pixels, see `bell`.
-            run: works on the channels.
+            run: works on blocks of patches.
             image: take the pixels of this image (C, H, W) of the photo's size instead.
 
         Returns:
             The picture, (C, H, W).
         """
         image = self.image if image is None else image
-        grid, window = field.grid, bell(self.patch, width)
-        rows, columns = (
-            [(places + step) % side for step in range(self.patch)]
-            for places, side in zip((grid.rows, grid.columns), grid.size, strict=True)
-        )
+        flat, grid, window = image.flatten(1), field.grid, bell(self.patch, width)
         first = (field.matches[..., 0] * self.size.width + field.matches[..., 1]).to(image.device)
-        weights = []
-        for lines, side in zip((rows, columns), grid.size, strict=True):
-            weight = image.new_zeros(side)
-            for step, places in enumerate(lines):
-                weight[places] += window[step, step].sqrt()
-            weights.append(weight)
+        reach = [int(places[-1]) + grid.patch for places in (grid.rows, grid.columns)]
+        sides = [max(pair) for pair in zip(reach, grid.size, strict=True)]
+        total = image.new_zeros(len(image), *sides)
 
-        total = image.new_zeros(len(image), *grid.size)
+        def vote(rows: Run) -> None:
+            for columns in grid.column_runs:
+                places = first[rows.first : rows.stop, columns.first : columns.stop]
+                for y, x in product(range(self.patch), repeat=2):
+                    index = (places + (y * self.size.width + x)).flatten()
+                    pixels = flat.index_select(1, index).view(len(image), *places.shape)
+                    here = total[:, rows.every(y), columns.every(x)]
+                    here.add_(pixels, alpha=float(window[y, x]))
 
-        def vote(channels: slice) -> None:
-            flat = image[channels].flatten(1)
-            for y, row in enumerate(rows):
-                for x, column in enumerate(columns):
-                    pixels = flat[:, first + (y * self.size.width + x)]
-                    total[channels, row[:, None], column] += float(window[y, x]) * pixels
-
-        run(vote, len(image), 1)
-        return total.div_(weights[0][:, None] * weights[1])
+        for rows in grid.row_runs:
+            blocks = rows.split(max(VOTES // grid.shape.width, grid.patch))
+            for some in (blocks[::2], blocks[1::2]):  # blocks side by side would touch
+                run(lambda i, some=some: vote(some[i.start]), len(some), 1)  # type: ignore[misc]
+        line = window.diagonal().sqrt().to(image.device)
+        for axis, (runs, side) in enumerate(
+            zip((grid.row_runs, grid.column_runs), grid.size, strict=True), start=1
+        ):
+            weights = image.new_zeros(total.shape[axis])
+            for places in runs:
+                for step in range(self.patch):
+                    weights[places.every(step)] += line[step]
+            total, weights = (around(x, side, dim) for x, dim in ((total, axis), (weights, 0)))
+            total.div_(weights if axis == 2 else weights[:, None])
+        return total
 
 
 class _Matches:

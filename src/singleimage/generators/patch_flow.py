@@ -22,6 +22,7 @@ What is known of a picture is put back in at every step and level, so that the r
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, Self
@@ -33,28 +34,27 @@ from torch import Tensor, nn
 from singleimage.errors import ArgumentError
 from singleimage.generators.base import Generator, Injection, Known, check_injection
 from singleimage.generators.detail import with_detail
-from singleimage.generators.field import Corners, Field, Search, all_barred, together
+from singleimage.generators.field import Corners, Field, all_barred
 from singleimage.generators.kept import Kept
+from singleimage.generators.patch_copies import Copies
 from singleimage.generators.patch_guesses import TOUCHED, Guesses, Octave, places_of
 from singleimage.generators.patches import PatchGrid
 from singleimage.generators.strip import Strip
+from singleimage.images.rearrangement import together
 from singleimage.machine.blocks import Blocks, in_blocks
+from singleimage.machine.memory import returned_heap
 from singleimage.multiscale.geometry import OPEN, Size, Wrap, size_of
 from singleimage.multiscale.latent import Latent, Map, Noise, drawn, seed_for
 from singleimage.multiscale.pyramid import Ladder, Pyramid
 from singleimage.multiscale.resample import resize
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-COPY_WINDOW = 0.6
-"""The same after the first search of a level that copies."""
-COPY_PASSES = 2
-"""Searches among the sharp patches at a level that copies."""
 SHARP = 0.999
 """Time at which hardly any noise is left: the guess is the nearest patch."""
+LARGE = 1_000_000
+"""Pixels of a photo or a picture from which on memory is dear."""
 FREE = 40
 """A level flows only if so many patches of the photo touch nothing that is barred."""
-REMEMBERED = 2_000_000
-"""Pixels of the largest photo whose components are kept from sample to sample."""
 
 
 class PatchFlowSpec(
@@ -127,13 +127,12 @@ class PatchFlow(nn.Module):
         ladder, self._strip = example.ladder, strip
         home = ladder.finest if strip is None else strip.first
         self.ladder: Ladder = replace(ladder, sizes=ladder.sizes_for(home))
-        self._images = [level[0].float() for level in example.images]
+        self._images = [level[0].float().contiguous() for level in example.images]
         self.channels = len(self._images[0])
         count = max(1, sum(min(size) <= spec.flow_side for size in self.ladder.sizes))
         self._unit = torch.tensor([side / min(home) for side in home])
         self._octaves = [Octave(image, spec, self._middles) for image in self._images[:count]]
-        self._searches: dict[int, Search] = {}
-        self._keys: dict[tuple[int, bool], Tensor] = {}
+        self._copies = Copies(self._images, spec)
 
     def _middles(self, grid: PatchGrid) -> Tensor:
         """Places of the photo's patches."""
@@ -186,7 +185,9 @@ class PatchFlow(nn.Module):
 
     def copied(self, places: Tensor) -> Tensor:
         """Images of the photo's pixels, as `Copier.copied`."""
-        return self._images[-1].cpu().flatten(1)[:, places].transpose(0, 1)
+        photo = self._images[-1].cpu().flatten(1)
+        found = photo.index_select(1, places.flatten()).view(-1, *places.shape)
+        return found.transpose(0, 1)
 
     @torch.inference_mode()
     def sources(
@@ -199,7 +200,8 @@ class PatchFlow(nn.Module):
             known = replace(
                 known, image=known.image.to(self.device), part=known.part.to(self.device)
             )
-        with in_blocks(self.device) as run:
+        large = math.prod(self.photo) > LARGE or math.prod(latent.sizes[-1]) > LARGE
+        with returned_heap() if large else nullcontext(), in_blocks(self.device) as run:
             if latent.batch == 1 or self.device.type != "cpu":
                 found = [self._item(i, latent, entry, known, run) for i in range(latent.batch)]
             else:  # several pictures at once share less than several blocks of one
@@ -268,7 +270,13 @@ class PatchFlow(nn.Module):
                 image, field = self._flow(level, latent, image, known, kept, run)
             else:
                 assert image is not None
-                image, field = self._copy(level, latent, image, field, known, kept, run)
+                grid = self._grid(size, latent.wrap)
+                if field is None:
+                    field = Field.spread(grid, self.ladder.sizes[level])
+                corners = self._corners(level, known)
+                field = self._copies.field(level, image, field.on(grid), corners, kept, run)
+                if level < len(latent.sizes) - 1:
+                    image = self._copies.image(level, field, kept)
         assert field is not None
         return self._on_finest(field, latent, known)
 
@@ -276,12 +284,6 @@ class PatchFlow(nn.Module):
         """Whether a level flows: one of few pixels, and in any case the coarsest."""
         small = size.height * size.width <= self.spec.flow_pixels
         return level < len(self._octaves) and (level == 0 or small)
-
-    def _search(self, level: int) -> Search:
-        if level not in self._searches:
-            image = self._images[level]
-            self._searches[level] = Search(image, self.spec.patch, self.spec.search_rank)
-        return self._searches[level]
 
     def _barred(self, known: Known | None) -> Tensor | None:
         """What nothing may come from, (1, 1, H, W): a hole, and what is between photos."""
@@ -393,51 +395,6 @@ class PatchFlow(nn.Module):
         nearest = torch.minimum(corners.clamp(min=0), photo - grid.patch)  # of what lies beyond it
         places = (nearest + grid.patch / 2) / photo * self._unit
         return places, torch.full_like(places, weight)
-
-    def _copy(
-        self,
-        level: int,
-        latent: Latent,
-        image: Tensor,
-        field: Field | None,
-        known: Known | None,
-        kept: Kept | None,
-        run: Blocks,
-    ) -> tuple[Tensor, Field]:
-        """The image of a level, from that of the level below and where its patches come from."""
-        spec, search = self.spec, self._search(level)
-        size = latent.sizes[level]
-        grid, corners = self._grid(size, latent.wrap), self._corners(level, known)
-        field = Field.spread(grid, self.ladder.sizes[level]) if field is None else field.on(grid)
-        picture = resize(image[None], size)[0]
-        picture = picture if kept is None else kept.over(picture)
-        crowding = spec.copy_balance * search.crowding(field)
-        keys = self._components(level, True)
-        field = search.improved(field, picture, keys, corners, 2, run, crowding)
-        del keys  # as large as memory may be, before the next
-        keys = self._components(level, False)
-        for _ in range(COPY_PASSES):
-            picture = search.voted(field, COPY_WINDOW, run)
-            picture = picture if kept is None else kept.over(picture)
-            crowding += spec.copy_balance * search.crowding(field)
-            field = search.improved(field, picture, keys, corners, 1, run, crowding)
-        if level == len(self._images) - 1:  # where all comes from is all that is asked for
-            return image, field
-        rows, columns = field.sources()
-        picture = search.image[:, rows, columns]
-        return picture if kept is None else kept.over(picture), field
-
-    def _components(self, level: int, blurred: bool) -> Tensor:
-        """Components of the photo's patches; blurred, of the photo from the level below."""
-        if (level, blurred) in self._keys:
-            return self._keys[level, blurred]
-        image = self._images[level]
-        if blurred:
-            image = resize(self._images[level - 1][None], size_of(image))[0]
-        found = self._search(level).components(image)
-        if image[0].numel() <= REMEMBERED:
-            self._keys[level, blurred] = found
-        return found
 
 
 def _again(latent: Latent, count: int) -> Latent:

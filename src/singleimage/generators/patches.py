@@ -110,11 +110,20 @@ class PatchGrid:
                 sides = row.extent(self.patch), column.extent(self.patch)
                 folded = F.fold(run, sides, self.patch, stride=(row.stride, column.stride))[0]
                 total[:, row.pixels(self.patch), column.pixels(self.patch)] += folded
-        if (over := height - self.size.height) > 0:  # continues at the opposite edge
-            total[:, :over] += total[:, self.size.height :]
-        if (over := width - self.size.width) > 0:
-            total[:, :, :over] += total[:, :, self.size.width :]
-        return total[:, : self.size.height, : self.size.width]
+        return around(around(total, self.size.height, 1), self.size.width, 2)
+
+
+def around(image: Tensor, side: int, axis: int) -> Tensor:
+    """Add what lies beyond a side to the opposite edge.
+
+    Args:
+        image: is changed.
+        side: pixels of the axis that remain.
+        axis: of the image.
+    """
+    if (over := image.shape[axis] - side) > 0:
+        image.narrow(axis, 0, over).add_(image.narrow(axis, side, over))
+    return image.narrow(axis, 0, side)
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,23 @@ class Run:
     def extent(self, patch: int) -> int:
         """Pixels from the first to the last, for patches of that side."""
         return (self.stop - self.first - 1) * self.stride + patch
+
+    def every(self, step: int) -> slice:
+        """The pixels so many `step`s behind the first of each patch."""
+        first = self.start + step
+        return slice(first, first + (self.stop - self.first - 1) * self.stride + 1, self.stride)
+
+    def split(self, count: int) -> list["Run"]:
+        """The same patches as runs of at most `count`."""
+        return [
+            Run(
+                index,
+                min(index + count, self.stop),
+                self.stride,
+                self.start + (index - self.first) * self.stride,
+            )
+            for index in range(self.first, self.stop, count)
+        ]
 
     def pixels(self, patch: int) -> slice:
         """The pixels of these patches."""

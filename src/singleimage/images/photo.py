@@ -23,6 +23,7 @@ from torch import Tensor
 from singleimage.errors import ImageError
 from singleimage.images.decode import Notes, decode, read_bytes
 from singleimage.images.encode import write_picture
+from singleimage.images.rearrangement import Rearrangement
 from singleimage.images.sheet import png_bytes
 from singleimage.images.values import (
     MODE_CHANNELS,
@@ -80,6 +81,8 @@ class Photo:
     """Digest of the file's bytes, with masks of theirs too; empty for what was not read."""
     notes: Notes = ()
     """What the reader changed or left out, in words for the user."""
+    rearrangement: Rearrangement | None = None
+    """Where every pixel comes from, of a picture by a model that copies."""
 
     @property
     def size(self) -> Size:

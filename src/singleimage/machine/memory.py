@@ -40,6 +40,26 @@ def kept_heap() -> Iterator[None]:
         libc.malloc_trim(0)
 
 
+@contextmanager
+def returned_heap() -> Iterator[None]:
+    """Give each large tensor back to the system as soon as it is freed.
+
+    Where tensors of many sizes come and go, the C library would keep most of their memory, in
+    pieces that fit nothing. Only where it is glibc, and not within `kept_heap`.
+    """
+    libc = _glibc()
+    if libc is None or _depth[0]:
+        yield
+        return
+    libc.malloc_trim(0)
+    libc.mallopt(_MMAP_THRESHOLD, 1 << 20)
+    try:
+        yield
+    finally:
+        libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
+        libc.malloc_trim(0)
+
+
 @lru_cache
 def _glibc() -> Any:
     if platform.libc_ver()[0] != "glibc":

@@ -105,19 +105,33 @@ def evaluate(
     intensity = photo.mean(dim=0)
     if float(intensity.max() - intensity.min()) < 1e-3:  # under any difference of 8-bit colors
         raise ImageError("the photo has the same intensity everywhere; give one with some texture.")
-    gathered = _gathered((sample.colors(jpeg=jpeg) for sample in samples), photo, features)
+    shares: list[float | None] = []
+
+    def colors() -> Iterator[Tensor]:
+        for sample in samples:
+            how = sample.rearrangement
+            shares.append(None if how is None else how.together)
+            yield sample.colors(jpeg=jpeg)
+
+    gathered = _gathered(colors(), photo, features, shares)
+    numbers = {metric.name: metric.value(gathered) for metric in METRICS}
     scores = Scores(
         features=features.name,
         files="lossless" if jpeg is None else f"jpeg-{jpeg}",
         samples=len(gathered.sifid),
-        numbers={metric.name: metric.value(gathered) for metric in METRICS},
+        numbers={name: value for name, value in numbers.items() if value is not None},
     )
     deviation = gathered.pixels.deviation_map()
     return Evaluation(scores, gathered.sifid, gathered.continuing, deviation)
 
 
-def _gathered(images: Iterable[Tensor], photo: Tensor, features: Features) -> Gathered:
-    """What `METRICS` need of samples (3, H, W), in one pass."""
+def _gathered(
+    images: Iterable[Tensor],
+    photo: Tensor,
+    features: Features,
+    together: Sequence[float | None],
+) -> Gathered:
+    """What `METRICS` need of samples (3, H, W), in one pass; it fills `together`."""
     target = fit(features(photo[None]), features.name)[0]
     pixels, deep, search = PixelDiversity(photo), FeatureDiversity(), PatchSearch(photo)
     own = {metric.name: metric.each for metric in METRICS if metric.each is not None}
@@ -145,6 +159,7 @@ def _gathered(images: Iterable[Tensor], photo: Tensor, features: Features) -> Ga
         compression=tuple(ratio for _, ratio in fields),
         pixels=pixels,
         deep=deep,
+        together=tuple(x for x in together if x is not None) if None not in together else (),
         each={name: tuple(values) for name, values in each.items()},
     )
 

@@ -29,6 +29,8 @@ class Gathered:
     """Deviations of pixels over all samples."""
     deep: FeatureDiversity
     """Distances of samples in features."""
+    together: tuple[float, ...]
+    """Share of pieces of each sample that moved together; empty where places are not known."""
     each: Mapping[str, tuple[float, ...]]
     """What `each` of a metric gives of each sample, by the name of the metric."""
 
@@ -43,8 +45,8 @@ class Metric:
     """What it says, for people."""
     better: Literal["lower", "higher", "neither"]
     """What is better, all else being equal; neither: it is there to compare another one with."""
-    value: Callable[[Gathered], float]
-    """The number."""
+    value: Callable[[Gathered], float | None]
+    """The number; None where it cannot be told."""
     each: Callable[[Tensor, Tensor], float] | None = None
     """What is needed of a sample (3, H, W), given the photo (3, H', W'), both in [-1, 1]."""
 
@@ -97,6 +99,12 @@ METRICS: tuple[Metric, ...] = (
         "compressed size of the matches against random ones; about 0 for a copy",
         "higher",
         lambda gathered: statistics.fmean(gathered.compression),
+    ),
+    Metric(
+        "copy_together",
+        "share of pieces that moved with their neighbors, by a model that copies",
+        "lower",
+        lambda gathered: statistics.fmean(gathered.together) if gathered.together else None,
     ),
     Metric(
         "copies",

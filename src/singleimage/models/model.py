@@ -6,7 +6,7 @@ docs/file-format.md.
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,12 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from singleimage.apps.masks import binary
-from singleimage.apps.rearrange import Rearrangement, rearrangements
+from singleimage.apps.rearrange import rearrangements
 from singleimage.apps.sample import Tile, reconstruct, sample, sampled_latent
-from singleimage.errors import ArgumentError, ModelFileError, RecipeError, UnsupportedEntry
-from singleimage.generators.base import DirectSpec, Generator
+from singleimage.errors import ArgumentError, ModelFileError, RecipeError
+from singleimage.generators.base import Copier, DirectSpec, Generator, no_copier
 from singleimage.images.clip import Clip
 from singleimage.images.photo import Channels, Photo, require_texture
+from singleimage.images.rearrangement import Rearrangement
 from singleimage.images.sheet import png_bytes, sheet
 from singleimage.machine.files import refuse_existing, write_atomically
 from singleimage.machine.memory import kept_heap
@@ -94,7 +95,8 @@ class Model:
             keep: white where the photo stays, of its size; only of a model that copies.
 
         Returns:
-            The pictures, drawn one by one as they are asked for.
+            The pictures, drawn one by one as they are asked for. Those of a model that copies tell
+            where their pixels come from.
 
         Raises:
             SizeError: the size is too small for the pyramid.
@@ -103,13 +105,12 @@ class Model:
             MaskError: `keep` has another size, or marks nothing or everything.
             UnsupportedEntry: `keep` is given to a model that was trained.
         """
-        if keep is not None or self.generator.copier is not None:
+        if self.generator.copier is not None:
             if frames is not None:
                 self.generator.lasting(frames)
-            found = self.rearrangements(
-                seeds, size=size, start_level=start_level, tile=tile, keep=keep
-            )
-            return map(self.rearranged, found)
+            return self._rearranging(self.generator.copier, seeds, size, start_level, tile, keep)
+        if keep is not None:
+            raise no_copier()
         generator = self.generator if frames is None else self._lasting(frames, start_level)
         target = Size(*size) if size else self.size
         sampled_latent(generator, seeds[:0], size=target, start_level=start_level, tile=tile)
@@ -126,48 +127,36 @@ class Model:
 
         return pictures()
 
-    def rearrangements(
+    def _rearranging(
         self,
+        copier: Copier,
         seeds: Sequence[int],
-        *,
-        size: tuple[int, int] | None = None,
-        start_level: int = 0,
-        tile: Tile = None,
-        keep: Photo | None = None,
-    ) -> Iterator[Rearrangement]:
-        """Tell where every pixel of the pictures that `sample` draws comes from.
-
-        Arguments and errors are those of `sample`; only models that copy know.
-
-        Returns:
-            What `rearranged` makes the pictures of, one by one as they are asked for.
-        """
+        size: tuple[int, int] | None,
+        start_level: int,
+        tile: Tile,
+        keep: Photo | None,
+    ) -> Iterator[Photo]:
+        """What `sample` does where the generator copies."""
         generator = self.generator
-        if (copier := generator.copier) is None:
-            raise UnsupportedEntry(
-                "a trained model does not copy its photo's pixels, so it cannot keep some or tell "
-                "where they come from; give the photo itself instead of a model."
-            )
         target = Size(*size) if size else self.size
         sampled_latent(generator, seeds[:0], size=target, start_level=start_level, tile=tile)
         part = None if keep is None else binary(keep.pixels, self.size, "the mask of what stays")
+        at_once = torch.get_num_threads() if target.height * target.width < LARGE else 1
 
-        together = torch.get_num_threads() if target.height * target.width < LARGE else 1
-
-        def found() -> Iterator[Rearrangement]:
-            for first in range(0, len(seeds), together):
-                some = seeds[first : first + together]
+        def pictures() -> Iterator[Photo]:
+            for first in range(0, len(seeds), at_once):
+                some = seeds[first : first + at_once]
                 latent = sampled_latent(
                     generator, some, size=target, start_level=start_level, tile=tile
                 )
-                yield from rearrangements(generator, copier, latent, part)
+                yield from map(self.rearranged, rearrangements(generator, copier, latent, part))
 
-        return found()
+        return pictures()
 
     def rearranged(self, how: Rearrangement) -> Photo:
         """Rearrange the training image."""
         assert self.image is not None  # it is all there is of such a model
-        return self._picture(how.applied(self.image.cpu()))
+        return replace(self._picture(how.applied(self.image.cpu())), rearrangement=how)
 
     def _lasting(self, frames: int, start_level: int) -> Generator:
         if start_level:

@@ -39,6 +39,11 @@ from singleimage.multiscale.resize_matrices import (
     wrapped_weights,
 )
 
+MATRIX = 2**20
+"""Numbers of the matrix of an axis from which on images are resized tile by tile."""
+TILE = 512
+"""Pixels of the side of a tile."""
+
 
 def scaled(size: Size, scale: float) -> Size:
     """The size `resize` gives for a bare scale: each side `ceil(n * scale)` in float64.
@@ -307,6 +312,9 @@ class _Separable(Function):
 
 def _apply(laws: list[_Law], part: Part | None, x: Tensor, plus: Tensor | None = None) -> Tensor:
     """Both axes of x (B, C, H, W); channels-last (B, C, h, w)."""
+    large = max(law.n_in * law.n_out for law in laws) > MATRIX and not x.requires_grad
+    if part is None and large and not any(law.wrap for law in laws):
+        return _tiled(laws, x, plus)
     if part is None or part.window == (0, 0, *(law.n_out for law in laws)):
         rows, columns = (_whole_axis(law, x.dtype, x.device) for law in laws)
     else:
@@ -321,6 +329,23 @@ def _apply(laws: list[_Law], part: Part | None, x: Tensor, plus: Tensor | None =
         )
     y: Tensor = _Separable.apply(x, plus, rows, columns)
     return y
+
+
+def _tiled(laws: list[_Law], x: Tensor, plus: Tensor | None) -> Tensor:
+    """The same, tile by tile: whole matrices of large images are large, and nearly all zeros."""
+    size, here = Size(*(law.n_out for law in laws)), size_of(x)
+    result = x.new_empty(*x.shape[:2], *size).contiguous(memory_format=torch.channels_last)
+    for top in range(0, size.height, TILE):
+        for left in range(0, size.width, TILE):
+            rows, columns = (
+                range(first, min(first + TILE, side))
+                for first, side in zip((top, left), size, strict=True)
+            )
+            window = Window.of(rows, columns)
+            source = _source(laws, window)
+            tile = _apply(laws, Part(window, source, here), framed(x, Window.whole(here), source))
+            result[..., top : rows.stop, left : columns.stop] = tile
+    return result if plus is None else result.add_(plus)
 
 
 @lru_cache(maxsize=512)

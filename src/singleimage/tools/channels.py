@@ -1,6 +1,7 @@
 """Pictures and models with different channels: gray, color, alpha."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from singleimage.apps.complete import complete
 from singleimage.errors import ImageError
 from singleimage.generators.base import Copier, Known
 from singleimage.images.photo import Channels, Photo
+from singleimage.images.rearrangement import Rearrangement
 from singleimage.images.values import MODE_CHANNELS
 from singleimage.models.model import Model
 
@@ -69,8 +71,11 @@ def completed(
 ) -> list[Photo]:
     """The pictures of which a model that copies made a part new; see `apps.complete`."""
     lit = 0 if exact else lit_channels(model)
-    images = complete(model.generator, copier, known, level=level, seeds=seeds, lit=lit)
-    return photos_of(model, images)
+    images, places = complete(model.generator, copier, known, level=level, seeds=seeds, lit=lit)
+    return [
+        replace(photo, rearrangement=Rearrangement(where, copier.photo))
+        for photo, where in zip(photos_of(model, images), places, strict=True)
+    ]
 
 
 def photos_of(model: Model, images: Tensor) -> list[Photo]:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from singleimage.apps.colors import with_colors_of
-from singleimage.apps.inject import inject, suggested_level, working_size
+from singleimage.apps.inject import entering, inject, suggested_level, working_size
 from singleimage.apps.masks import SIGMA, binary, blend, difference, dilated, soften
 from singleimage.errors import ImageError, MaskError
 from singleimage.generators.base import Known
 from singleimage.images.photo import Photo
+from singleimage.images.rearrangement import Rearrangement
 from singleimage.models.model import Model
 from singleimage.multiscale.geometry import size_of
 from singleimage.multiscale.resample import resize
@@ -165,8 +166,9 @@ def rendered(
     if level is None:
         level = suggested_level(model.generator, share)
     noise = model.recipe.base_input.noise
-    entering = small.to(model.generator.device)
-    new = inject(model.generator, entering, level=level, seeds=seeds, noise=noise)
+    new = inject(
+        model.generator, small.to(model.generator.device), level=level, seeds=seeds, noise=noise
+    )
     return resize(new.float().cpu(), size)
 
 
@@ -251,10 +253,14 @@ def _render(
 ) -> list[Photo]:
     pixels = fitted_to(model, picture)
     small = resize(pixels, working_size(model.generator, picture.size))
-    if model.generator.copier is None:
+    if (copier := model.generator.copier) is None:
         return photos_of(model, rendered(model, tool.share, small, level, seeds))
     small = with_colors_of(small, _photo(model), model.channels.mode)
-    return photos_of(model, rendered(model, tool.copied, small, level, seeds))
+    if level is None:
+        level = suggested_level(model.generator, tool.copied)
+    entry = entering(model.generator, small.to(model.generator.device), level=level, seeds=seeds)
+    places = copier.sources(*entry)
+    return [model.rearranged(Rearrangement(where, copier.photo)) for where in places]
 
 
 def _photo(model: Model) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from scenes import scene
-from singleimage.apps.rearrange import ELSEWHERE, Rearrangement
+from singleimage.images.rearrangement import ELSEWHERE, Rearrangement
 from singleimage.multiscale.geometry import Size
 
 PHOTO = Size(120, 150)
