@@ -47,7 +47,8 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
 
     def flow(photo: Photo, variety: float) -> Model:
         recipe = with_overrides(real(photo, variety=variety).recipe, {"generator.steps": "2"})
-        return Model.of_photo(photo, with_overrides(recipe, {"generator.redraws": "0"}))
+        quick = {"generator.redraws": "0", "generator.patches": "200", "generator.rank": "8"}
+        return Model.of_photo(photo, with_overrides(recipe, quick))
 
     monkeypatch.setattr(singleimage, "preset", preset, raising=False)
     monkeypatch.setattr(singleimage, "flow", flow, raising=False)

@@ -92,7 +92,7 @@ def test_what_is_not_of_the_photo_is_from_elsewhere(command: Command, files: Pat
 
 
 def test_a_photo_is_measured_and_told_of(command: Command, files: Path) -> None:
-    Photo(scene(), RGB).save(files / "large.png")
+    Photo(scene(64, 80), RGB).save(files / "large.png")
     done = command(f"evaluate {files}/large.png -n 2 --json")
     assert done.code == 0, done.err
     (numbers,) = json.loads(done.out).values()

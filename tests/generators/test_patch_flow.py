@@ -76,7 +76,7 @@ def test_more_variety_is_farther_from_the_photo() -> None:
 
 
 def test_balance_uses_more_of_the_photo() -> None:
-    photo = scene()
+    photo = scene(60, 75)
 
     def used(balance: float) -> int:
         drawing = model(photo, PatchFlowSpec(balance=balance, variety=1.0, steps=8, redraws=0))
@@ -95,13 +95,13 @@ def test_a_picture_that_copies_is_drawn_again() -> None:
         places = drawing.sources(latent)[0]
         return together(places // 150, places % 150, drawing.ladder.finest)
 
-    plain = [share(0, seed) for seed in range(4)]
-    again = [share(2, seed) for seed in range(4)]
-    assert PatchFlowSpec().together == pytest.approx(0.3)
-    assert max(plain) > 0.3, "nothing to draw again"
+    plain = [share(0, seed) for seed in range(2)]
+    again = [share(2, seed) for seed in range(2)]
+    assert PatchFlowSpec().together == pytest.approx(0.22)
+    assert max(plain) > 0.22, "nothing to draw again"
     assert sum(again) < sum(plain)
     for before, after in zip(plain, again, strict=True):
-        assert after == before if before <= 0.3 else after <= before
+        assert after == before if before <= 0.22 else after <= before
     assert PatchFlowSpec(variety=0).together == 1
 
 
@@ -114,8 +114,8 @@ def test_tiles_have_no_seam(generator: PatchFlow, tile: Tile) -> None:
 
 
 def test_labels_stay_labels_and_go_where_their_pixels_go() -> None:
-    photo = scene()
-    mask = (torch.arange(120)[:, None] > 72).float().expand(120, 150) * 2 - 1
+    photo = scene(60, 75)
+    mask = (torch.arange(60)[:, None] > 36).float().expand(60, 75) * 2 - 1
     whole = Photo(torch.cat([photo, mask[None]]), Channels(mode="RGB", masks=((0, 255),)))
     made = singleimage.flow(whole)
     (picture,) = made.sample([1])

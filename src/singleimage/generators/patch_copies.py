@@ -17,7 +17,7 @@ PASSES = 2
 """Searches among the sharp patches."""
 REMEMBERED = 2_000_000
 """Pixels of the largest photo whose components are kept from picture to picture."""
-COMPONENTS = 200_000_000
+COMPONENTS = 170_000_000
 """Components of a level at most; they are most of the memory of large pictures."""
 
 

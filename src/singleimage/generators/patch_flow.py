@@ -105,7 +105,7 @@ class PatchFlowSpec(
     @property
     def together(self) -> float:
         """A picture is drawn again if more of its neighbors are neighbors in the photo, too."""
-        return max(0.3, 1 - 2.1 * self.variety)
+        return max(0.22, 1 - 2.34 * self.variety)
 
     def generator_of(self, example: Pyramid) -> "PatchFlow":
         return PatchFlow(self, example)
@@ -360,7 +360,7 @@ class PatchFlow(nn.Module):
         for i, (time, later) in enumerate(pairwise(times)):
             if kept is not None:
                 x = kept.over(x, time, noise(i))
-            guess = guesses.at(x, time, spec.balance_rounds if i == 0 else 1)
+            guess = guesses.at(x, time, spec.balance_rounds if i == 0 else 1, last=later == 1)
             x = torch.lerp(noise(i + 1), guess, later) if later < 1 else guess
         matches = octave.grid.corners.flatten(0, 1)[guesses.nearest.cpu()]
         return x if kept is None else kept.over(x), Field(grid, matches.view(*grid.shape, 2))
@@ -376,7 +376,7 @@ class PatchFlow(nn.Module):
         guesses = Guesses(octave, grid, (nowhere, nowhere), self.spec, run)
         if (barred := self._barred(known)) is not None:
             guesses.bar(octave.free(barred))
-        guesses.at(resize(image[None], size)[0], SHARP, 1)
+        guesses.at(resize(image[None], size)[0], SHARP, 1, last=True)
         matches = octave.grid.corners.flatten(0, 1)[guesses.nearest.cpu()]
         return Field(grid, matches.view(*grid.shape, 2))
 

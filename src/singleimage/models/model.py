@@ -289,8 +289,9 @@ class Model:
         """
         if recipe.direct is None:
             raise RecipeError(f"{recipe.name} must be trained; use singleimage.train.")
-        pixels = require_texture(photo).pixels[None]
-        finest = Pyramid.build(pixels, recipe.pyramid).images[-1][0]
+        finest = require_texture(photo).pixels
+        if recipe.pyramid.plan(photo.size).reduction < 1:
+            finest = Pyramid.build(finest[None], recipe.pyramid).images[-1][0]
         # As a file gives it back, so that the saved model draws the same pictures.
         image = from_stored(to_stored(finest, photo.channels.bits))
         generator = _direct(recipe.direct, image.to(device), recipe)
