@@ -255,6 +255,11 @@ class Learner(nn.Module, abc.ABC):
         return frozenset()
 
     @property
+    def limit(self) -> float:
+        """Largest value of an image, where there is no slope."""
+        return 1.0
+
+    @property
     def copier(self) -> Copier | None:
         """None: networks make pixels of their own."""
         return None

@@ -117,6 +117,11 @@ class GrowingSpec(
     anchor_noise: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """Fixed noise on top of the photo in that input; 0.1 in the code's mode `editing`."""
 
+    head_room: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """How far beyond black and white images may go, in half the range from one to the other. At
+    tanh's own ends, 0 and as published, there is no slope, and a photo that is mostly black or
+    white, such as a night or a page of text, draws a network there for good."""
+
     def __post_init__(self) -> None:
         self.body.require_width(self.width)
 
@@ -141,6 +146,11 @@ class Growing(Learner, TrainingView):
         self.tail = Conv(spec.width, channels, padding=1)
         self.register_buffer("amplitudes", torch.ones(len(ladder.sizes)))
         self.amplitudes: Tensor
+
+    @property
+    def limit(self) -> float:
+        """Largest value of an image, where tanh has no slope."""
+        return 1 + self.spec.head_room
 
     # Generator
 
@@ -340,6 +350,8 @@ class Growing(Learner, TrainingView):
         wide = window.grown(1, size, wrap)
         image: Tensor = self.tail(framed(features, seen, wide, wrap))
         image = torch.tanh(image.to(self.amplitudes.dtype))
+        if self.spec.head_room:
+            image = image * self.limit
         return framed(image, wide, window)
 
     def _map_shape(self, level: int, size: Size, wrap: Wrap = OPEN) -> tuple[int, int, int]:

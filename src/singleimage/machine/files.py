@@ -1,13 +1,18 @@
 """Files are written whole or not at all, and never over another one unless that is asked for."""
 
 import contextlib
+import errno
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from singleimage.errors import OutputError
+
+PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+"""Names of files that are being written."""
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
@@ -29,6 +34,21 @@ def make_folder(path: Path) -> Path:
             f"cannot create {path}: {error.strerror}; choose another output."
         ) from None
     return path
+
+
+def read_whole(path: Path) -> bytes:
+    """Read a file; raise `OSError` where it is none, so that no pipe is waited for."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "it is no file", str(path))
+    return path.read_bytes()
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what a process that was killed left half written in a folder that is locked."""
+    for path in folder.glob(".*.part"):
+        if PART.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ def claimed(folder: Path, *, patience: float = PATIENCE) -> Iterator[int | None]
         RunError: another process works in the folder.
         OSError: the lock file cannot be written.
     """
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = _open(folder / LOCK)
     try:
         deadline = time.monotonic() + patience
         while (locked := _lock(descriptor)) is False:
@@ -43,10 +44,30 @@ def claimed(folder: Path, *, patience: float = PATIENCE) -> Iterator[int | None]
                 )
             time.sleep(0.1)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()} on {platform.node()}".encode(), 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, f"{os.getpid()} on {platform.node()}".encode())
         yield descriptor if locked else None
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    """Open the lock file, which is never a link to another file or a pipe."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise _no_lock(path) from None
+        raise
+    if path.is_symlink() or not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _no_lock(path)
+    return descriptor
+
+
+def _no_lock(path: Path) -> RunError:
+    return RunError(f"{path} is a link or a pipe, not a lock; remove it, or use another folder.")
 
 
 def _lock(descriptor: int) -> bool | None:
@@ -66,7 +87,8 @@ def _lock(descriptor: int) -> bool | None:
 
 def _owner(descriptor: int) -> str:
     """Who wrote the lock file, such as `4711 on myhost`."""
-    return os.pread(descriptor, 200, 0).decode(errors="replace")
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return os.read(descriptor, 200).decode(errors="replace")
 
 
 def _is_dead(owner: str) -> bool:

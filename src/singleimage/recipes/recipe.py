@@ -283,6 +283,7 @@ _ADDITIONS: dict[str, Any] = {
     "base_noise": "gray",
     "enlarging": "bicubic",
     "entry_norm": "own",
+    "head_room": 0.0,
     "type": "patch",
 }
 """Fields younger than digests, with the value that stands for how it was without them. Digests

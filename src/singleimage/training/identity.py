@@ -6,8 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from singleimage.errors import RunError
-from singleimage.machine.files import make_folder, write_atomically
+from singleimage.errors import OutputError, RunError
+from singleimage.machine.files import make_folder, read_whole, write_atomically
+from singleimage.machine.lock import LOCK, claimed
 from singleimage.recipes.overrides import differences
 from singleimage.recipes.recipe import Recipe, read_json
 
@@ -36,10 +37,10 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         path = folder / "run.json"
         try:
-            return read_json(path.read_bytes(), cls)
+            return read_json(read_whole(path), cls)
         except FileNotFoundError:
             raise RunError(f"{folder} holds no run; train one first.") from None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError) as error:
             raise RunError(f"{path} is damaged: {error}; use another folder.") from None
 
 
@@ -58,6 +59,16 @@ def claim(folder: Path, identity: Identity) -> bool:
         OutputError: it cannot be written.
     """
     make_folder(folder)
+    with claimed(folder):  # of two that begin at once, one finds the other's
+        try:
+            return _claimed(folder, identity)
+        except OutputError:
+            if all(file.name == LOCK for file in folder.iterdir()):  # as it was
+                (folder / LOCK).unlink(missing_ok=True)
+            raise
+
+
+def _claimed(folder: Path, identity: Identity) -> bool:
     path = folder / "run.json"
     if path.exists():
         _require_same(folder, identity)

@@ -35,7 +35,7 @@ class Log:
         self._schedule = trainer.recipe.schedule
         path = folder / "log.jsonl"
         done = self._schedule.steps_before(trainer.level) + trainer.step
-        kept = _lines_until(path, trainer.position) if path.exists() else b""
+        kept = _lines_until(path, trainer.position) if path.is_file() else b""
         write_atomically(path, lambda file: file.write(kept))
         self._file = path.open("a", encoding="utf-8")
         self._board = _open_board(folder / "tensorboard", done)
@@ -79,9 +79,10 @@ def _lines_until(path: Path, position: tuple[int, int, int]) -> bytes:
     for line in path.read_bytes().splitlines(keepends=True):
         try:
             record = json.loads(line)
-        except ValueError:  # the line that a crash cut short
-            break
-        if (record["level"], record.get("attempt", 0), record["step"]) > position:
+            here = record["level"], record.get("attempt", 0), record["step"]
+            if here > position:
+                break
+        except (ValueError, KeyError, TypeError, AttributeError):  # cut short by a crash, or worse
             break
         kept.append(line)
     return b"".join(kept)

@@ -25,10 +25,13 @@ class Progress:
     attempt: int = 0
     """How often this level was begun before (`TrainingSpec.restarts`)."""
 
+    again: bool = False
+    """Whether the level collapsed in this step and begins again."""
+
     @property
     def level_done(self) -> bool:
         """Whether this was the last step of its level."""
-        return self.step == self.steps
+        return self.step == self.steps and not self.again
 
 
 class Pace:

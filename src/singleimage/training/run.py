@@ -9,12 +9,14 @@ tensorboard/        the same for TensorBoard, where it is installed
 .lock               held while a process trains here
 """
 
+import hashlib
 import io
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from PIL.Image import Image
@@ -22,7 +24,7 @@ from PIL.Image import Image
 from singleimage.errors import RunError, SingleImageError
 from singleimage.images.photo import Photo
 from singleimage.images.sheet import save_sheet, sheet
-from singleimage.machine.files import make_folder, write_atomically
+from singleimage.machine.files import clear_parts, make_folder, read_whole, write_atomically
 from singleimage.machine.lock import claimed
 from singleimage.machine.processes import in_turn, leading
 from singleimage.models.hypermodel import Start
@@ -34,6 +36,9 @@ from singleimage.training.log import Log
 from singleimage.training.progress import Progress
 from singleimage.training.trainer import Trainer
 
+SEAL = b"singleimage sha256 "
+SEALED = len(SEAL) + 32
+"""What stands behind a state: these words, and the digest of it."""
 PREVIEW_SEEDS = range(4)
 PREVIEW_PHOTOS = 6
 """Photos that a preview shows where several are learned."""
@@ -151,6 +156,8 @@ class Run:
             yield from self.trainer
             return
         with claimed(self.folder):
+            clear_parts(self.folder)
+            clear_parts(self.folder / "previews")
             if self._stamp() != self._known:
                 raise RunError(
                     f"another process has trained in {self.folder} meanwhile; start again, to "
@@ -181,7 +188,9 @@ class Run:
             return
         stream = io.BytesIO()
         torch.save(self.trainer.state_dict(), stream)
-        write_atomically(self.folder / "state.pt", lambda file: file.write(stream.getbuffer()))
+        with stream.getbuffer() as data:
+            seal = SEAL + hashlib.sha256(data).digest()
+            write_atomically(self.folder / "state.pt", lambda file: _write_all(file, data, seal))
         self._known = self._stamp()
 
     def _stamp(self) -> tuple[int, int] | None:
@@ -202,7 +211,13 @@ class Run:
         if not path.exists():
             return False
         try:
-            state = torch.load(path, weights_only=True, map_location=self.trainer.device)
+            data = memoryview(read_whole(path))
+            if data[-SEALED : -SEALED + len(SEAL)] == SEAL:
+                data, seal = data[:-SEALED], data[-32:]
+                if hashlib.sha256(data).digest() != seal:
+                    raise ValueError("another digest")
+            stream = io.BytesIO(data)
+            state = torch.load(stream, weights_only=True, map_location=self.trainer.device)
             self.trainer.load_state_dict(state)
         except SingleImageError:
             raise
@@ -227,6 +242,11 @@ class Run:
         folder = make_folder(self.folder / "previews")
         save_sheet(page, folder / f"level-{level}.png", overwrite=True)
         return page
+
+
+def _write_all(file: BinaryIO, *parts: bytes | memoryview) -> None:
+    for part in parts:
+        file.write(part)
 
 
 def _preview(models: Sequence[Model], seeds: Sequence[int], *, columns: int) -> Image:

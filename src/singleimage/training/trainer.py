@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from singleimage.nn.precision import Precision, resolve_precision
 from singleimage.objectives.view import StepView
 from singleimage.recipes.base_input import GivenInput
 from singleimage.recipes.recipe import Recipe
-from singleimage.training.collapse import CollapseWatch, is_time_to_look
+from singleimage.training.collapse import CollapseWatch, is_time_to_look, mend_of
 from singleimage.training.players import Players
 from singleimage.training.progress import Pace, Progress
 from singleimage.training.training_set import TrainingSet
@@ -237,7 +238,8 @@ class Trainer:
         )
         if self._collapsed():
             self._begin_again()
-        elif progress.level_done:
+            return replace(progress, again=True)
+        if progress.level_done:
             self.level, self.step, self._attempt = self.level + 1, 0, 0
             self.players.end()
         return progress
@@ -326,15 +328,16 @@ class Trainer:
             return False
         first = self._set.first
         generator, photo = self.learner.generator_of(first), first.images[self.level]
-        return self._watch.collapsed(generator, photo, last=self.step == steps)
+        last = self.step == steps
+        return self._watch.collapsed(generator, photo, limit=self.learner.limit, last=last)
 
     def _begin_again(self) -> None:
         """Go back to the beginning of a level that collapsed, and on with other noise."""
         level, attempt, seconds = self.level, self._attempt + 1, self.seconds
         if self._beginning is None or attempt > self._schedule.training.restarts:
             raise Diverged(
-                f"level {level} has collapsed to one color, step {self.step}; try another seed, or "
-                f"training.restarts={attempt + 2}, which begins such levels again."
+                f"level {level} has collapsed to one color, step {self.step}; try "
+                f"{mend_of(self._schedule)}."
             )
         self.players = self._new_players()
         self.load_state_dict(self._beginning)
@@ -401,8 +404,35 @@ class Trainer:
             **self.players.state_dict(),
         }
 
+    def _require_possible(self, state: Mapping[str, Any]) -> None:
+        """Refuse a state whose position no training of this recipe can have."""
+        level, step, attempt, seconds = (
+            state[name] for name in ("level", "step", "attempt", "seconds")
+        )
+        whole = all(type(number) is int for number in (level, step, attempt))
+        possible = (
+            whole
+            and isinstance(seconds, int | float)
+            and 0 <= seconds < math.inf
+            and 0 <= level <= self.levels
+            and 0 <= step < (self._schedule.steps_at(level) if level < self.levels else 1)
+            and 0 <= attempt <= self._schedule.training.restarts
+            and bool(state["optimizers"]) >= (step > 0)
+        )
+        playing = level < self.levels and self._schedule.has_critic(level) if whole else False
+        if not possible or (step > 0 and playing and not state["critic"]):
+            raise RunError(
+                f"the state stands at level {level}, step {step}, where no training of this recipe "
+                f"can be; it is damaged, use another folder."
+            )
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`; the trainer must be fresh and of the same recipe and photo."""
+        """Continue from `state`; the trainer must be fresh and of the same recipe and photo.
+
+        Raises:
+            RunError: it is no state of such a training.
+        """
+        self._require_possible(state)
         self.level, self.step, self.seconds = state["level"], state["step"], state["seconds"]
         self._tuned, self._watch.flat = state["tuned"], state["flat"]
         self._attempt, self._beginning = state["attempt"], state["beginning"]
