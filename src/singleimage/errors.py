@@ -7,6 +7,10 @@ LESS_MEMORY = "use a smaller size or pyramid.max_size"
 """What to do when memory runs out."""
 
 
+NO_MEMORY = ("memory", "could not create a primitive", "could not execute a primitive")
+"""What libraries say where memory runs out; the latter are oneDNN's words."""
+
+
 def in_words(error: BaseException, *, less_memory: str = LESS_MEMORY) -> str | None:
     """What went wrong, in one line for the user; None: it is a bug, and a traceback says more.
 
@@ -17,8 +21,14 @@ def in_words(error: BaseException, *, less_memory: str = LESS_MEMORY) -> str | N
     words = " ".join(str(error).split())
     if isinstance(error, SingleImageError):
         return words
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in words):
+    if isinstance(error, MemoryError):
         return f"out of memory; {less_memory}."
+    if isinstance(error, RuntimeError) and any(sign in words for sign in NO_MEMORY):
+        return f"out of memory; {less_memory}."
+    if isinstance(error, RuntimeError) and "can't start new thread" in words:
+        return "the system allows no more threads; use --device cpu:1, or end other programs."
+    if isinstance(error, UnicodeEncodeError):
+        return "a name has characters that cannot be shown or stored here; use plain letters."
     if isinstance(error, OSError):
         what = f"{error.filename or 'a file'}: {error.strerror or error}"
         return f"cannot read or write {what}; check the path and the free space."

@@ -44,9 +44,14 @@ def test_the_last_words_of_a_failed_job_are_kept_until_it_is_tried_again(tmp_pat
     engine.forget_error(home)
     engine.keep_error(home, b"a" * engine.KEPT + b"the end")
     words = (home / engine.ERROR).read_bytes()
-    assert len(words) == engine.KEPT
+    assert words.startswith(engine.MARK)
+    assert len(words) == len(engine.MARK) + engine.KEPT
     assert words.endswith(b"the end")
     engine.forget_error(home)
     assert list(home.iterdir()) == []
+    (home / engine.ERROR).write_text("a user's own words")
+    engine.keep_error(home, b"ours")
+    engine.forget_error(home)
+    assert (home / engine.ERROR).read_text() == "a user's own words"
     (tmp_path / "file").touch()
     engine.keep_error(tmp_path / "file", b"there is no place for them")

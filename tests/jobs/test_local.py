@@ -16,7 +16,7 @@ import pytest
 from singleimage.commands import job_view
 from singleimage.errors import RunError
 from singleimage.jobs import local
-from singleimage.jobs.engine import Event
+from singleimage.jobs.engine import MARK, Event
 from singleimage.jobs.job import Stopped, perform
 from singleimage.jobs.local import LocalPool
 from singleimage.machine.lock import LOCK, claimed
@@ -114,7 +114,7 @@ def test_how_a_worker_ended_without_a_result_is_said(
     assert last == Event("tiny/a", "failed", 0.0, reason)
     words = {"first": "first\nlast\n", "no luck": "more\n"}
     kept = next((said for word, said in words.items() if word in script), reason)
-    assert (tmp_path / "tiny" / "a" / "error.txt").read_text() == kept
+    assert (tmp_path / "tiny" / "a" / "error.txt").read_text() == MARK.decode() + kept
 
 
 def test_a_failing_job_stops_nothing_and_is_tried_again(

@@ -140,7 +140,7 @@ def test_published_samples_travel_too(tmp_path: Path, told: list[str]) -> None:
     for file in files[0].parent.iterdir():
         file.unlink()
     outcome = work(sent, None)
-    assert (outcome.error, list(outcome.files)) == ("", ["result.json"])
+    assert (outcome.error, sorted(outcome.files)) == ("", ["job.json", "result.json"])
 
 
 def test_a_board_keeps_the_last_news_until_they_are_taken() -> None:

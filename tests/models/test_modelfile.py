@@ -123,6 +123,11 @@ tensor too many
 $ info {bad}/extra.safetensors
 {bad}/extra.safetensors is damaged: unexpected tensor surplus; copy it again, or train again.
 
+one bit changed
+$ info {bad}/flipped.safetensors
+{bad}/flipped.safetensors is damaged: its digest is another than that of its contents; copy it
+again, or train again.
+
 image of another shape
 $ info {bad}/image.safetensors
 {bad}/image.safetensors is damaged: tensor image is not (3, 34, 40) integers; copy it again, or
@@ -136,6 +141,9 @@ def make_models(folder: Path, run: Path) -> None:
     (folder / "cut.safetensors").write_bytes(data[:-100])
     (folder / "four.safetensors").write_bytes(data[:4])
     (folder / "header.safetensors").write_bytes(struct.pack("<Q", 2**60) + data[8:])
+    flipped = bytearray(data)
+    flipped[-5] ^= 4
+    (folder / "flipped.safetensors").write_bytes(flipped)
     length = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + length])
     header["generator.amplitudes"]["data_offsets"] = [0, 2**50]
@@ -143,6 +151,7 @@ def make_models(folder: Path, run: Path) -> None:
     (folder / "beyond.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data[-9:])
     with safetensors.safe_open(good, framework="pt") as file:
         metadata = dict(file.metadata())
+        del metadata["sha256"]  # which would tell of every change below
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
     def save(

@@ -1,14 +1,20 @@
 """The jobs of a benchmark, photo by photo, and the results there are."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from singleimage.jobs.job import Job, JobResult, Measure, result_of
-from singleimage.machine.files import write_atomically
+from singleimage.errors import OutputError
+from singleimage.jobs.job import Job, JobResult, Measure, read_result, result_of
+from singleimage.machine.files import read_whole, write_atomically
 from singleimage.nn.precision import Precision
 from singleimage.recipes.recipe import Recipe
+
+RESULTS, PAGE = "results.jsonl", "report.html"
+"""What a benchmark leaves in its folder."""
+PROOF = b'<meta name="generator" content="singleimage">'
+"""What tells a page of this program from others."""
 
 
 def jobs_of(
@@ -65,9 +71,36 @@ def jobs_of(
     return jobs
 
 
-def collect(jobs: Iterable[Job], folder: Path) -> list[JobResult]:
-    """Gather the results of `jobs` that are done, and write them to `results.jsonl` in `folder`."""
-    results = [result for job in jobs if (result := result_of(job, folder))]
+def earlier_results(folder: Path) -> list[JobResult]:
+    """The results that stand in `results.jsonl` of a folder.
+
+    Raises:
+        OutputError: that file, or report.html, is not this program's, and would be replaced.
+    """
+    path, page = folder / RESULTS, folder / PAGE
+    if page.exists() and PROOF not in page.read_bytes()[:1000]:
+        raise OutputError(f"{page} is not a page of bench; use another folder, or move it.")
+    if not path.exists():
+        return []
+    try:
+        return [read_result(line) for line in read_whole(path).splitlines() if line.strip()]
+    except (OSError, ValueError):
+        raise OutputError(
+            f"{path} does not hold results of bench, or is damaged; use another folder, or move it."
+        ) from None
+
+
+def collect(jobs: Sequence[Job], folder: Path) -> list[JobResult]:
+    """Gather results in a folder: of `jobs` that are done, and those of other jobs before.
+
+    They are written to `results.jsonl` there.
+
+    Raises:
+        OutputError: as `earlier_results`.
+    """
+    names = {job.name for job in jobs}
+    results = [result for result in earlier_results(folder) if result.name not in names]
+    results += [result for job in jobs if (result := result_of(job, folder))]
     lines = b"".join(msgspec.json.encode(result) + b"\n" for result in results)
-    write_atomically(folder / "results.jsonl", lambda stream: stream.write(lines))
+    write_atomically(folder / RESULTS, lambda stream: stream.write(lines))
     return results

@@ -122,6 +122,7 @@ def page(title: str, body: Iterable[str]) -> str:
     """Join the parts of `body` to an HTML document with our style, called `title`."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="generator" content="singleimage">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(body)
         + "\n</body></html>\n"

@@ -84,7 +84,7 @@ def bench(
     set_
         A field of all recipes, as PATH=VALUE; repeatable.
     """
-    from singleimage.bench.plan import jobs_of
+    from singleimage.bench.plan import earlier_results, jobs_of
     from singleimage.commands.job_view import Halted, show_events, tell_failures
 
     measure = _ready(measuring)
@@ -104,6 +104,7 @@ def bench(
         precision=precision,
         threads=threads,
     )
+    earlier_results(output)  # refuses what is not ours before any work
     try:
         ended = show_events(engine.run(jobs, output), len(jobs), quiet=as_json)
     except Halted as halted:
@@ -146,7 +147,7 @@ def _named_folder(text: str) -> tuple[str, Path]:
 def _tell(jobs: "Sequence[Job]", ended: "Sequence[Event]", folder: Path, as_json: bool) -> None:
     """The table, the page and the JSON of what is done."""
     from singleimage.bench.papers import published_table
-    from singleimage.bench.plan import collect
+    from singleimage.bench.plan import PAGE, RESULTS, collect
     from singleimage.bench.report import write_comparison
     from singleimage.bench.table import points, summarize, table
     from singleimage.jobs.job import SHEET
@@ -156,7 +157,7 @@ def _tell(jobs: "Sequence[Job]", ended: "Sequence[Event]", folder: Path, as_json
     rows = summarize(results)
     kinds = list(dict.fromkeys(row.features for row in rows))
     tables = [table([row for row in rows if row.features == kind]) for kind in kinds]
-    page = folder / "report.html"
+    page = folder / PAGE
     if rows:
         lead = [row for row in rows if row.features == kinds[0]]
         sheets = [(result.name, folder / result.name / SHEET) for result in results]
@@ -171,7 +172,7 @@ def _tell(jobs: "Sequence[Job]", ended: "Sequence[Event]", folder: Path, as_json
         facts: dict[str, Any] = {
             "rows": [row.flat() for row in rows],
             "failed": [{"job": e.job, "reason": e.text} for e in ended if e.state == "failed"],
-            "results": str(folder / "results.jsonl"),
+            "results": str(folder / RESULTS),
             "report": str(page) if rows else None,
         }
         print(json.dumps(facts))

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def names_of(photos: Sequence[Path]) -> list[str]:
     taken: set[str] = set()
     names = []
     for photo in photos:
-        choices = [photo.stem, photo.name, *(f"{photo.name}-{i}" for i in range(2, 99))]
+        choices = chain([photo.stem, photo.name], (f"{photo.name}-{i}" for i in count(2)))
         name = next(c for c in choices if c.casefold() not in taken)
         taken.add(name.casefold())
         names.append(name)

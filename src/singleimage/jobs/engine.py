@@ -18,6 +18,8 @@ from singleimage.machine.files import make_folder, write_atomically
 
 ERROR = "error.txt"
 """In the folder of a job that failed: what it said."""
+MARK = b"singleimage could not do this job:\n"
+"""How that file begins."""
 KEPT = 1_000_000
 """Bytes kept of what it said."""
 BEAT = 0.5
@@ -89,10 +91,18 @@ def split_done(jobs: Sequence[Job], folder: Path) -> tuple[list[Event], list[Job
 def keep_error(home: Path, words: bytes) -> None:
     """Write `words`, what a failed job said, into its folder `home`, if that is possible."""
     with contextlib.suppress(SingleImageError):
-        write_atomically(make_folder(home) / ERROR, lambda stream: stream.write(words[-KEPT:]))
+        if not (path := make_folder(home) / ERROR).exists() or _is_ours(path):
+            write_atomically(path, lambda stream: stream.write(MARK + words[-KEPT:]))
 
 
 def forget_error(home: Path) -> None:
     """Remove the words of an earlier try from `home`; a training begins in an empty folder."""
     with contextlib.suppress(OSError):
-        (home / ERROR).unlink()
+        if _is_ours(path := home / ERROR):
+            path.unlink()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this program wrote it, not the user."""
+    with path.open("rb") as stream:
+        return stream.read(len(MARK)) == MARK

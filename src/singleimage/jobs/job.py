@@ -6,17 +6,18 @@ is done once `result.json` is in it. Until then, doing it again continues where 
 
 import importlib.metadata
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import torch
 
-from singleimage.errors import ImageError
+from singleimage.errors import ImageError, RunError
 from singleimage.images.photo import Photo, read_photo
 from singleimage.images.sheet import save_sheet, sheet
 from singleimage.machine.device import find_device
-from singleimage.machine.files import make_folder, write_atomically
+from singleimage.machine.files import make_folder, read_whole, write_atomically
 from singleimage.metrics.evaluation import Scores, evaluate
 from singleimage.metrics.features import Network, load_features
 from singleimage.metrics.samples import DrawnSamples, SampleFiles, Samples, samples_of
@@ -28,6 +29,8 @@ from singleimage.training.makers import maker_for
 RESULT = "result.json"
 SHEET = "sheet.png"
 """The photo and the first samples, for reports."""
+CLAIM = "job.json"
+"""Marks the folder of a job that trains nothing."""
 SHOWN = 4
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -96,9 +99,23 @@ class Stopped(Exception):
 def result_of(job: Job, folder: Path) -> JobResult | None:
     """Return the result of `job` if it is done in `folder`, else None."""
     try:
-        return read_result((folder / job.name / RESULT).read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError):
+        return read_result(read_whole(folder / job.name / RESULT))
+    except (FileNotFoundError, ValueError):
         return None
+
+
+def _claim(home: Path) -> None:
+    """Make a folder that of a job that trains nothing; what trains claims it as a run."""
+    if any(home.iterdir()) and not ((home / CLAIM).exists() or (home / RESULT).exists()):
+        raise RunError(f"{home} is not empty and holds no result; use another folder.")
+    write_atomically(home / CLAIM, lambda stream: stream.write(b"{}\n"))
+
+
+def _sealed(result: JobResult) -> bytes:
+    """JSON of a result, with a digest of it."""
+    plain = msgspec.json.encode(result)
+    tree = {"sha256": sha256(plain).hexdigest(), **msgspec.to_builtins(result)}
+    return msgspec.json.format(msgspec.json.encode(tree), indent=2)
 
 
 def read_result(data: bytes) -> JobResult:
@@ -111,12 +128,16 @@ def read_result(data: bytes) -> JobResult:
         msgspec.DecodeError: it is no result.
     """
     tree = msgspec.json.decode(data)
+    seal = tree.pop("sha256", None) if isinstance(tree, dict) else None
     found = tree.get("scores") if isinstance(tree, dict) else None
     if isinstance(found, list) and all(isinstance(scores, dict) for scores in found):
         tree["scores"] = [
             scores if "numbers" in scores else Scores.from_flat(scores) for scores in found
         ]
-    return msgspec.convert(tree, JobResult)
+    result = msgspec.convert(tree, JobResult)
+    if seal is not None and seal != sha256(msgspec.json.encode(result)).hexdigest():
+        raise msgspec.ValidationError("another digest than its own")
+    return result
 
 
 def perform(job: Job, folder: Path, tell: Tell) -> JobResult:
@@ -130,6 +151,7 @@ def perform(job: Job, folder: Path, tell: Tell) -> JobResult:
     home = make_folder(folder / job.name)
     photo = read_photo(job.photo)
     if job.recipe is None:
+        _claim(home)
         paths = samples_of(Path(job.photo), Path(job.published))
         if not paths:
             raise ImageError(f"{job.published} has no samples of {Path(job.photo).name}.")
@@ -140,8 +162,7 @@ def perform(job: Job, folder: Path, tell: Tell) -> JobResult:
         real = model.training_image() or photo
         drawn = DrawnSamples(model, range(job.measure.samples if job.measure else 0))
         result = _job_result(job, photo, model, _measure(job, home, drawn, real))
-    text = msgspec.json.format(msgspec.json.encode(result), indent=2)
-    write_atomically(home / RESULT, lambda stream: stream.write(text))
+    write_atomically(home / RESULT, lambda stream: stream.write(_sealed(result)))
     return result
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -18,6 +17,7 @@ from singleimage.machine.files import refuse_existing, write_atomically
 from singleimage.models.model import Model
 from singleimage.models.modelfile import (
     Provenance,
+    file_of,
     fill_networks,
     metadata_of,
     model_path,
@@ -144,7 +144,7 @@ class HyperModel:
             for name, tensor in module.state_dict().items()
         }
         metadata = metadata_of(self.recipe, self.channels, self.provenance)
-        data = safetensors.torch.save(tensors, metadata)
+        data = file_of(tensors, metadata)
         write_atomically(path, lambda stream: stream.write(data))
 
     @classmethod

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor
@@ -30,6 +29,7 @@ from singleimage.models.modelfile import (
     Provenance,
     compare_tensors,
     damaged,
+    file_of,
     fill_networks,
     from_stored,
     made_at_once,
@@ -183,7 +183,12 @@ class Model:
     @torch.inference_mode()
     def _photo(self, image: Tensor) -> Photo:
         """`image` belongs to nobody else: it may be as large as memory allows."""
-        return self._picture(image.float().clamp_(-1, 1).cpu())
+        image = image.float()
+        if not bool(torch.isfinite(image).all()):
+            raise ModelFileError(
+                "the model draws values that are not finite; it is damaged, train it again."
+            )
+        return self._picture(image.clamp_(-1, 1).cpu())
 
     def _picture(self, pixels: Tensor) -> Photo:
         if self.provenance.fps is None:
@@ -221,7 +226,7 @@ class Model:
         if embed_image and self.image is not None:
             tensors["image"] = to_stored(self.image, self.channels.bits)
         metadata = metadata_of(self.recipe, self.channels, self.provenance)
-        data = safetensors.torch.save(tensors, metadata)
+        data = file_of(tensors, metadata)
         write_atomically(path, lambda stream: stream.write(data))
 
     @classmethod

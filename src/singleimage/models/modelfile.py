@@ -5,6 +5,7 @@ docs/file-format.md.
 """
 
 import datetime
+import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import safetensors
+import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -94,6 +96,24 @@ def metadata_of(recipe: Recipe, channels: Channels, provenance: Provenance) -> d
     }
 
 
+def file_of(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """Make the bytes of a file of `tensors` and `metadata`, with a digest of both."""
+    sealed = {**metadata, "sha256": _digest(tensors, metadata)}
+    return safetensors.torch.save(tensors, sealed)
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Digest of all that a file holds but the digest itself."""
+    found = hashlib.sha256()
+    for name, text in sorted(metadata.items()):
+        if name != "sha256":
+            found.update(f"{name}={text}\n".encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
 def damaged(path: Path, what: str) -> ModelFileError:
     """Make the error for the file `path`, where `what` says what is wrong in it."""
     return ModelFileError(f"{path} is damaged: {what}; copy it again, or train again.")
@@ -115,7 +135,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
                 raise ModelFileError(
                     f"{path} is a safetensors file of another program; give a model of singleimage."
                 )
-            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         if _looks_like_image(path):
             raise ModelFileError(
@@ -126,6 +146,11 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             f"{path} is no model, or is damaged: {error}; give a file or folder that "
             f"`singleimage train` wrote."
         ) from None
+
+    sealed = metadata.get("sha256")  # which earlier versions did not write
+    if metadata["format"] == FORMAT and sealed not in (None, _digest(tensors, metadata)):
+        raise damaged(path, "its digest is another than that of its contents")
+    return metadata, tensors
 
 
 def read_metadata(path: Path, metadata: dict[str, str]) -> tuple[Recipe, Channels, Provenance]:
