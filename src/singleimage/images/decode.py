@@ -10,6 +10,7 @@ import re
 import sys
 import warnings
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from singleimage.errors import ImageError
+from singleimage.images.png import PNG, require_whole
+from singleimage.machine.files import quiet_libraries
 from singleimage.multiscale.geometry import Size
 
 PIXEL_LIMIT = 80_000_000
@@ -78,13 +81,11 @@ def decode(path: Path, data: bytes, *, indices: bool = False) -> tuple[NDArray[A
     Raises:
         ImageError: the file is damaged, no image, over `PIXEL_LIMIT`, or its values do not fit.
     """
-    if _is_tiff(data):
-        decoded = _decode_deep_tiff(path, data)
-        if decoded is not None:
-            return decoded
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet_libraries() if _is_tiff(data) else nullcontext():
             warnings.simplefilter("ignore")
+            if _is_tiff(data) and (decoded := _decode_deep_tiff(path, data)) is not None:
+                return decoded
             return _decode_pillow(path, data, indices=indices)
     except (ImageError, MemoryError):
         raise
@@ -212,6 +213,8 @@ def _unassociated(values: NDArray[Any]) -> NDArray[Any]:
 def _decode_pillow(path: Path, data: bytes, *, indices: bool) -> tuple[NDArray[Any], Notes]:
     with _open(data) as opened:
         _check_pixels(path, Size(opened.height, opened.width))
+        if data.startswith(PNG):
+            require_whole(path, data)
         # MPO: a JPEG with further views or a gain map, which no one means as frames.
         frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
         notes = list(_notes_on_frames(path, frames))

@@ -5,7 +5,8 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,6 +42,24 @@ def read_whole(path: Path) -> bytes:
     if not path.is_file():
         raise FileNotFoundError(errno.ENOENT, "it is no file", str(path))
     return path.read_bytes()
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Within, what C libraries print on standard error is lost: they print beside our words."""
+    sys.stderr.flush()
+    try:
+        before = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
 
 
 def clear_parts(folder: Path) -> None:
