@@ -1,6 +1,9 @@
 """`singleimage sample`: which pictures it draws, of which size, and what it refuses."""
 
 import json
+import os
+import signal
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ from PIL import Image
 
 from refusals import assert_refused
 from singleimage.apps.sample import seam
-from singleimage.images.photo import read_photo
+from singleimage.images.photo import Photo, read_photo
 from singleimage.models.model import Model
 from tiny import TRAIN_FLAGS, Command, Outcome, pixels, result
 
@@ -347,3 +350,53 @@ def test_what_cannot_be_tiled_is_refused_in_one_line(
     assert message in done.err
     assert len(done.err.splitlines()) == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_what_was_stopped_is_continued_to_the_same_files(
+    tiny_run: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends it after a picture; the same command keeps what is there, another is refused."""
+    line = f"sample {tiny_run} -o {{}} -n 5"
+    assert command(line.format(tmp_path / "whole")).code == 0
+    save, saved = Photo.save, []
+
+    def interrupt(photo: Photo, path: Path, *, overwrite: bool = False) -> list[Path]:
+        saved.append(Path(path).name)
+        if len(saved) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return save(photo, path, overwrite=overwrite)
+
+    monkeypatch.setattr(Photo, "save", interrupt)
+    stopped = command(line.format(tmp_path / "out"))
+    assert stopped.code == 128 + signal.SIGINT
+    assert f"stopped with 2 of 5 pictures in {tmp_path}/out; the same command" in stopped.err
+    assert saved == ["0000.png", "0001.png"]
+    refused = command(f"{line.format(tmp_path / 'out')} --tile x")
+    assert (refused.code, "exists and would be replaced" in refused.err) == (2, True)
+    again = command(line.format(tmp_path / "out"))
+    assert (again.code, again.err) == (0, "2 of 5 pictures are there; drawing the rest.\n")
+    assert saved[2:] == ["0002.png", "0003.png", "0004.png"]
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert command(line.format(tmp_path / "out")).code == 2, "what is complete is not replaced"
+
+
+def test_a_billion_pictures_cost_no_memory_before_the_first(
+    tiny_run: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Photo.save
+
+    def interrupt(photo: Photo, path: Path, *, overwrite: bool = False) -> list[Path]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return save(photo, path, overwrite=overwrite)
+
+    monkeypatch.setattr(Photo, "save", interrupt)
+    tracemalloc.start()
+    done = command(f"sample {tiny_run} -o {tmp_path}/out -n 1000000000")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert done.code == 128 + signal.SIGTERM
+    assert "stopped with 1 of 1000000000 pictures" in done.err
+    assert peak < 50_000_000

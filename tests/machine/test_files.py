@@ -43,7 +43,7 @@ def files_below(folder: Path) -> list[str]:
     ("line", "file"),
     [
         ("train {photo} -o {out}", "run.json"),
-        ("sample {run} -o {out} -n 1", "0000.png"),
+        ("sample {run} -o {out} -n 1", ".samples.json"),
         ("reconstruct {run} -o {out}.png", "out.png"),
     ],
 )

@@ -3,7 +3,8 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from singleimage.training.progress import Progress
 
 
+TELL_EVERY = 10.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+
 @dataclass
 class Stop:
     """A request to stop."""
@@ -24,15 +29,15 @@ class Stop:
 
 
 @contextmanager
-def catch_stop() -> Iterator[Stop]:
-    """Turn Ctrl-C and SIGTERM into a request that is met after the current step."""
+def catch_stop(what: str = "step") -> Iterator[Stop]:
+    """Turn Ctrl-C and SIGTERM into a request that is met after `what` is being done."""
     stop = Stop()
 
     def request(number: int, frame: FrameType | None) -> None:
         if stop.by is not None:
             raise KeyboardInterrupt
         stop.by = number
-        say("stopping after this step ...")
+        say(f"stopping after this {what} ...")
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, request) for number in signals}
@@ -92,6 +97,33 @@ def progress_bars(*, quiet: bool) -> Iterator[Show]:
         expand=True,
     ) as bar:
         yield Show(bar, quiet=False)
+
+
+@contextmanager
+def counted(total: int) -> Iterator[Callable[[], None]]:
+    """A function to call for each of many things done: shows how many, and the time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda: bar.advance(task)
+        return
+    began = last = time.monotonic()
+    done = 0
+
+    def count() -> None:
+        nonlocal last, done
+        done, now = done + 1, time.monotonic()
+        if now - last > TELL_EVERY and done < total:
+            last = now
+            left = duration((now - began) / done * (total - done))
+            say(f"{done} of {total}, {left} left")
+
+    yield count
 
 
 def duration(seconds: float) -> str:

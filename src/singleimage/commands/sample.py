@@ -1,9 +1,12 @@
 """`singleimage sample`: draw new pictures."""
 
-from dataclasses import dataclass
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 from cyclopts import Parameter
 
@@ -21,18 +24,22 @@ from singleimage.commands.arguments import (
     require_maps,
     target_size,
 )
-from singleimage.commands.console import print_result
+from singleimage.commands.console import catch_stop, counted, print_result, say
 from singleimage.errors import ArgumentError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from singleimage.apps.sample import Seam
+    from singleimage.images.photo import Photo
     from singleimage.models.model import Model
 
 More = Annotated[
     Path, Parameter(help="Further photos to draw from; pictures have the layout of the first.")
 ]
+LISTED = 10_000
+"""Files that are listed at most, of more the folder alone is told."""
+SHAPED = ("size", "start_level", "tile")
 SHEET_LIMIT = 48
 """Pictures on a contact sheet; the rest are files only."""
 SHEET_SIDE = 1024
@@ -91,7 +98,6 @@ def sample(
         Also write sheet.png.
     """
     from singleimage.images.photo import read_photo
-    from singleimage.machine.files import refuse_existing
 
     if count < 1:
         raise ArgumentError(f"cannot draw {count} pictures; ask for 1 or more.")
@@ -105,95 +111,176 @@ def sample(
         "keep": None if keep is None else read_photo(keep),
     }
     require_maps(model, map_)
-    seeds = range(seed, seed + count)
-    pages = _Pages.of(output, model, seeds, maps=map_, sheet=sheet)
-    files = pages.files(model)
-    for file in files:
-        refuse_existing(file, overwrite=overwrite)
-    shares, seams = _write(pages, model, seeds, frames, how, overwrite=overwrite)
-    facts, text = _told(files, shares, seams if tile else [])
+    pages = _Pages(output, model, range(seed, seed + count), maps=map_, sheet=sheet)
+    notes = _Notes(drawing_of(model, frames, keep=how["keep"], **{k: how[k] for k in SHAPED}))
+    continued = pages.require_free(notes, overwrite=overwrite)
+    stopped = _write(pages, notes, frames, how, overwrite=overwrite, continued=continued)
+    if stopped:
+        return stopped
+    facts, text = _told(pages, notes, tiled=tile is not None)
     print_result(facts, f"{count} pictures in {output}{text}", as_json)
     return 0
 
 
-def _told(
-    files: list[Path], shares: list[float], seams: "list[Seam]"
-) -> tuple[dict[str, Any], str]:
+def _told(pages: "_Pages", notes: "_Notes", *, tiled: bool) -> tuple[dict[str, Any], str]:
     """What is told of the pictures, for programs and for people."""
-    facts: dict[str, Any] = {"files": list(map(str, files))}
+    facts: dict[str, Any] = {"folder": str(pages.folder), "count": len(pages.seeds)}
+    if len(pages.seeds) <= LISTED:
+        facts = {"files": list(map(str, pages.files()))}
     text = ""
-    if shares:
-        facts["together"] = shares
-        text += f"\n{fmean(shares):.2f} of neighbors are neighbors in the photo (1: a copy)"
-    if seams:  # of single pictures, they scatter
-        facts["seam"] = dict(zip("xy", map(fmean, zip(*seams, strict=True)), strict=True))
+    if notes.shares:
+        facts["together"] = notes.shares
+        text += f"\n{fmean(notes.shares):.2f} of neighbors are neighbors in the photo (1: a copy)"
+    if tiled and notes.seams:  # of single pictures, they scatter
+        facts["seam"] = dict(zip("xy", map(fmean, zip(*notes.seams, strict=True)), strict=True))
         text += "\nseam {x:.2f} x, {y:.2f} y (1: like inside)".format(**facts["seam"])
     return facts, text
+
+
+@dataclass
+class _Notes:
+    """What is noted while pictures are drawn; of the first `LISTED` of them."""
+
+    drawing: str
+    """Digest of all that the pictures follow from, but for their seeds."""
+    shares: list[float] = field(default_factory=list)
+    """How much of each moved together, of a model that copies."""
+    seams: "list[Seam]" = field(default_factory=list)
+    """How they meet when they are repeated."""
+    shown: "list[Image]" = field(default_factory=list)
+    """For the sheet."""
+
+    def write_drawing(self, stream: BinaryIO) -> None:
+        """Write what `require_free` compares."""
+        stream.write(json.dumps({"drawing": self.drawing}).encode())
+
+    def take(self, picture: "Photo", *, sheet: bool) -> None:
+        """Note what is to be told of a picture."""
+        from singleimage.apps.sample import seam
+
+        if sheet and len(self.shown) < SHEET_LIMIT:
+            self.shown.append(picture.preview(SHEET_SIDE))
+        if len(self.seams) < LISTED:
+            self.seams.append(seam(picture.pixels))
+            if picture.rearrangement is not None:
+                self.shares.append(picture.rearrangement.together)
 
 
 @dataclass(frozen=True)
 class _Pages:
     """The files to write."""
 
-    pictures: list[Path]
-    maps: list[Path]
-    """Where everything comes from, of each picture; or nothing."""
-    sheet: Path | None
+    folder: Path
+    model: "Model"
+    seeds: range
+    maps: bool
+    """Whether maps are written, too."""
+    sheet: bool
 
-    @classmethod
-    def of(cls, folder: Path, model: "Model", seeds: range, *, maps: bool, sheet: bool) -> "_Pages":
+    def picture(self, seed: int) -> Path:
+        """The file of one."""
+        return self.folder / f"{seed:04}{self.model.suffix}"
+
+    def of_seed(self, seed: int) -> list[Path]:
+        """A picture with its masks and its map."""
         from singleimage.images.rearrangement import map_file
 
-        pictures = [folder / f"{seed:04}{model.suffix}" for seed in seeds]
-        return cls(
-            pictures=pictures,
-            maps=list(map(map_file, pictures)) if maps else [],
-            sheet=folder / "sheet.png" if sheet else None,
-        )
+        path = self.picture(seed)
+        return [*self.model.channels.files(path), *([map_file(path)] if self.maps else [])]
 
-    def files(self, model: "Model") -> list[Path]:
-        """All of them, with the masks of the pictures."""
-        pictures = [file for path in self.pictures for file in model.channels.files(path)]
-        return [*pictures, *self.maps, *([self.sheet] if self.sheet else [])]
+    def files(self) -> list[Path]:
+        """All of them."""
+        pictures = [file for seed in self.seeds for file in self.of_seed(seed)]
+        return [*pictures, *([self.folder / "sheet.png"] if self.sheet else [])]
+
+    @property
+    def unfinished(self) -> Path:
+        """Says, while not all are drawn, what those that are there were drawn from."""
+        return self.folder / ".samples.json"
+
+    def there(self) -> list[int]:
+        """Seeds of the pictures that are there."""
+        return [seed for seed in self.seeds if all(f.exists() for f in self.of_seed(seed))]
+
+    def require_free(self, notes: _Notes, *, overwrite: bool) -> bool:
+        """Refuse to replace files; whether those that are there are the first of these."""
+        from singleimage.machine.files import refuse_existing
+
+        if overwrite or not self.folder.is_dir():
+            return False
+        with suppress(OSError, ValueError):
+            if json.loads(self.unfinished.read_bytes()) == {"drawing": notes.drawing}:
+                return True
+        for name in sorted(path.name for path in self.folder.iterdir()):
+            number = re.match(r"\d+", name)
+            if number is not None and int(number[0]) in self.seeds:
+                for file in self.of_seed(int(number[0])):
+                    refuse_existing(file, overwrite=False)
+        if self.sheet:
+            refuse_existing(self.folder / "sheet.png", overwrite=False)
+        return False
 
 
 def _write(
     pages: _Pages,
-    model: "Model",
-    seeds: range,
+    notes: _Notes,
     frames: int | None,
     how: dict[str, Any],
     *,
     overwrite: bool,
-) -> "tuple[list[float], list[Seam]]":
-    """Draw the pictures and write them one by one.
-
-    Returns:
-        How much of each moved together, of a model that copies; and how they meet when repeated.
-    """
-    from singleimage.apps.sample import seam
+    continued: bool,
+) -> int:
+    """Draw the pictures and write them one by one; returns an exit code where it is stopped."""
+    from singleimage.images.photo import read_photo
     from singleimage.images.rearrangement import map_file
     from singleimage.images.sheet import save_sheet
     from singleimage.images.sheet import sheet as make_sheet
-    from singleimage.machine.files import make_folder
+    from singleimage.machine.files import make_folder, write_atomically
 
-    shown: list[Image] = []
-    shares: list[float] = []
-    seams: list[Seam] = []
-
-    drawn = model.sample(seeds, frames=frames, **how)
-    for path, picture in zip(pages.pictures, drawn, strict=True):
-        make_folder(path.parent)  # only now: what cannot be drawn leaves nothing behind
-        if (found := picture.rearrangement) is not None:
-            shares.append(found.together)
-            if pages.maps:
-                found.save(map_file(path), overwrite=overwrite)
-        picture.save(path, overwrite=overwrite)
-        wanted = pages.sheet and len(shown) < SHEET_LIMIT
-        shown += [picture.preview(SHEET_SIDE)] if wanted else []
-        seams += [seam(picture.pixels)]
+    there = pages.there() if continued else []
+    if there:
+        say(f"{len(there)} of {len(pages.seeds)} pictures are there; drawing the rest.")
+        if pages.sheet and not pages.model.generator.ladder.moving:
+            shown = map(read_photo, map(pages.picture, there[:SHEET_LIMIT]))
+            notes.shown += [picture.preview(SHEET_SIDE) for picture in shown]
+    known = set(there)
+    left = [seed for seed in pages.seeds if seed not in known] if there else pages.seeds
+    pictures = pages.model.sample(left, frames=frames, **how)
+    with catch_stop("picture") as stop, counted(len(left)) as count:
+        for index, (seed, picture) in enumerate(zip(left, pictures, strict=True)):
+            if index == 0:  # only now: what cannot be drawn leaves nothing behind
+                make_folder(pages.folder)
+                write_atomically(pages.unfinished, notes.write_drawing)
+            notes.take(picture, sheet=pages.sheet)
+            path = pages.picture(seed)
+            if pages.maps and picture.rearrangement is not None:
+                picture.rearrangement.save(map_file(path), overwrite=overwrite or continued)
+            picture.save(path, overwrite=overwrite or continued)
+            count()
+            if stop.by is not None and index < len(left) - 1:
+                say(
+                    f"stopped with {len(there) + index + 1} of {len(pages.seeds)} pictures in "
+                    f"{pages.folder}; the same command continues."
+                )
+                return 128 + stop.by
     if pages.sheet:
-        photo = model.training_image()
-        page = make_sheet([photo.preview(SHEET_SIDE), *shown] if photo else shown)
-        save_sheet(page, pages.sheet, overwrite=overwrite)
-    return shares, seams
+        photo = pages.model.training_image()
+        first = [photo.preview(SHEET_SIDE)] if photo else []
+        page = make_sheet([*first, *notes.shown])
+        save_sheet(page, pages.folder / "sheet.png", overwrite=overwrite or continued)
+    pages.unfinished.unlink(missing_ok=True)
+    return 0
+
+
+def drawing_of(model: "Model", frames: int | None, **how: Any) -> str:
+    """A digest of all that pictures of a model follow from, but for their seeds."""
+    import hashlib
+
+    made = model.provenance
+    keep = how.pop("keep")
+    facts = [
+        made.image_sha256, made.seed, made.levels, made.seconds, made.precision,
+        model.recipe.digest(), frames, how, keep and keep.sha256,
+        made.created if model.recipe.direct is None else "",
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(facts, default=list).encode()).hexdigest()
