@@ -1,6 +1,9 @@
 """The command line: what commands there are, and how they end."""
 
+import io
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Sequence
 
 from cyclopts import App, CycloptsError
@@ -37,11 +40,27 @@ for command in COMMANDS:
     app.command(command)
 
 
+def _own_process() -> None:
+    """Nothing but our words reaches the user, whatever characters they have."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    warnings.simplefilter("ignore")
+
+    def quiet(ended: threading.ExceptHookArgs) -> None:
+        if not isinstance(ended.exc_value, OSError):  # which the main thread meets, too
+            threading.__excepthook__(ended)
+
+    threading.excepthook = quiet
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (None: that of the process) and return the exit code.
 
     Errors are one line on standard error, code 2.
     """
+    if argv is None:
+        _own_process()
     try:
         result = app(
             sys.argv[1:] if argv is None else argv,

@@ -19,7 +19,7 @@ $ reconstruct {run} -o {bad}/done/0000.png
 
 folder is missing
 $ reconstruct {run} -o {out}/r.png
-cannot write {out}/r.png: No such file or directory; choose another output.
+there is no folder {out}; make it, or choose another output.
 
 unknown suffix
 $ reconstruct {run} -o {out}.gif

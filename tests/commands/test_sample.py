@@ -61,7 +61,7 @@ $ sample {run} -o {out} --scale nan
 
 scale too small
 $ sample {run} -o {out} --scale 0.01
-0x0 is too small for this model's pyramid; the smallest size it can draw is 6x6. Ask for that or
+1x1 is too small for this model's pyramid; the smallest size it can draw is 6x6. Ask for that or
 more.
 
 scale too large

@@ -171,7 +171,7 @@ def test_a_direct_maker_writes_its_model_and_is_complete_afterwards(tmp_path: Pa
     folder = tmp_path / "run"
     maker = maker_for(folder, PHOTO, RECIPE, seed=5, name="a.png", device="cpu")
     assert isinstance(maker, Direct)
-    assert [file.name for file in folder.iterdir()] == ["run.json"]
+    assert {file.name for file in folder.iterdir()} == {".lock", "run.json"}
     assert (maker.photos, maker.levels, maker.seconds, maker.resumed) == (1, 3, 0.0, False)
     assert (maker.finished, maker.position) == (False, (0, 0, 0))
     assert list(maker) == []

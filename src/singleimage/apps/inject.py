@@ -90,4 +90,4 @@ def working_size(generator: Generator, size: Size) -> Size:
         size: of the picture, pixels.
     """
     factor = max(generator.ladder.finest) / max(size)
-    return Size(round(size.height * factor), round(size.width * factor))
+    return Size(*(max(round(side * factor), 1) for side in size))

@@ -29,14 +29,13 @@ def apply(
     """
     from singleimage.images.photo import Photo, read_photo
     from singleimage.images.rearrangement import Rearrangement
-    from singleimage.machine.files import refuse_existing
 
-    refuse_existing(output, overwrite=overwrite)
     colors, photo = read_photo(rearrangement), read_photo(picture)
     if colors.channels.mode != "RGB" or colors.channels.bits != 16:
         raise ImageError(
             f"{rearrangement} is no map; make one with: singleimage sample PHOTO --map -o FOLDER"
         )
+    photo.channels.require_file(output, overwrite=overwrite)
     how = Rearrangement.read(colors.pixels, photo.size)
     files = Photo(how.applied(photo.pixels), photo.channels).save(output, overwrite=overwrite)
     print_result({"files": list(map(str, files))}, f"rearranged in {output}", as_json)

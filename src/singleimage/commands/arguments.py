@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, Token
 
+from singleimage.commands.console import say
 from singleimage.errors import ArgumentError, RecipeError, SizeError, UnsupportedEntry
 
 if TYPE_CHECKING:
@@ -16,11 +17,21 @@ if TYPE_CHECKING:
 
 def _whole(_: type, tokens: Sequence[Token]) -> int:
     """An integer; cyclopts alone would round 1.5."""
-    if not tokens[0].value.removeprefix("-").isdecimal():
+    digits = tokens[0].value.removeprefix("-")
+    if not (digits.isdecimal() and digits.isascii() and len(digits) < 19):
         raise ValueError(f"{tokens[0].value} is not a whole number.")
     return int(tokens[0].value)
 
 
+def _seed(kind: type, tokens: Sequence[Token]) -> int:
+    """A whole number from 0."""
+    value = _whole(kind, tokens)
+    if value < 0:
+        raise ValueError(f"{value} is no seed; use 0 or more.")
+    return value
+
+
+Seed = Annotated[int, Parameter(converter=_seed)]
 Whole = Annotated[int, Parameter(converter=_whole)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 Source = Annotated[
@@ -103,6 +114,9 @@ def load_model(
             f"{flag} is for photos, and {source} is none; a model draws as it was made."
         )
     model = Model.load(source, device=use_device(device), precision=precision)
+    trained, planned = model.provenance.levels, model.planned_levels
+    if trained < planned:
+        say(f"note: {source} has {trained} of {planned} levels; its training is not finished.")
     if model.generator.ladder.moving and not moving:
         raise UnsupportedEntry(
             f"{source} is a model of a clip; draw new clips with: singleimage sample {source} -o "
@@ -131,10 +145,12 @@ def target_size(model: "Model", size: str | None, scale: float | None) -> "Size 
             raise ArgumentError(
                 f"--scale {scale:g} is out of range; use a factor from 0 up to 100."
             )
-        target = Size(*(round(side * scale) for side in model.size))
+        target = Size(*(max(round(side * scale), 1) for side in model.size))
     elif size is not None:
         height, _, width = size.lower().partition("x")
-        if not (height.isdecimal() and width.isdecimal()):
+        if not all(
+            side.isascii() and side.isdecimal() and len(side) < 10 for side in (height, width)
+        ):
             raise ArgumentError(f"--size {size} is no size; write HEIGHTxWIDTH, such as 200x300.")
         target = Size(int(height), int(width))
     else:

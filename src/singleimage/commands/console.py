@@ -137,12 +137,17 @@ def duration(seconds: float) -> str:
 
 def print_result(facts: dict[str, Any], text: str, as_json: bool) -> None:
     """A command's result, on standard output: one JSON object, or words."""
-    print(json.dumps(facts) if as_json else text)
+    print(json.dumps(facts) if as_json else plain(text))
+
+
+def plain(text: str) -> str:
+    """Text without what would steer a terminal, such as its escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def say(text: str) -> None:
     """A message on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print(plain(text), file=sys.stderr, flush=True)
 
 
 def fail(text: str) -> int:

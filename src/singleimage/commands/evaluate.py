@@ -12,6 +12,7 @@ from singleimage.commands.arguments import (
     Json,
     Overwrite,
     Precision,
+    Seed,
     Variety,
     Whole,
     load_model,
@@ -32,7 +33,7 @@ def evaluate(
     real: Path | None = None,
     variety: Variety = None,
     count: Annotated[Whole, Parameter(name=["--count", "-n"])] = 100,
-    seed: Whole = 0,
+    seed: Seed = 0,
     features: Annotated[list[str] | None, Parameter(negative=())] = None,
     weights: Path | None = None,
     jpeg: Whole | None = None,
@@ -68,7 +69,7 @@ def evaluate(
     """
     from singleimage.bench.report import require_charts, write_report
     from singleimage.machine.device import use_device
-    from singleimage.machine.files import refuse_existing, write_atomically
+    from singleimage.machine.files import refuse_existing, require_folder, write_atomically
     from singleimage.metrics.evaluation import evaluate as measure
     from singleimage.metrics.features import load_features
 
@@ -76,6 +77,7 @@ def evaluate(
         raise ArgumentError(f"--jpeg {jpeg} is no quality; use 1 to 100.")
     if report is not None:
         refuse_existing(report, overwrite=overwrite)
+        require_folder(report)
         require_charts()
     names = list(dict.fromkeys(features or ["efficientnet-lite0"]))
     if weights is not None and len(names) > 1:

@@ -4,6 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from singleimage.commands.arguments import Json, Source, load_model
+from singleimage.commands.console import plain
 
 if TYPE_CHECKING:
     from singleimage.models.model import Model
@@ -20,6 +21,7 @@ def info(source: Source, /, *, as_json: Json = False) -> int:
     ladder = model.generator.ladder
     facts = {
         **msgspec.to_builtins(model.provenance),
+        "planned_levels": model.planned_levels,
         "preset": model.recipe.name,
         "recipe_digest": model.recipe.digest(),
         "channels": msgspec.to_builtins(model.channels),
@@ -36,7 +38,7 @@ def info(source: Source, /, *, as_json: Json = False) -> int:
         facts["levels"] = "  ".join("x".join(map(str, shape)) for shape in facts["levels"])
         facts["smallest_sample"] = str(ladder.minimum())
         for name, value in facts.items():
-            print(f"{name.replace('_', ' '):>18}  {value}")
+            print(plain(f"{name.replace('_', ' '):>18}  {value}"))
     return 0
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from singleimage.commands.arguments import Device, Json, Output, Overwrite, Precision, Whole
+from singleimage.commands.arguments import Device, Json, Output, Overwrite, Precision, Seed, Whole
 from singleimage.commands.console import print_result, say
 from singleimage.commands.model import Meta
 from singleimage.errors import ArgumentError
@@ -22,7 +22,7 @@ def interpolate(
     levels: str | None = None,
     steps: Whole = 5,
     frames: Whole = 24,
-    seed: Whole = 0,
+    seed: Seed = 0,
     overwrite: Overwrite = False,
     device: Device = "auto",
     precision: Precision = "auto",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from singleimage.commands.arguments import Device, Json, Output, Overwrite, Precision, Whole
+from singleimage.commands.arguments import Device, Json, Output, Overwrite, Precision, Seed, Whole
 from singleimage.commands.console import print_result, say
 from singleimage.errors import ArgumentError, OutputError
 
@@ -25,7 +25,7 @@ def model(
     *,
     output: Output,
     adapt: Whole | None = None,
-    seed: Whole = 0,
+    seed: Seed = 0,
     overwrite: Overwrite = False,
     device: Device = "auto",
     precision: Precision = "auto",

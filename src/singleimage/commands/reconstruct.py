@@ -32,6 +32,8 @@ def reconstruct(
         The image file to write; of a model of a clip, the GIF, WebP, MP4 or WebM.
     """
     model = load_model(source, device, precision, moving=True)
+    if not model.generator.ladder.moving:
+        model.channels.require_file(output, overwrite=overwrite)
     picture = model.reconstruct()
     files = picture.save(output, overwrite=overwrite)
     summary: dict[str, Any] = {"files": list(map(str, files))}

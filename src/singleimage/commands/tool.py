@@ -15,6 +15,7 @@ from singleimage.commands.arguments import (
     Output,
     Overwrite,
     Precision,
+    Seed,
     Source,
     Variety,
     Whole,
@@ -42,7 +43,7 @@ class ResultFile:
 
     output: Output
     """The image file to write."""
-    seed: Whole = 0
+    seed: Seed = 0
     """Everything random follows from it."""
     variety: Variety = None
     overwrite: Overwrite = False
@@ -114,7 +115,7 @@ def _run(
     tool: Tool, source: Path, picture: Path | None, *, result: ResultFile, **given: Any
 ) -> int:
     """The result of one level as a file, or of all levels as a sheet."""
-    from singleimage.images.photo import read_photo
+    from singleimage.images.photo import Channels, read_photo
     from singleimage.images.rearrangement import map_file
     from singleimage.machine.files import refuse_existing
 
@@ -130,11 +131,13 @@ def _run(
         name: read_photo(value) if name in photos and value is not None else value
         for name, value in given.items()
     }
-    for file in [result.output, *([map_file(result.output)] if maps else [])]:
-        refuse_existing(file, overwrite=result.overwrite)
+    if maps:
+        refuse_existing(map_file(result.output), overwrite=result.overwrite)
     photo = None if picture is None else read_photo(picture)
     model = load_model(source, result.device, result.precision, variety=result.variety)
     require_maps(model, maps)
+    shown = Channels(mode="RGB") if sweep else model.channels
+    shown.require_file(result.output, overwrite=result.overwrite)
 
     def made(at: int | None) -> "Photo":
         extra = {"level": at} if tool.enters else {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from singleimage.commands.arguments import Device, Json, Output, Precision, Whole, read_recipe
+from singleimage.commands.arguments import Device, Json, Output, Precision, Seed, Whole, read_recipe
 from singleimage.commands.console import catch_stop, duration, print_result, progress_bars, say
 from singleimage.commands.place import Place, names_of, refuse
 from singleimage.errors import ImageError, OutputError
@@ -31,7 +31,7 @@ def train(
     steps: Whole | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     mask: Annotated[list[Path] | None, Parameter(negative=())] = None,
-    seed: Whole = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     precision: Precision = "auto",
     embed_image: bool = True,

@@ -38,14 +38,13 @@ def upscale(
         told.
     """
     from singleimage.images.photo import read_photo
-    from singleimage.machine.files import refuse_existing
     from singleimage.tools.upscale import compare_upscaled
     from singleimage.tools.upscale import upscale as enlarge
 
-    refuse_existing(result.output, overwrite=result.overwrite)
     photo = None if picture is None else read_photo(picture)
     known = None if truth is None else read_photo(truth)
     model = load_model(source, result.device, result.precision, variety=result.variety)
+    model.channels.require_file(result.output, overwrite=result.overwrite)
     (image,) = enlarge(
         model,
         photo,

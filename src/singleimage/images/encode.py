@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singleimage.errors import OutputError
-from singleimage.images.values import MODES, to_pil
+from singleimage.images.values import MODES, Mode, to_pil
 from singleimage.machine.files import write_atomically
 
 
@@ -22,21 +22,36 @@ def write_picture(path: Path, values: NDArray[Any]) -> None:
     Raises:
         OutputError: the format cannot hold the picture, or the file cannot be written.
     """
-    mode = MODES[values.shape[2]] + (";16" if values.dtype == np.uint16 else "")
-    suffix = path.suffix.lower()
-    if suffix not in _HOLDS:
-        raise OutputError(f"{path} has no suffix of an image; use .png, .jpg, .webp or .tiff.")
-    kind, modes = _HOLDS[suffix]
-    if mode not in modes:
-        raise OutputError(
-            f"{path}: {kind} cannot hold {_words_for(mode)}; write "
-            f"{' or '.join(s for s in ('.png', '.tiff') if mode in _HOLDS[s][1])}."
-        )
+    kind = format_for(path, MODES[values.shape[2]], 16 if values.dtype == np.uint16 else 8)
     try:
         encoded = _encoded(values, kind)
     except (OSError, ValueError) as error:  # such as a side over the limit of the format
         raise OutputError(f"cannot write {path}: {error}; write .png.") from None
     write_atomically(path, lambda stream: stream.write(encoded))
+
+
+def format_for(path: Path, mode: Mode, bits: int) -> str:
+    """Find the format that a file is to have.
+
+    Args:
+        path: of the file.
+        mode: of the picture.
+        bits: of a channel.
+
+    Raises:
+        OutputError: the suffix is of no image, or of a format that cannot hold the picture.
+    """
+    wanted = mode + (";16" if bits == 16 else "")
+    suffix = path.suffix.lower()
+    if suffix not in _HOLDS:
+        raise OutputError(f"{path} has no suffix of an image; use .png, .jpg, .webp or .tiff.")
+    kind, modes = _HOLDS[suffix]
+    if wanted not in modes:
+        raise OutputError(
+            f"{path}: {kind} cannot hold {_words_for(wanted)}; write "
+            f"{' or '.join(s for s in ('.png', '.tiff') if wanted in _HOLDS[s][1])}."
+        )
+    return kind
 
 
 _EIGHT = ("L", "LA", "RGB", "RGBA")

@@ -10,6 +10,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from singleimage.errors import ImageError
 from singleimage.images.decode import Notes, decode, read_bytes
-from singleimage.images.encode import write_picture
+from singleimage.images.encode import format_for, write_picture
 from singleimage.images.rearrangement import Rearrangement
 from singleimage.images.sheet import png_bytes
 from singleimage.images.values import (
@@ -36,9 +37,13 @@ from singleimage.images.values import (
     to_labels,
     to_pil,
 )
-from singleimage.machine.files import refuse_existing
+from singleimage.machine.files import refuse_existing, require_folder
 from singleimage.multiscale.geometry import Size, size_of
 
+ROUNDING = 1e-3
+"""How far pixels may lie beyond their range."""
+MASK_LIMIT = 64
+"""Masks of a photo at most."""
 LABEL_LIMIT = 32
 """A mask with at most this many distinct values is a label map; samples keep to those values."""
 
@@ -51,7 +56,7 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mode: Mode
     bits: Literal[8, 16] = 8
     """Bits per channel of the file it came from and of the files that are written."""
-    masks: Annotated[tuple[tuple[LabelValue, ...], ...], msgspec.Meta(max_length=64)] = ()
+    masks: Annotated[tuple[tuple[LabelValue, ...], ...], msgspec.Meta(max_length=MASK_LIMIT)] = ()
     """The label values of each mask, ascending; empty for a mask of continuous values."""
 
     @property
@@ -63,6 +68,21 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def suffix(self) -> str:
         """The suffix of the lossless format that holds such pictures."""
         return ".tiff" if self.bits == 16 and self.mode != "L" else ".png"
+
+    def require_file(self, path: Path, *, overwrite: bool) -> None:
+        """Refuse a file that such a picture cannot be written to, before it is made.
+
+        Args:
+            path: of the file.
+            overwrite: it may exist.
+
+        Raises:
+            OutputError: it exists, its folder does not, or its format cannot hold the picture.
+        """
+        for file in self.files(path):
+            refuse_existing(file, overwrite=overwrite)
+        require_folder(path)
+        format_for(path, self.mode, self.bits)
 
     def files(self, path: Path) -> list[Path]:
         """The files of a picture saved as `path`: itself, then `NAME_mask.png` for each mask."""
@@ -190,6 +210,44 @@ def photo_from(
     return _photo([(Path(name), data), *((Path(mask), found) for found, mask in masks)])
 
 
+def as_photo(given: "Photo | str | PathLike[str] | Image.Image | NDArray[Any]") -> Photo:
+    """Take what is meant for a photo.
+
+    Args:
+        given: a photo; the path of an image file; a picture of Pillow; or an array of uint8 or
+            uint16, (H, W) or (H, W, C) of gray, gray and alpha, RGB or RGBA.
+
+    Raises:
+        ImageError: it is something else, or cannot be read.
+    """
+    if isinstance(given, Photo):
+        return given
+    if isinstance(given, str | PathLike):
+        return read_photo(Path(given))
+    if isinstance(given, Image.Image):
+        stream = io.BytesIO()
+        mode = given.mode if given.mode in MODE_CHANNELS or given.mode == "I;16" else None
+        alpha = "transparency" in given.info or given.mode in ("PA", "La", "RGBa")
+        picture = given if mode else given.convert("RGBA" if alpha else "RGB")
+        picture.save(stream, "PNG")
+        return photo_from(stream.getvalue(), "the picture")
+    if not isinstance(given, np.ndarray) or given.dtype not in (np.uint8, np.uint16):
+        kind = f"an array of {given.dtype}" if hasattr(given, "dtype") else type(given).__name__
+        raise ImageError(
+            f"{kind} is no photo; give a path, a picture of Pillow, an array (H, W, C) of uint8, "
+            f"or Photo(pixels, channels) with pixels (C, H, W) in [-1, 1]."
+        )
+    values = given[..., None] if given.ndim == 2 else given
+    if values.ndim != 3 or values.shape[2] not in MODES or not values.size:
+        raise ImageError(
+            f"an array {tuple(given.shape)} is no photo; give (H, W), or (H, W, C) of 1 to 4 "
+            f"channels."
+        )
+    bits: Literal[8, 16] = 16 if values.dtype == np.uint16 else 8
+    digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    return Photo(from_integers(values), Channels(mode=MODES[values.shape[2]], bits=bits), digest)
+
+
 def _photo(files: Sequence[tuple[Path, bytes]]) -> Photo:
     """The photo in the first file with the masks in the others; paths are for messages."""
     (path, data), *masks = files
@@ -199,6 +257,8 @@ def _photo(files: Sequence[tuple[Path, bytes]]) -> Photo:
         notes += (f"the alpha of {path.name} is opaque everywhere; it is left out.",)
     planes = [from_integers(values)]
     labels: list[tuple[int, ...]] = []
+    if len(masks) > MASK_LIMIT:
+        raise ImageError(f"{len(masks)} masks are given; a photo has {MASK_LIMIT} at most.")
     for mask_path, mask_data in masks:
         mask, more = _decode_mask(mask_path, mask_data, Size(*values.shape[:2]))
         distinct = tuple(int(v) for v in np.unique(mask)[: LABEL_LIMIT + 1])
@@ -248,7 +308,18 @@ def joined_digest(digests: Sequence[str]) -> str:
 
 
 def require_texture(photo: Photo) -> Photo:
-    """Return the photo; raises `ImageError` if it has one color, so nothing to learn from."""
+    """Return the photo; raises `ImageError` if it is none, or has one color: nothing to learn."""
+    low, high = float(photo.pixels.min()), float(photo.pixels.max())
+    if not -1 - ROUNDING <= low <= high <= 1 + ROUNDING:
+        raise ImageError(
+            f"the pixels of a photo are from -1 (black) to 1 (white), these from {low:g} to "
+            f"{high:g}; scale them, or use read_photo."
+        )
+    if len(photo.pixels) != photo.channels.count:
+        raise ImageError(
+            f"the photo has {len(photo.pixels)} channels, and {photo.channels.count} are said; its "
+            f"pixels are (C, H, W)."
+        )
     picture = photo.pixels[: MODE_CHANNELS[photo.channels.mode]]
     values = picture.flatten(1)
     if bool((values.amax(1) == values.amin(1)).all()):

@@ -24,6 +24,12 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         )
 
 
+def require_folder(path: Path) -> None:
+    """Raise `OutputError` unless the folder that the file `path` is to be in exists."""
+    if not path.parent.is_dir():
+        raise OutputError(f"there is no folder {path.parent}; make it, or choose another output.")
+
+
 def make_folder(path: Path) -> Path:
     """Create the folder `path` and its parents; raise `OutputError` where that fails."""
     try:

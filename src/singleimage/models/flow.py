@@ -1,13 +1,18 @@
 """A model of a photo, or of several, at once and without training."""
 
 from collections.abc import Sequence
+from os import PathLike
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from singleimage.errors import ArgumentError, ImageError
 from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
 from singleimage.generators.strip import Strip
-from singleimage.images.photo import Photo, require_texture
+from singleimage.images.photo import Photo, as_photo, require_texture
+from singleimage.machine.device import find_device
 from singleimage.models.model import Model
 from singleimage.models.modelfile import from_stored, made_at_once, to_stored
 from singleimage.multiscale.pyramid import Pyramid
@@ -17,15 +22,15 @@ from singleimage.recipes.recipe import Recipe
 
 
 def flow(
-    photo: Photo,
-    *more: Photo,
+    photo: Photo | str | PathLike[str] | Image.Image | NDArray[Any],
+    *more: Photo | str | PathLike[str] | Image.Image | NDArray[Any],
     variety: float | None = None,
     device: str | torch.device = "cpu",
 ) -> Model:
     """Make a model of a photo that draws at once: patch flow (ours; see `generators.patch_flow`).
 
     Args:
-        photo: what to draw from.
+        photo: what to draw from, see `as_photo`.
         more: further photos to draw from; pictures have the size and the layout of the first, and
             such a model cannot be saved.
         variety: from 0, nearly the photo, to 1, its textures without their places; None: a third.
@@ -36,14 +41,16 @@ def flow(
         SizeError: the photo is too small.
         ImageError: all its pixels are equal, or the photos have different channels.
     """
+    first, *others = map(as_photo, (photo, *more))
+    device = find_device(device) if isinstance(device, str) else device
     recipe = FLOW
     if variety is not None:
         if not 0 <= variety <= 1:
             raise ArgumentError(f"a variety of {variety:g} is out of range; use one from 0 to 1.")
         recipe = with_overrides(FLOW, {"generator.variety": repr(float(variety))})
-    if not more:
-        return Model.of_photo(photo, recipe, device=device)
-    return _of_several((photo, *more), recipe, device)
+    if not others:
+        return Model.of_photo(first, recipe, device=device)
+    return _of_several((first, *others), recipe, device)
 
 
 def _of_several(photos: Sequence[Photo], recipe: Recipe, device: str | torch.device) -> Model:

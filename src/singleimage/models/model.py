@@ -23,6 +23,7 @@ from singleimage.images.clip import Clip
 from singleimage.images.photo import Channels, Photo, require_texture
 from singleimage.images.rearrangement import Rearrangement
 from singleimage.images.sheet import png_bytes, sheet
+from singleimage.machine.device import find_device
 from singleimage.machine.files import refuse_existing, write_atomically
 from singleimage.machine.memory import kept_heap
 from singleimage.models.modelfile import (
@@ -65,6 +66,11 @@ class Model:
     def size(self) -> Size:
         """Size of the training image at the finest trained level, and of samples by default."""
         return self.generator.ladder.finest
+
+    @property
+    def planned_levels(self) -> int:
+        """Levels that its training has at the end; while it goes on, more than the model has."""
+        return len(self.recipe.pyramid.plan(Size(*self.provenance.photo)).sizes)
 
     @property
     def suffix(self) -> str:
@@ -241,7 +247,7 @@ class Model:
 
         Args:
             path: of the file or the folder.
-            device: where it will draw.
+            device: where it will draw: a device, or a name as for `find_device`.
             precision: in which type it will draw; auto: bf16 where the device is fast at it.
 
         Raises:
@@ -249,6 +255,7 @@ class Model:
                 tensors are not those of its recipe; the first wrong one is named.
         """
         path = model_path(Path(path))
+        device = find_device(device) if isinstance(device, str) else device
         metadata, tensors = read_tensors(path)
         recipe, channels, provenance = read_metadata(path, metadata)
         if recipe.learns_several:

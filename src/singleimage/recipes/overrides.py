@@ -10,13 +10,14 @@ from singleimage.errors import RecipeError
 from singleimage.recipes.recipe import Recipe
 
 
-def with_overrides(recipe: Recipe, overrides: Mapping[str, str]) -> Recipe:
+def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
     """Return a recipe with fields changed.
 
     Args:
         recipe: which stays as it is.
-        overrides: by dotted path; values are JSON, or bare words for strings. A group of fields is
-            replaced by a JSON object: `{"generator.body": '{"type": "convolution"}'}`.
+        overrides: by dotted path. Values are those of the fields, or text: JSON, or bare words for
+            strings. A group of fields is replaced by a JSON object:
+            `{"generator.body": '{"type": "convolution"}'}`, or by a dictionary.
 
     Raises:
         RecipeError: a path names no field (the nearest is suggested), or a value has a wrong type
@@ -60,16 +61,19 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     ]
 
 
-def _assign(tree: Any, path: str, text: str) -> None:
+def _assign(tree: Any, path: str, given: Any) -> None:
     *parents, last = path.split(".")
     node = tree
     for part in parents:
         node = node[_key(tree, node, part, path)]
     key = _key(tree, node, last, path)
+    text = given if isinstance(given, str) else None
     try:
-        value = msgspec.json.decode(text)
+        value = given if text is None else msgspec.json.decode(text)
     except msgspec.DecodeError:
         value = text
+    except (RecursionError, UnicodeError):
+        raise RecipeError(f"{path} takes no such value; see `train --dry-run`.") from None
     if isinstance(node[key], dict) and not isinstance(value, dict):
         fields = ", ".join(name for name in node[key] if name != "type")
         raise RecipeError(f"{path} is a group of fields; set one of them: {fields}.")

@@ -59,24 +59,30 @@ def claim(folder: Path, identity: Identity) -> bool:
         OutputError: it cannot be written.
     """
     make_folder(folder)
+    if _held(folder, identity):  # what is refused is left as it is, without a lock
+        return False
     with claimed(folder):  # of two that begin at once, one finds the other's
         try:
-            return _claimed(folder, identity)
+            return not _held(folder, identity) and _written(folder, identity)
         except OutputError:
             if all(file.name == LOCK for file in folder.iterdir()):  # as it was
                 (folder / LOCK).unlink(missing_ok=True)
             raise
 
 
-def _claimed(folder: Path, identity: Identity) -> bool:
-    path = folder / "run.json"
-    if path.exists():
+def _held(folder: Path, identity: Identity) -> bool:
+    """Whether the folder is that run's already; raises `RunError` if it is anything else's."""
+    if (folder / "run.json").exists():
         _require_same(folder, identity)
-        return False
+        return True
     if any(not file.name.startswith(".") for file in folder.iterdir()):
         raise RunError(f"{folder} is not empty and holds no run; use another folder.")
+    return False
+
+
+def _written(folder: Path, identity: Identity) -> bool:
     text = msgspec.json.format(msgspec.json.encode(identity), indent=2)
-    write_atomically(path, lambda file: file.write(text))
+    write_atomically(folder / "run.json", lambda file: file.write(text))
     return True
 
 

@@ -5,14 +5,19 @@ and the recipe. Commands, jobs and benchmarks speak to a `Maker` and do not ask 
 """
 
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+from PIL import Image
 
 from singleimage.errors import RecipeError
-from singleimage.images.photo import Photo
+from singleimage.images.photo import Photo, as_photo
 from singleimage.machine.device import use_device
 from singleimage.models.model import Model
 from singleimage.nn.precision import Precision
+from singleimage.recipes.presets import preset
 from singleimage.recipes.recipe import Recipe
 from singleimage.training.identity import Identity, claim
 from singleimage.training.progress import Progress
@@ -169,18 +174,19 @@ def maker_for(
 
 
 def train(
-    photo: Photo,
-    recipe: Recipe,
+    photo: Photo | str | PathLike[str] | Image.Image | NDArray[Any],
+    recipe: Recipe | str = "preview",
     *,
-    seed: int,
+    seed: int = 0,
     device: str = "auto",
     precision: Precision = "auto",
 ) -> Model:
     """Make the model of a photo; iterate a `Trainer` to see progress or to stop.
 
     Args:
-        photo: what to learn.
-        recipe: how; with one that needs no training the model is there at once.
+        photo: what to learn, see `as_photo`.
+        recipe: how, or the name of a preset; with one that needs no training the model is there at
+            once.
         seed: decides everything random.
         device: `auto`, `cpu`, `cpu:THREADS`, `cuda`, `cuda:INDEX` or `mps`.
         precision: in which type convolutions compute; auto: bf16 where the device is fast at it.
@@ -188,6 +194,8 @@ def train(
     Raises:
         SingleImageError: as `Trainer`.
     """
+    photo = as_photo(photo)
+    recipe = preset(recipe) if isinstance(recipe, str) else recipe
     if recipe.direct is not None:
         return Model.of_photo(photo, recipe, seed=seed, device=use_device(device))
     trainer = Trainer(photo, recipe, seed=seed, device=device, precision=precision)

@@ -165,6 +165,8 @@ class Run:
                 )
             with closing(Log(self.folder, self.trainer)) as log:
                 yield from self._logged(log)
+            if self.finished and not self.model_path.exists():  # it was moved away
+                self._finish_level(self.levels - 1)
 
     def _logged(self, log: Log) -> Iterator[Progress]:
         saved = time.monotonic()

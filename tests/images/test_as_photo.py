@@ -1,0 +1,85 @@
+"""What is meant for a photo is taken for one, and the rest is refused in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import singleimage as si
+from scenes import scene
+from singleimage.errors import ImageError, RecipeError, SizeError
+from singleimage.images.photo import as_photo
+from singleimage.images.values import to_integers
+
+RGB = si.Channels(mode="RGB")
+BYTES = to_integers(scene(40, 50))
+SMALL = {"training.steps": 1, "pyramid.max_size": 40, "generator.width": 4, "critic.width.base": 4}
+
+
+def test_paths_pictures_and_arrays_are_the_same_photo(tmp_path: Path) -> None:
+    si.Photo(scene(40, 50), RGB).save(tmp_path / "a.png")
+    photo = si.read_photo(tmp_path / "a.png")
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(BYTES), BYTES):
+        assert torch.equal(as_photo(given).pixels, photo.pixels)
+    assert as_photo(photo) is photo
+
+
+@pytest.mark.parametrize(
+    ("picture", "mode"),
+    [
+        (BYTES[..., 0], "L"),
+        (BYTES[..., :2], "LA"),
+        (Image.fromarray(BYTES).convert("L"), "L"),
+        (Image.fromarray(BYTES).convert("P"), "RGB"),
+        (Image.fromarray(BYTES).convert("1"), "RGB"),
+        (Image.fromarray(BYTES).convert("CMYK"), "RGB"),
+        (Image.fromarray(BYTES).convert("RGBA").convert("PA"), "RGB"),
+    ],
+)
+def test_every_kind_of_picture_is_taken(picture: Any, mode: str) -> None:
+    assert as_photo(picture).channels.mode == mode
+
+
+def test_sixteen_bits_stay() -> None:
+    deep = (BYTES.astype(np.uint16) * 257)[..., 0]
+    assert as_photo(deep).channels.bits == 16
+    assert torch.equal(as_photo(deep).pixels, as_photo(BYTES[..., 0]).pixels)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [scene(), BYTES / 255.0, 3, None, BYTES[0, 0], BYTES[None], np.zeros((0, 5, 3), np.uint8)],
+    ids=lambda given: type(given).__name__,
+)
+def test_what_is_no_photo_is_refused_in_one_line(given: Any) -> None:
+    for make in (si.flow, si.train):
+        with pytest.raises(ImageError, match="is no photo") as caught:
+            make(given)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pixels", [scene() * 255, scene() + 3, scene()[:2]])
+def test_pixels_out_of_range_are_refused(pixels: torch.Tensor) -> None:
+    photo = si.Photo(pixels, RGB)
+    recipe = si.with_overrides(si.preset("preview"), SMALL)
+    for make in (lambda: si.flow(photo), lambda: si.train(photo, recipe)):
+        with pytest.raises(ImageError):
+            make()
+
+
+def test_a_path_and_the_name_of_a_preset_are_enough(tmp_path: Path) -> None:
+    si.Photo(scene(40, 50), RGB).save(tmp_path / "a.png")
+    model = si.train(str(tmp_path / "a.png"), "flow")
+    model.save(tmp_path / "m.safetensors")
+    loaded = si.Model.load(tmp_path / "m.safetensors", device="auto")
+    first, second = (next(one.sample([3])).pixels for one in (model, loaded))
+    assert torch.equal(first, second)
+    recipe = si.with_overrides(si.preset("preview"), SMALL)
+    assert si.train(tmp_path / "a.png", recipe).provenance.levels == 5
+    with pytest.raises(RecipeError, match="no preset 'fast'"):
+        si.train(tmp_path / "a.png", "fast")
+    with pytest.raises(SizeError, match="0x0 is too small"):
+        next(model.sample([0], size=(0, 0)))
