@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter, Token
 
 from singleimage.commands.console import say
-from singleimage.errors import ArgumentError, RecipeError, SizeError, UnsupportedEntry
+from singleimage.errors import ArgumentError, RecipeError, UnsupportedEntry
 
 if TYPE_CHECKING:
     from singleimage.models.model import Model
@@ -135,7 +135,6 @@ def require_maps(model: "Model", wanted: bool) -> None:
 
 def target_size(model: "Model", size: str | None, scale: float | None) -> "Size | None":
     """The size that --size or --scale ask for; None: that of the training image."""
-    from singleimage.images.decode import PIXEL_LIMIT
     from singleimage.multiscale.geometry import Size
 
     if size is not None and scale is not None:
@@ -155,7 +154,5 @@ def target_size(model: "Model", size: str | None, scale: float | None) -> "Size 
         target = Size(int(height), int(width))
     else:
         return None
-    if target.height * target.width > PIXEL_LIMIT:
-        raise SizeError(f"{target} is too large; ask for up to {PIXEL_LIMIT // 10**6} megapixels.")
     model.generator.ladder.sizes_for(target)  # refuses what is too small
     return target

@@ -23,7 +23,7 @@ from singleimage.generators.base import (
     TrainingView,
     check_injection,
 )
-from singleimage.generators.tiles import decode_tiles
+from singleimage.generators.tiles import WHOLE, decode_tiles
 from singleimage.multiscale.geometry import OPEN, Part, Size, Window, Wrap, framed
 from singleimage.multiscale.latent import Latent, Map, Noise, drawn, gaussian, seed_for
 from singleimage.multiscale.pyramid import Ladder, Pyramid
@@ -186,13 +186,18 @@ class Growing(Learner, TrainingView):
             return self._decode(latent)
 
     def _decode(self, latent: Latent) -> Tensor:
-        coarsest = self._features(0, 1, None, latent)
+        first, wrap = latent.sizes[0], latent.wrap
+        small = first.height * first.width <= WHOLE or not self._local
+        coarsest = self._features(0, 1, None, latent) if small else None
 
         def decode(window: Window) -> Tensor:
-            size, wrap = latent.sizes[-1], latent.wrap
+            size = latent.sizes[-1]
             seen = window.grown(1, size, wrap).folded(size, wrap)  # by the tail
             windows = self._windows(seen, latent)
-            features = framed(coarsest, Window.whole(latent.sizes[0]), windows[0], wrap)
+            if coarsest is None:
+                features = self._features(0, 1, None, latent, windows=windows)
+            else:  # once for all tiles
+                features = framed(coarsest, Window.whole(first), windows[0], wrap)
             features = self._features(1, len(self.blocks), features, latent, windows=windows)
             return self._image(features, latent, window, seen)
 
@@ -289,7 +294,8 @@ class Growing(Learner, TrainingView):
             maps = [latent.maps[level] for latent in latents]
             size = sizes[level]
             if level == 0:
-                features = self._coarsest(torch.cat([drawn(values) for values in maps]), size, wrap)
+                window = windows[0] if windows else Window.whole(size)
+                features = self._coarsest(maps, size, window, wrap)
                 continue
             assert features is not None
             frame = _widened(size, self.edge.border, wrap)
@@ -309,13 +315,16 @@ class Growing(Learner, TrainingView):
         assert features is not None
         return features
 
-    def _coarsest(self, base: Tensor, size: Size, wrap: Wrap) -> Tensor:
-        whole = Window.whole(size)
-        features: Tensor = self.head(framed(base, whole, whole.grown(1), wrap))
+    def _coarsest(self, maps: Sequence[Map], size: Size, window: Window, wrap: Wrap) -> Tensor:
+        """The features of a window of level 0, from its maps."""
         frame = _widened(size, self.edge.first, wrap)
+        wanted, inner = _in_frame(window, size, frame, wrap)
+        source = inner if frame == size else stretch_source(size, frame, inner, wrap=wrap)
+        seen = source.grown(1, size, wrap).folded(size, wrap)
+        base = torch.cat([drawn(values, seen) for values in maps])
+        features: Tensor = self.head(framed(base, seen, source.grown(1), wrap))
         if frame != size:
-            features = stretch(features, frame, wrap=wrap)
-        wanted, inner = _in_frame(whole, size, frame, wrap)
+            features = stretch(features, frame, part=Part(inner, source, size), wrap=wrap)
         return self._block(0).within(features, inner, wanted, wrap)
 
     def _block(self, level: int) -> Block:

@@ -21,10 +21,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from singleimage.errors import ImageError
 from singleimage.images.png import PNG, require_whole
 from singleimage.machine.files import quiet_libraries
-from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.geometry import PIXEL_LIMIT, Size
 
-PIXEL_LIMIT = 80_000_000
-"""Larger images are refused before they are decoded: a small file can unpack to many gigabytes."""
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What Pillow may open. Not EPS: Pillow hands it to Ghostscript, which runs what is in it."""
 

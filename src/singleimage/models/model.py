@@ -4,7 +4,6 @@ The file is `safetensors`: tensors, and metadata as text. Nothing in it is execu
 docs/file-format.md.
 """
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from singleimage.images.rearrangement import Rearrangement
 from singleimage.images.sheet import png_bytes, sheet
 from singleimage.machine.device import find_device
 from singleimage.machine.files import refuse_existing, write_atomically
-from singleimage.machine.memory import kept_heap
+from singleimage.machine.memory import kept_heap, returned_heap
 from singleimage.models.modelfile import (
     Provenance,
     compare_tensors,
@@ -124,7 +123,7 @@ class Model:
 
         def pictures() -> Iterator[Photo]:
             # Large pictures would keep their peak of memory.
-            with contextlib.nullcontext() if pixels > LARGE else kept_heap():
+            with returned_heap() if pixels > LARGE else kept_heap():
                 for seed in seeds:
                     (image,) = sample(
                         generator, [seed], size=target, start_level=start_level, tile=tile

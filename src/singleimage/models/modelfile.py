@@ -7,6 +7,7 @@ docs/file-format.md.
 import datetime
 import hashlib
 import importlib.metadata
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from singleimage.errors import ModelFileError, RecipeError, SizeError
 from singleimage.generators.base import Learner
 from singleimage.images.photo import Channels, Photo, joined_digest
-from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.geometry import PIXEL_LIMIT, Size
 from singleimage.nn.blocks import restore_order
 from singleimage.nn.precision import use_precision
 from singleimage.recipes.recipe import Recipe
@@ -222,6 +223,8 @@ def read_learner(path: Path, recipe: Recipe, channels: Channels, provenance: Pro
         ladder = recipe.pyramid.plan(photo)
     except SizeError:
         raise damaged(path, f"a photo of {photo} does not fit its recipe") from None
+    if math.prod(ladder.finest) > PIXEL_LIMIT:
+        raise damaged(path, f"its pictures would be {ladder.finest}")
     if provenance.levels > len(ladder.sizes):
         raise damaged(path, f"its recipe makes {len(ladder.sizes)} levels, not {provenance.levels}")
     with torch.device("meta"):

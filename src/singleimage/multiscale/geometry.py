@@ -24,6 +24,10 @@ OPEN: Wrap = (False, False)
 """No axis wraps."""
 
 
+PIXEL_LIMIT = 80_000_000
+"""Pixels of the largest picture that is read or drawn: a small file can ask for many gigabytes."""
+
+
 class Window(NamedTuple):
     """A rectangle of pixels of a larger image."""
 

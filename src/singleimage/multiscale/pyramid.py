@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from singleimage.errors import ArgumentError, SizeError
-from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.geometry import PIXEL_LIMIT, Size, size_of
 from singleimage.multiscale.resample import bilinear, resize, scaled, truncate
 
 SMALLEST_LEVEL = 4
@@ -72,6 +72,10 @@ class Ladder:
             SizeError: a level would have a side under `SMALLEST_LEVEL` pixels, or the output one
                 under `floor`.
         """
+        if finest.height * finest.width > PIXEL_LIMIT:
+            raise SizeError(
+                f"{finest} is too large; ask for up to {PIXEL_LIMIT // 10**6} megapixels."
+            )
         if finest == self.finest:
             return self.sizes
         tall = finest.height / self.finest.height

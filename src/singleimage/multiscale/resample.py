@@ -43,6 +43,10 @@ MATRIX = 2**20
 """Numbers of the matrix of an axis from which on images are resized tile by tile."""
 TILE = 512
 """Pixels of the side of a tile."""
+WIDE = 320
+"""Rows or columns of a matrix from which on it is applied in bands."""
+BAND = 64
+"""Rows of a band."""
 
 
 def scaled(size: Size, scale: float) -> Size:
@@ -264,24 +268,39 @@ def _source(laws: list[_Law], window: Window) -> Window:
     return Window.of(rows.inputs(window.rows), columns.inputs(window.columns))
 
 
-class _Axis(NamedTuple):
-    """The matrix of one axis and its transpose, both filled up with zeros (see `_filled`)."""
+class _Band(NamedTuple):
+    """Some rows of a matrix, without the columns in which they are zero."""
 
+    rows: slice
+    columns: slice
     matrix: Tensor
-    transpose: Tensor
+
+
+class _Axis(NamedTuple):
+    """The matrix of one axis and its transpose, in bands."""
+
+    bands: tuple[_Band, ...]
+    transposed: tuple[_Band, ...]
     n_in: int
     n_out: int
 
     @property
     def turned(self) -> "_Axis":
-        return _Axis(self.transpose, self.matrix, self.n_out, self.n_in)
+        return _Axis(self.transposed, self.bands, self.n_out, self.n_in)
 
     def apply(self, x: Tensor) -> Tensor:
         """Along the first axis of (n_in, a, b, c), in any memory order."""
-        flat = x.new_empty(self.matrix.shape[1], *x.shape[1:])
+        if len(self.bands) > 1:
+            flat = x.reshape(self.n_in, -1)
+            product = flat.new_empty(self.n_out, flat.shape[1])
+            for band in self.bands:
+                torch.mm(band.matrix, flat[band.columns], out=product[band.rows])
+            return product.view(-1, *x.shape[1:])
+        matrix = self.bands[0].matrix  # filled up with zeros (see `_filled`)
+        flat = x.new_empty(matrix.shape[1], *x.shape[1:])
         flat[: self.n_in] = x
         flat[self.n_in :] = 0
-        product = self.matrix @ flat.view(len(flat), -1)
+        product = matrix @ flat.view(len(flat), -1)
         return product[: self.n_out].view(-1, *x.shape[1:])
 
 
@@ -355,7 +374,25 @@ def _whole_axis(law: _Law, dtype: torch.dtype, device: torch.device) -> _Axis:
 
 def _axis(weights: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> _Axis:
     n_out, n_in = weights.shape
-    return _Axis(_filled(weights, dtype, device), _filled(weights.T, dtype, device), n_in, n_out)
+    bands, transposed = (_bands(matrix, dtype, device) for matrix in (weights, weights.T))
+    return _Axis(bands, transposed, n_in, n_out)
+
+
+def _bands(
+    matrix: NDArray[np.float64], dtype: torch.dtype, device: torch.device
+) -> tuple[_Band, ...]:
+    """One band, filled up; of a large matrix, which is nearly all zeros, several narrow ones."""
+    if max(matrix.shape) <= WIDE:
+        return (_Band(slice(None), slice(None), _filled(matrix, dtype, device)),)
+    bands = []
+    for first in range(0, len(matrix), BAND):
+        rows = matrix[first : first + BAND]
+        touched = np.flatnonzero(rows.any(axis=0))
+        start, stop = (int(touched[0]), int(touched[-1]) + 1) if len(touched) else (0, 1)
+        with torch.inference_mode(False):
+            part = torch.from_numpy(rows[:, start:stop].copy()).to(device, dtype)
+        bands.append(_Band(slice(first, first + len(rows)), slice(start, stop), part))
+    return tuple(bands)
 
 
 def _filled(matrix: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> Tensor:
