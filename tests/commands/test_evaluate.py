@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import re
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +57,16 @@ def test_a_model_draws_100_samples(
 ) -> None:
     seen: list[range] = []
 
-    def short(samples: DrawnSamples, photo: Photo, *_: Any, **__: Any) -> Evaluation:
-        seen.append(samples.seeds)
+    def short(samples: Iterable[Photo], photo: Photo, *_: Any, **__: Any) -> Evaluation:
+        assert list(samples) == []
         return Evaluation(some(), (0.0,), (0.0,), torch.zeros(1, 1))
 
+    def noted(samples: DrawnSamples) -> Iterator[Photo]:
+        seen.append(samples.seeds)
+        return iter(())
+
     monkeypatch.setattr(evaluation, "evaluate", short)
+    monkeypatch.setattr(DrawnSamples, "__iter__", noted)
     assert command(f"evaluate {tiny_runs['singan']} --json").code == 0
     assert seen == [range(100)]
 
@@ -355,3 +362,22 @@ def test_errors_are_one_line_and_code_2(
         assert done.err.startswith("error: "), words
         assert done.err.count("\n") == 1, words
         assert message in done.err, words
+
+
+def test_a_stop_tells_the_numbers_so_far(
+    tiny_run: Path, command: Command, monkeypatch: pytest.MonkeyPatch, features: Features
+) -> None:
+    original = Model.sample
+
+    def interrupted(model: Model, seeds: Sequence[int], **how: Any) -> Iterator[Photo]:
+        for index, picture in enumerate(original(model, seeds, **how)):
+            if index == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield picture
+
+    monkeypatch.setattr(Model, "sample", interrupted)
+    done = command(f"evaluate {tiny_run} -n 50 --json")
+    assert done.code == 128 + signal.SIGINT
+    assert "stopped; these are the numbers of 3 of 50 samples." in done.err
+    monkeypatch.undo()
+    assert result(done._replace(code=0)) == result(command(f"evaluate {tiny_run} -n 3 --json"))

@@ -7,7 +7,7 @@ import torch
 
 from reference.compare import SMALL_CONSINGAN, SMALL_SINGAN, difference, flawed, grown, noise
 from singleimage.apps.sample import sample
-from singleimage.generators import tiles
+from singleimage.generators import growing, tiles
 from singleimage.generators.base import Injection
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
@@ -47,6 +47,8 @@ NORMED_AS_A_WHOLE: dict[str, Recipe] = {
 def small_tiles(monkeypatch: pytest.MonkeyPatch, side: int) -> None:
     monkeypatch.setattr(tiles, "TILE", side)
     monkeypatch.setattr(tiles, "WHOLE", 100)
+    if side != 24:  # level 0 in tiles, too, not once for all of them
+        monkeypatch.setattr(growing, "WHOLE", 0)
 
 
 def entered(g: Cascade | Growing, latent: Latent) -> Injection:

@@ -12,6 +12,8 @@ import safetensors.torch
 import torch
 
 from refusals import assert_refused
+from singleimage import Model
+from singleimage.errors import ModelFileError
 from tiny import Command
 
 TRANSCRIPT = """
@@ -203,3 +205,10 @@ def test_a_bad_model_is_one_line_and_leaves_no_trace(
     bad: Path, photo_file: Path, good_run: Path, tmp_path: Path, command: Command
 ) -> None:
     assert_refused(TRANSCRIPT, command, tmp_path, bad=bad, photo=photo_file, run=good_run)
+
+
+def test_values_that_are_not_finite_are_never_a_picture(tiny_run: Path, tmp_path: Path) -> None:
+    model = Model.load(tiny_run)
+    model.generator.amplitudes.fill_(3e38)  # type: ignore[attr-defined]
+    with pytest.raises(ModelFileError, match="not finite"):
+        next(model.sample([0]))

@@ -1,7 +1,7 @@
 """`singleimage evaluate`: measure samples."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +17,12 @@ from singleimage.commands.arguments import (
     Whole,
     load_model,
 )
-from singleimage.commands.console import print_table, say
+from singleimage.commands.console import Stop, catch_stop, print_table, say
 from singleimage.errors import ArgumentError, ImageError, WeightsError
 
 if TYPE_CHECKING:
     from singleimage.images.photo import Photo
-    from singleimage.metrics.evaluation import Scores
+    from singleimage.metrics.evaluation import Evaluation, Scores
     from singleimage.metrics.samples import Samples
 
 
@@ -87,7 +87,14 @@ def evaluate(
         raise ArgumentError(f"cannot measure {count} samples; ask for 1 or more.")
     seeds = range(seed, seed + count)
     samples, photo = _samples(sources, real, seeds, device, precision, variety)
-    results = [measure(samples, photo, extractor, jpeg=jpeg) for extractor in extractors]
+    results: list[Evaluation] = []
+    with catch_stop("sample") as stop:
+        for extractor in extractors:
+            results += [measure(_until_stopped(samples, stop), photo, extractor, jpeg=jpeg)]
+            if stop.by is not None:
+                done = results[0].scores.samples
+                say(f"stopped; these are the numbers of {done} of {len(samples)} samples.")
+                break
     if report is not None:
         shown = " ".join(path.name for path in sources)
         title = f"{shown} against {real.name if real else 'its photo'}"
@@ -98,7 +105,15 @@ def evaluate(
         print(json.dumps(_facts([result.scores for result in results])))
     else:
         _show([result.scores for result in results])
-    return 0
+    return 0 if stop.by is None else 128 + stop.by
+
+
+def _until_stopped(samples: "Samples", stop: Stop) -> "Iterator[Photo]":
+    """Samples until somebody asks to stop, one at least."""
+    for sample in samples:
+        yield sample
+        if stop.by is not None:
+            return
 
 
 def _samples(

@@ -74,6 +74,7 @@ def train(
         Learn every photo of the folder IMAGE, one model each, several at a time.
     """
     from singleimage.training.makers import maker_for
+    from singleimage.training.planning import require_memory
 
     recipe = read_recipe(preset, steps, set_ or [], task)
     if each:
@@ -89,6 +90,8 @@ def train(
         return _show_plan(photos, recipe, seed, device, precision, as_json)
     if output is None:
         raise OutputError("no folder for the run; add -o RUN.")
+    if recipe.direct is None and not (output / "run.json").exists():
+        require_memory(photos, recipe, seed=seed, device=device, precision=precision)
     maker = maker_for(
         output,
         photos,
@@ -188,12 +191,18 @@ def _train_each(
 ) -> int:
     """A run for each photo of a folder, in `output`."""
     from singleimage.commands.job_view import Halted, show_events, tell_failures
-    from singleimage.images.folder import pictures_in
+    from singleimage.images.folder import pictures_in, skipped_in
     from singleimage.jobs.job import Job
 
     photos = pictures_in(folder)
+    for line in skipped_in(folder):
+        say(f"note: {line}")
     if output is None:
         raise OutputError("no folder for the runs; add -o RUNS.")
+    names = names_of(photos)
+    for name in names:
+        if (output / name).is_file():
+            raise OutputError(f"{output / name} is a file where a run would be; use another -o.")
     jobs = [
         Job(
             name=name,
@@ -205,7 +214,7 @@ def _train_each(
             precision=options.precision,
             threads=options.threads,
         )
-        for name, photo in zip(names_of(photos), photos, strict=True)
+        for name, photo in zip(names, photos, strict=True)
     ]
     try:
         ended = show_events(engine.run(jobs, output), len(jobs), quiet=as_json)
@@ -236,9 +245,10 @@ def _show_plan(
     import msgspec
 
     from singleimage.recipes.overrides import fields_of
-    from singleimage.training.planning import plan_training
+    from singleimage.training.planning import plan_training, refuse_beyond
 
     levels = plan_training(photos, recipe, seed=seed, device=device, precision=precision)
+    refuse_beyond(levels)
     seconds = sum(level.seconds_per_step * level.steps for level in levels)
     facts: dict[str, Any] = {
         "recipe": fields_of(recipe),
@@ -251,11 +261,12 @@ def _show_plan(
         return 0
     for name, value in facts["recipe"].items():
         print(f"{name} = {json.dumps(value)}")
-    print("\nlevel       size   generator so far      critic   s/step")
+    print("\nlevel       size   generator so far      critic   s/step   GB")
     for i, level in enumerate(levels):
         print(
             f"{i:5} {level.text:>10} {level.generator_parameters:18,} "
-            f"{level.critic_parameters:11,} {level.seconds_per_step:8.3f}"
+            f"{level.critic_parameters:11,} {level.seconds_per_step:8.3f} "
+            f"{'' if level.bytes is None else f'{level.bytes / 1e9:4.1f}'}"
         )
     steps = ", ".join(map(str, dict.fromkeys(level.steps for level in levels)))
     print(f"\n{steps} steps a level: about {duration(seconds)} on this machine")

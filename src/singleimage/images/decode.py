@@ -148,7 +148,7 @@ def _decode_deep_tiff(path: Path, data: bytes) -> tuple[NDArray[Any], Notes] | N
                 return None
             _check_tiff(path, page)
             values = page.asarray()
-            notes = _notes_on_frames(path, len(tiff.pages))
+            notes = _notes_on_frames(path, _has_second(tiff))
             orientation = page.tags.valueof(_ORIENTATION)
     except (ImageError, MemoryError):
         raise
@@ -214,8 +214,8 @@ def _decode_pillow(path: Path, data: bytes, *, indices: bool) -> tuple[NDArray[A
         if data.startswith(PNG):
             require_whole(path, data)
         # MPO: a JPEG with further views or a gain map, which no one means as frames.
-        frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
-        notes = list(_notes_on_frames(path, frames))
+        more = opened.format != "MPO" and getattr(opened, "is_animated", False)
+        notes = list(_notes_on_frames(path, more))
         raw_modes = _raw_modes(opened)
         opened.load()
         values: NDArray[Any] | None = None
@@ -236,8 +236,16 @@ def _open(data: bytes) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
-def _notes_on_frames(path: Path, frames: int) -> Notes:
-    return (f"{path.name} has {frames} frames; the first is used.",) if frames > 1 else ()
+def _notes_on_frames(path: Path, more: bool) -> Notes:
+    return (f"{path.name} has several frames; the first is used.",) if more else ()
+
+
+def _has_second(tiff: Any) -> bool:
+    """Whether a TIFF has a second page; to count all may take a minute."""
+    try:
+        return tiff.pages[1] is not None
+    except IndexError:
+        return False
 
 
 def _raw_modes(opened: ImageFile.ImageFile) -> set[str]:

@@ -16,6 +16,20 @@ from singleimage.multiscale.geometry import Size
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"}
 """Suffixes of the pictures in a folder."""
+OTHERS = {
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jfif",
+    ".pgm",
+    ".pbm",
+    ".jp2",
+    ".psd",
+    ".svg",
+    ".raw",
+    ".dng",
+}
+"""Suffixes of pictures that are not read."""
 NEARLY = 0.02
 """Aspects that differ by less are not worth a note."""
 
@@ -32,6 +46,24 @@ def pictures_in(folder: Path) -> list[Path]:
     if not found:
         raise ImageError(f"{folder} holds no pictures; give a folder of image files.")
     return sorted(found, key=_by_number)
+
+
+def skipped_in(folder: Path) -> list[str]:
+    """What `pictures_in` leaves out of a folder though it may be meant: a line for each kind."""
+    kinds: dict[str, list[str]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.is_file() or _is_picture(path):
+            continue
+        if path.suffix.lower() in SUFFIXES:
+            sheet = path.name == "sheet.png"
+            kinds.setdefault("sheets" if sheet else "masks, by their names", []).append(path.name)
+        elif path.suffix.lower() in OTHERS:
+            kinds.setdefault("in a format that is not read", []).append(path.name)
+    return [
+        f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''} skipped: "
+        f"{kind}."
+        for kind, names in kinds.items()
+    ]
 
 
 def _is_picture(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Memory that stays with the process while tensors of the same sizes come and go.
+"""How much memory there is and is used; and memory that stays while tensors come and go.
 
 Every training step frees and allocates the same large tensors. The C library hands each back to
 the system and takes fresh pages, which the system must fill with zeros: a sixth of the time of a
@@ -6,11 +6,17 @@ step on two cores.
 """
 
 import ctypes
+import itertools
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
+
+from torch.profiler import ProfilerActivity, profile
+
+from singleimage.machine.files import quiet_libraries
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # <malloc.h>
 _depth = [0]
@@ -58,6 +64,26 @@ def returned_heap() -> Iterator[None]:
     finally:
         libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
         libc.malloc_trim(0)
+
+
+def tensor_bytes(work: Callable[[], Any]) -> int:
+    """Do some work on the processor, and tell the most bytes of tensors that it held at once."""
+    with quiet_libraries(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    results = seen.profiler.kineto_results if seen.profiler is not None else None
+    events = [] if results is None else [e for e in results.events() if e.name() == "[memory]"]
+    held = itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
+    return max(held, default=0)
+
+
+def available_bytes() -> int | None:
+    """Memory that a program can still have; None: this system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(found.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        return None
 
 
 @lru_cache

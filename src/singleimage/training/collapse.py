@@ -14,7 +14,7 @@ LEAST_APART = 40
 """Steps between two looks, at least."""
 FLAT = 0.01
 """A reconstruction of less than this part of the photo's variance is one color."""
-ROOM = 0.15
+ROOM = 0.5
 """`generator.head_room` with which levels seldom collapse."""
 MANY = 10
 """The most restarts a recipe takes."""

@@ -1,17 +1,33 @@
-"""What a training would be, before it is begun: its levels, parameters and time."""
+"""What a training would be, before it is begun: its levels, parameters, time and memory."""
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 import torch
 
+from singleimage.errors import SizeError
 from singleimage.images.photo import Photo
+from singleimage.machine.memory import available_bytes, tensor_bytes
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.pyramid import Ladder
 from singleimage.nn.precision import Precision
 from singleimage.recipes.recipe import Recipe
+from singleimage.training.progress import Pace
 from singleimage.training.trainer import Trainer
+
+BUDGET = 4.0
+"""Seconds for trying levels; the times of finer ones follow from their pixels."""
+PROBE = 2
+"""Level whose memory is measured: from here on all blocks that train together are there."""
+OWN = 400e6
+"""Bytes of the program itself."""
+SPARE = 1.25
+"""Memory that is held over that of the tensors, measured from 100x75 to 256x192 pixels."""
+LARGE = 250_000
+"""Pixels from which on a training looks at its memory before it begins."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +43,9 @@ class LevelPlan:
     """0 where the objective has no turn for a critic."""
     steps: int
     seconds_per_step: float
-    """The faster of two steps on this machine."""
+    """The faster of two steps on this machine; or after those of a level that was tried."""
+    bytes: int | None
+    """Memory of the program at this level, about; null: it was not measured."""
 
     @property
     def text(self) -> str:
@@ -43,9 +61,10 @@ def plan_training(
     device: str,
     precision: Precision = "auto",
 ) -> list[LevelPlan]:
-    """What each level of a training would be, found by trying it for three steps.
+    """What each level of a training would be, found by trying the coarse ones for three steps.
 
-    The first step, a warm-up, is not timed.
+    The first step of a level, a warm-up, is not timed; in the third of one level memory is
+    measured. Seconds and memory of levels that would take long follow from their pixels.
 
     Args:
         photo, recipe, seed, device, precision: as `Trainer`.
@@ -56,20 +75,94 @@ def plan_training(
     Raises:
         SingleImageError: as `Trainer`.
     """
-    phases = tuple(msgspec.structs.replace(phase, steps=None) for phase in recipe.phases)
-    short = msgspec.structs.replace(recipe.with_steps(3), phases=phases)
-    trainer = Trainer(photo, short, seed=seed, device=device, precision=precision)
+    trainer = Trainer(photo, _short(recipe), seed=seed, device=device, precision=precision)
+    ladder = trainer.example.ladder
+    pixels = [math.prod(ladder.shape(level)) for level in range(trainer.levels)]
+    seconds, held = _tried(trainer, pixels)
     plans: list[LevelPlan] = []
-    seconds: list[float] = []
-    for progress in trainer:
-        seconds.append(progress.seconds)
-        if progress.level_done:
-            ladder = trainer.example.ladder.truncated(progress.level + 1)
-            counts = count_parameters(recipe, ladder, channels=trainer.photo.channels.count)
-            frames = ladder.frames(progress.level)
-            steps = recipe.schedule.steps_at(progress.level)
-            plans.append(LevelPlan(ladder.finest, frames, *counts, steps, min(seconds[-2:])))
+    for level, size in enumerate(ladder.sizes):
+        counts = count_parameters(
+            recipe, ladder.truncated(level + 1), channels=trainer.photo.channels.count
+        )
+        needed = None if held is None else int(OWN + SPARE * held * pixels[level])
+        took = _at(seconds, pixels, level)
+        steps = recipe.schedule.steps_at(level)
+        plans.append(LevelPlan(size, ladder.frames(level), *counts, steps, took, needed))
     return plans
+
+
+def require_memory(
+    photo: Photo | Sequence[Photo],
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str,
+    precision: Precision = "auto",
+) -> None:
+    """Refuse a training that needs more memory than there is, before it begins.
+
+    Small ones are not looked at. Arguments are as for `plan_training`.
+
+    Raises:
+        SizeError: the finest level needs more memory than is free.
+    """
+    first = photo if isinstance(photo, Photo) else photo[0]
+    try:
+        finest = recipe.pyramid.plan(first.size).finest
+    except SizeError:  # which the training says, after what matters more
+        return
+    if finest.height * finest.width < LARGE:
+        return
+    refuse_beyond(plan_training(photo, recipe, seed=seed, device=device, precision=precision))
+
+
+def refuse_beyond(plans: Sequence[LevelPlan]) -> None:
+    """Raise `SizeError` if the finest of some levels needs more memory than is free."""
+    top, free = plans[-1], available_bytes()
+    if top.bytes is None or free is None or top.bytes <= free:
+        return
+    fits = int(max(top.size) * math.sqrt(max(free - OWN, 0) / (top.bytes - OWN)))
+    raise SizeError(
+        f"training at {top.text} needs about {top.bytes / 1e9:.0f} GB of memory, {free / 1e9:.0f} "
+        f"GB are free; set pyramid.max_size={fits // 10 * 10} or less."
+    )
+
+
+def _short(recipe: Recipe) -> Recipe:
+    """The recipe with three steps of each level."""
+    phases = tuple(msgspec.structs.replace(phase, steps=None) for phase in recipe.phases)
+    return msgspec.structs.replace(recipe.with_steps(3), phases=phases)
+
+
+def _tried(trainer: Trainer, pixels: Sequence[int]) -> tuple[list[float], float | None]:
+    """Seconds of a step of the levels that were tried, and bytes of tensors for each pixel."""
+    seconds: list[float] = []
+    held: float | None = None
+    probe = min(PROBE, trainer.levels - 1)
+    steps = iter(trainer)
+    began = time.monotonic()
+    for level in range(trainer.levels):
+        next(steps)
+        taken = [next(steps).seconds]
+        if level == probe and trainer.device.type == "cpu":
+            held = tensor_bytes(lambda: next(steps)) / pixels[level]
+        else:
+            taken.append(next(steps).seconds)
+        seconds.append(min(taken))
+        left = BUDGET - (time.monotonic() - began)
+        finer = level + 1 if level + 1 < trainer.levels else level
+        if level >= probe and 3 * _at(seconds, pixels, finer) > left:
+            break
+    return seconds, held
+
+
+def _at(seconds: Sequence[float], pixels: Sequence[int], level: int) -> float:
+    """Seconds of a step of a level: as tried, or after the finest that was."""
+    last = len(seconds) - 1
+    if level <= last:
+        return seconds[level]
+    work = (pixels[level] + Pace.OVERHEAD_PIXELS) / (pixels[last] + Pace.OVERHEAD_PIXELS)
+    return seconds[last] * work
 
 
 def count_parameters(recipe: Recipe, ladder: Ladder, *, channels: int = 3) -> tuple[int, int]:
