@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -380,4 +381,4 @@ def test_a_stop_tells_the_numbers_so_far(
     assert done.code == 128 + signal.SIGINT
     assert "stopped; these are the numbers of 3 of 50 samples." in done.err
     monkeypatch.undo()
-    assert result(done._replace(code=0)) == result(command(f"evaluate {tiny_run} -n 3 --json"))
+    assert result(replace(done, code=0)) == result(command(f"evaluate {tiny_run} -n 3 --json"))

@@ -113,17 +113,18 @@ def sample(
     }
     require_maps(model, map_)
     pages = _Pages(output, model, range(seed, seed + count), maps=map_, sheet=sheet)
-    notes = _Notes(drawing_of(model, frames, keep=how["keep"], **{k: how[k] for k in SHAPED}))
+    drawing = drawing_of(model, frames, keep=how["keep"], **{k: how[k] for k in SHAPED})
+    notes = _Notes(drawing, tiled=tile is not None)
     continued = pages.require_free(notes, overwrite=overwrite)
     stopped = _write(pages, notes, frames, how, overwrite=overwrite, continued=continued)
     if stopped:
         return stopped
-    facts, text = _told(pages, notes, tiled=tile is not None)
+    facts, text = _told(pages, notes)
     print_result(facts, f"{count} pictures in {output}{text}", as_json)
     return 0
 
 
-def _told(pages: "_Pages", notes: "_Notes", *, tiled: bool) -> tuple[dict[str, Any], str]:
+def _told(pages: "_Pages", notes: "_Notes") -> tuple[dict[str, Any], str]:
     """What is told of the pictures, for programs and for people."""
     facts: dict[str, Any] = {"folder": str(pages.folder), "count": len(pages.seeds)}
     if len(pages.seeds) <= LISTED:
@@ -132,7 +133,7 @@ def _told(pages: "_Pages", notes: "_Notes", *, tiled: bool) -> tuple[dict[str, A
     if notes.shares:
         facts["together"] = notes.shares
         text += f"\n{fmean(notes.shares):.2f} of neighbors are neighbors in the photo (1: a copy)"
-    if tiled and notes.seams:  # of single pictures, they scatter
+    if notes.seams:  # of single pictures, they scatter
         facts["seam"] = dict(zip("xy", map(fmean, zip(*notes.seams, strict=True)), strict=True))
         text += "\nseam {x:.2f} x, {y:.2f} y (1: like inside)".format(**facts["seam"])
     return facts, text
@@ -144,6 +145,8 @@ class _Notes:
 
     drawing: str
     """Digest of all that the pictures follow from, but for their seeds."""
+    tiled: bool
+    """Whether it matters how they meet."""
     shares: list[float] = field(default_factory=list)
     """How much of each moved together, of a model that copies."""
     seams: "list[Seam]" = field(default_factory=list)
@@ -161,10 +164,10 @@ class _Notes:
 
         if sheet and len(self.shown) < SHEET_LIMIT:
             self.shown.append(picture.preview(SHEET_SIDE))
-        if len(self.seams) < LISTED:
+        if self.tiled and len(self.seams) < LISTED:
             self.seams.append(seam(picture.pixels))
-            if picture.rearrangement is not None:
-                self.shares.append(picture.rearrangement.together)
+        if picture.rearrangement is not None and len(self.shares) < LISTED:
+            self.shares.append(picture.rearrangement.together)
 
 
 @dataclass(frozen=True)

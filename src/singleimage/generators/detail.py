@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from singleimage.errors import SizeError
 from singleimage.generators.field import Corners, Field, Search
 from singleimage.generators.patches import PatchGrid
 from singleimage.machine.blocks import in_blocks
@@ -34,8 +35,16 @@ def with_detail(
 
     Returns:
         (B, C, *size).
+
+    Raises:
+        SizeError: the images are smaller than a patch.
     """
     here, there = size_of(image), size_of(photo)
+    if min(*size, *there) < DETAIL:
+        raise SizeError(
+            f"a picture of {here} is too small to be enlarged; its sides must be {DETAIL} pixels "
+            f"or more."
+        )
     pairs = zip(there, size, here, strict=True)
     small = Size(*(max(round(side * old / new), 1) for side, new, old in pairs))
     blurred = resize(resize(photo[None], small), there)[0]

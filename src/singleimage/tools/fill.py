@@ -12,11 +12,11 @@ from torch import Tensor
 
 from singleimage.apps.inject import suggested_level, working_size
 from singleimage.apps.masks import binary, blend, filled, soften
-from singleimage.errors import ArgumentError
+from singleimage.errors import ArgumentError, SizeError
 from singleimage.generators.base import Known
 from singleimage.images.photo import Photo
 from singleimage.models.model import Model
-from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.geometry import PIXEL_LIMIT, Size, size_of
 from singleimage.multiscale.resample import resize
 from singleimage.tools.channels import completed, photo_of, to_work_on
 from singleimage.tools.retouch import Retouch, fine_detail, rendered
@@ -93,6 +93,7 @@ def extend(
 
     Raises:
         ArgumentError: nothing is to be added, or a side is negative.
+        SizeError: the result would be over `PIXEL_LIMIT`.
         ImageError, UnsupportedEntry, SizeError: as `harmonize`.
     """
     sides = (top, bottom, left, right)
@@ -100,6 +101,11 @@ def extend(
         raise ArgumentError("nothing to add; give one side or more a number of pixels over 0.")
     pixels = to_work_on(model, picture)
     height, width = size_of(pixels)
+    if (height + top + bottom) * (width + left + right) > PIXEL_LIMIT:
+        raise SizeError(
+            f"{Size(height + top + bottom, width + left + right)} is too large; ask for up to "
+            f"{PIXEL_LIMIT // 10**6} megapixels."
+        )
     canvas = pixels.new_zeros(1, pixels.shape[1], height + top + bottom, width + left + right)
     part = torch.ones_like(canvas[:, :1])
     canvas[..., top : top + height, left : left + width] = pixels

@@ -1,0 +1,89 @@
+"""Commands that are killed at any moment and begun again end as if they had never been."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from small_jobs import draw_photo
+
+SMALL = (
+    "--steps 30 --set pyramid.max_size=48 --set generator.width=8 --set critic.width.base=8 "
+    "--device cpu:1"
+)
+
+
+def started(line: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "singleimage", *line.split()]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def killed_and_ended(line: str, kills: int, longest: float, folder: Path) -> None:
+    """Kill the command so many times, each at another moment; then let it end."""
+    numbers = random.Random(kills)
+    for _ in range(kills):
+        process = started(line)
+        try:
+            process.wait(numbers.uniform(1.5, longest))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            time.sleep(0.3)  # workers notice
+        else:
+            break
+    code = 2
+    for _ in range(40):  # workers of a dead driver may still hold the lock
+        process = started(line)
+        code = process.wait()
+        if code == 0 or folder.joinpath("sheet.png").exists():
+            break
+        time.sleep(0.5)
+    assert code == 0 or folder.joinpath("sheet.png").exists()
+
+
+def files_of(folder: Path, *endings: str) -> dict[str, bytes]:
+    found = {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
+    assert not [name for name in found if name.endswith(".part")]
+    return {name: path.read_bytes() for name, path in found.items() if name.endswith(endings)}
+
+
+@pytest.mark.slow
+def test_killed_trainings_end_with_the_same_weights(tmp_path: Path) -> None:
+    photo = draw_photo(tmp_path / "a.png")
+    line = f"train {photo} -o {{}} {SMALL}"
+    assert started(line.format(tmp_path / "whole")).wait() == 0
+    killed_and_ended(line.format(tmp_path / "killed"), 20, 7.0, tmp_path / "killed")
+    from singleimage import Model
+
+    one, other = (
+        Model.load(tmp_path / name).generator.state_dict() for name in ("whole", "killed")
+    )
+    assert one.keys() == other.keys()
+    assert all(bool((one[name] == other[name]).all()) for name in one)
+    files_of(tmp_path / "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["each", "sample", "flow"])
+def test_killed_commands_leave_the_same_pictures(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    photos = [draw_photo(tmp_path / "in" / f"{i}.png", i) for i in range(3)]
+    if kind == "each":
+        line, endings = (
+            f"train {tmp_path}/in --each -o {{}} --workers 1 {SMALL}",
+            ("previews/level-4.png",),
+        )
+    elif kind == "sample":
+        assert started(f"train {photos[0]} -o {tmp_path}/run {SMALL}").wait() == 0
+        line, endings = f"sample {tmp_path}/run -o {{}} -n 60 --size 300x300", (".png",)
+    else:
+        line, endings = f"sample {photos[0]} -o {{}} -n 12 --size 200x200 --map", (".png", ".tiff")
+    assert started(line.format(tmp_path / "whole")).wait() == 0
+    killed_and_ended(line.format(tmp_path / "killed"), 5, 8.0, tmp_path / "killed")
+    whole, killed = (files_of(tmp_path / name, *endings) for name in ("whole", "killed"))
+    assert whole.keys() == killed.keys()
+    assert whole == killed
