@@ -74,7 +74,6 @@ def train(
         Learn every photo of the folder IMAGE, one model each, several at a time.
     """
     from singleimage.training.makers import maker_for
-    from singleimage.training.planning import require_memory
 
     recipe = read_recipe(preset, steps, set_ or [], task)
     if each:
@@ -88,12 +87,9 @@ def train(
     photos = _read(image, mask or [], recipe, device)
     if dry_run:
         return _show_plan(photos, recipe, seed, device, precision, as_json)
-    if output is None:
-        raise OutputError("no folder for the run; add -o RUN.")
-    if recipe.direct is None and not (output / "run.json").exists():
-        require_memory(photos, recipe, seed=seed, device=device, precision=precision)
+    folder = _ready(output, photos, recipe, seed, device, precision)
     maker = maker_for(
-        output,
+        folder,
         photos,
         recipe,
         seed=seed,
@@ -127,6 +123,24 @@ def _read(image: Path, masks: "Sequence[Path]", recipe: "Recipe", device: str) -
         )
     refuse(["--mask"] if masks else [], "does not go with a folder of photos")
     return read_album(image)
+
+
+def _ready(
+    output: Path | None,
+    photos: "Sequence[Photo]",
+    recipe: "Recipe",
+    seed: int,
+    device: str,
+    precision: Precision,
+) -> Path:
+    """The folder of the run, where one is given and what begins in it fits into memory."""
+    from singleimage.training.planning import require_memory
+
+    if output is None:
+        raise OutputError("no folder for the run; add -o RUN.")
+    if recipe.direct is None and not (output / "run.json").exists():
+        require_memory(photos, recipe, seed=seed, device=device, precision=precision)
+    return output
 
 
 def _tell_notes(photos: "Sequence[Photo]") -> None:
