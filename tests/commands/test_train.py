@@ -1,9 +1,11 @@
 """`singleimage train`: its flags, and what it refuses."""
 
 import itertools
+import os
 import re
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,12 @@ import torch
 from PIL import Image
 
 from refusals import assert_refused
+from singleimage import Channels, Photo, cli
 from singleimage.commands import console
 from singleimage.images.photo import read_photo
 from singleimage.models.model import Model
 from singleimage.training.progress import Progress
-from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command, draw, pixels, result
+from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command, draw, pattern, pixels, result
 
 TRANSCRIPT = """
 unknown preset
@@ -273,3 +276,18 @@ def test_a_preset_or_a_folder_that_cannot_be_taken_is_one_line(
     bad: Path, photo_file: Path, good_run: Path, tmp_path: Path, command: Command
 ) -> None:
     assert_refused(TRANSCRIPT, command, tmp_path, bad=bad, photo=photo_file, run=good_run)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_names_that_are_no_text_are_names(tmp_path: Path, command: Command) -> None:
+    """As a photo and as a folder; a list of jobs refuses them in one line."""
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / "in").mkdir()
+    photo = tmp_path / "in" / f"{name}.png"
+    Photo(pattern(3), Channels(mode="RGB")).save(photo)
+    flags = ["--steps", "1", "--set", "pyramid.max_size=40", "--set", "generator.width=4"]
+    run = str(tmp_path / name)
+    assert cli.main(["train", str(photo), "-o", run, *flags]) == 0
+    assert cli.main(["sample", run, "-o", str(tmp_path / f"{name}-s"), "-n", "1"]) == 0
+    done = cli.main(["train", str(tmp_path / "in"), "--each", "-o", str(tmp_path / "e"), *flags])
+    assert done == 2

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from singleimage.training.progress import Progress
 
 
+LONGEST = 1000
+"""Characters of a message at most."""
 TELL_EVERY = 10.0
 """Seconds between two lines of progress where there is no terminal."""
 
@@ -152,7 +154,8 @@ def say(text: str) -> None:
 
 def fail(text: str) -> int:
     """An error in one line; returns the exit code."""
-    say("error: " + " ".join(text.split()))
+    words = " ".join(text.split())
+    say("error: " + (words if len(words) <= LONGEST else f"{words[:400]} ... {words[-400:]}"))
     return 2
 
 

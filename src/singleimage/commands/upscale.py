@@ -38,13 +38,17 @@ def upscale(
         told.
     """
     from singleimage.images.photo import read_photo
-    from singleimage.tools.upscale import compare_upscaled
+    from singleimage.multiscale.geometry import Size
+    from singleimage.tools.upscale import compare_upscaled, require_truth
     from singleimage.tools.upscale import upscale as enlarge
 
     photo = None if picture is None else read_photo(picture)
     known = None if truth is None else read_photo(truth)
     model = load_model(source, result.device, result.precision, variety=result.variety)
     model.channels.require_file(result.output, overwrite=result.overwrite)
+    if known is not None and 1 < factor <= 16:  # before the work
+        here = model.size if photo is None else photo.size
+        require_truth(known, Size(*(int(side * factor) for side in here)))
     (image,) = enlarge(
         model,
         photo,

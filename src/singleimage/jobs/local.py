@@ -78,6 +78,9 @@ class _Crew:
     def start(self, job: Job) -> Event:
         """Start a worker on a job."""
         forget_error(self._folder / job.name)
+        order = msgspec.json.encode(
+            Order(job=msgspec.Raw(msgspec.json.encode(job)), folder=str(self._folder))
+        )
         words = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the worker has ended
         threads = str(job.threads)
         libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -92,10 +95,9 @@ class _Crew:
         )
         child = _Child(job, process, words, Event(job.name, "running"))
         self.children.append(child)
-        order = Order(job=msgspec.Raw(msgspec.json.encode(job)), folder=str(self._folder))
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once; its end tells
-            process.stdin.write(msgspec.json.encode(order) + b"\n")
+            process.stdin.write(order + b"\n")
             process.stdin.flush()
         threading.Thread(target=self._read, args=[child], daemon=True).start()
         return child.last

@@ -9,7 +9,8 @@ import hashlib
 import importlib.metadata
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -130,7 +131,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         ModelFileError: it is missing, or no model of ours.
     """
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with _named(path) as name, safetensors.safe_open(name, framework="pt") as file:
             metadata = file.metadata() or {}
             if not str(metadata.get("format", "")).startswith("singleimage/"):
                 raise ModelFileError(
@@ -152,6 +153,18 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if metadata["format"] == FORMAT and sealed not in (None, _digest(tensors, metadata)):
         raise damaged(path, "its digest is another than that of its contents")
     return metadata, tensors
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[str]:
+    """A name of a file that safetensors takes, which is text."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as stream:
+            yield f"/proc/self/fd/{stream.fileno()}"
+    else:
+        yield str(path)
 
 
 def read_metadata(path: Path, metadata: dict[str, str]) -> tuple[Recipe, Channels, Provenance]:

@@ -9,7 +9,7 @@ from singleimage.apps import upscale as app
 from singleimage.errors import ImageError
 from singleimage.images.photo import Photo
 from singleimage.models.model import Model
-from singleimage.multiscale.geometry import size_of
+from singleimage.multiscale.geometry import Size
 from singleimage.tools.channels import photo_of, to_work_on
 
 
@@ -51,6 +51,13 @@ def upscale(
     return [photo_of(model, enlarged(seed).cpu()) for seed in seeds]
 
 
+def require_truth(truth: Photo, size: Size) -> None:
+    """Raise `ImageError` if a picture is smaller than a result of that `size`, or much larger."""
+    small = any(side < wanted for side, wanted in zip(truth.size, size, strict=True))
+    if small or max(truth.size) > max(size) * 1.05:
+        raise ImageError(f"the truth is {truth.size}, the result {size}; crop it to that.")
+
+
 def compare_upscaled(
     model: Model, factor: float, image: Photo, truth: Photo, *, picture: Photo | None = None
 ) -> dict[str, float]:
@@ -69,10 +76,9 @@ def compare_upscaled(
         ImageError: the truth is smaller than the result or much larger, or SSIM's library is not
             installed.
     """
+    require_truth(truth, image.size)
     height, width = image.size
     known = truth.colors()[:, :height, :width]
-    if size_of(known) != image.size or max(truth.size) > max(image.size) * 1.05:
-        raise ImageError(f"the truth is {truth.size}, the result {image.size}; crop it to that.")
     plain = Photo(app.bicubic(to_work_on(model, picture), factor)[0], model.channels)
     found: dict[str, float] = {}
     for name, other in (("ours", image), ("bicubic", plain)):

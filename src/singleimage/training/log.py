@@ -93,5 +93,8 @@ def _open_board(folder: Path, done: int) -> BoardWriter | None:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    writer: BoardWriter = SummaryWriter(str(folder), purge_step=done + 1)
+    try:
+        writer: BoardWriter = SummaryWriter(str(folder), purge_step=done + 1)
+    except UnicodeError:  # it takes no folder whose name is not text
+        return None
     return writer

@@ -100,7 +100,7 @@ class Direct:
         self.model = Model.of_photo(photo, recipe, seed=seed, device=use_device(device))
         identity = Identity(
             recipe=recipe,
-            image=name,
+            image=name.encode(errors="backslashreplace").decode(),
             image_sha256=photo.sha256,
             seed=seed,
             embed_image=True,

@@ -58,7 +58,8 @@ class Run:
     """A training that keeps itself in a folder. Iterating it trains and saves.
 
     Stopped at any moment, even by a crash, a run of the same folder, recipe, photo and seed
-    continues, and ends with the same weights as one that was never stopped.
+    continues, and ends with the same weights as one that was never stopped, on the same machine and
+    number of threads (`cpu:THREADS`): more threads round sums in another order.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Run:
         self._save_seconds = save_seconds
         identity = Identity(
             recipe=recipe,
-            image=name,
+            image=name.encode(errors="backslashreplace").decode(),  # any name is a file's
             image_sha256=self.trainer.sha256,
             seed=seed,
             embed_image=embed_image,
