@@ -1,5 +1,6 @@
 """Commands that are killed at any moment and begun again end as if they had never been."""
 
+import json
 import random
 import signal
 import subprocess
@@ -87,3 +88,21 @@ def test_killed_commands_leave_the_same_pictures(kind: str, tmp_path: Path) -> N
     whole, killed = (files_of(tmp_path / name, *endings) for name in ("whole", "killed"))
     assert whole.keys() == killed.keys()
     assert whole == killed
+
+
+@pytest.mark.slow
+def test_a_killed_benchmark_measures_the_same(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i in range(2):
+        draw_photo(tmp_path / "in" / f"{i}.png", i)
+    line = f"bench {tmp_path}/in -o {{}} --presets preview --seeds 1 -n 2 --workers 1 {SMALL}"
+    assert started(line.format(tmp_path / "whole")).wait() == 0
+    killed_and_ended(line.format(tmp_path / "killed"), 5, 12.0, tmp_path / "killed")
+    found = []
+    for name in ("whole", "killed"):
+        lines = (tmp_path / name / "results.jsonl").read_text().splitlines()
+        results = [json.loads(text) for text in lines]
+        found.append([{k: v for k, v in r.items() if k != "seconds"} for r in results])
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
+    files_of(tmp_path / "killed")
