@@ -13,6 +13,7 @@ from filming import opened
 from moving import RECIPES, lively
 from singleimage import Channels, Model, Photo
 from singleimage.commands import animate as animating
+from singleimage.commands.console import Stop, until_stopped
 from singleimage.models.modelfile import Provenance
 from tiny import PHOTO, Command
 
@@ -67,9 +68,9 @@ def test_every_number_of_the_command_changes_the_movie(
 def test_a_long_animation_says_how_far_it_is(
     command: Command, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("singleimage.commands.animate.SECONDS", 0.0)
+    monkeypatch.setattr("singleimage.commands.console.TELL_EVERY", 0.0)
     told = command(f"animate {model_file} -o {tmp_path}/a.gif -n 3").err.splitlines()
-    assert [line.split("  ")[0] for line in told] == ["frame 1/3", "frame 2/3"]
+    assert [line.split(",")[0] for line in told] == ["1 of 3 frames", "2 of 3 frames"]
     assert not command(f"animate {model_file} -o {tmp_path}/b.gif -n 3 --json").err
 
 
@@ -77,7 +78,9 @@ def test_a_stopped_animation_is_a_shorter_movie(
     command: Command, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        monkeypatch.setattr(animating, "_counted", partial(interrupted, number=number, after=3))
+        monkeypatch.setattr(
+            animating, "until_stopped", partial(interrupted, number=number, after=3)
+        )
         path = tmp_path / f"{number}" / "a.gif"
         path.parent.mkdir()
         done = command(f"animate {model_file} -o {path} -n 9 --json")
@@ -88,9 +91,12 @@ def test_a_stopped_animation_is_a_shorter_movie(
 
 
 def interrupted(
-    photos: Iterator[Photo], total: int, *, quiet: bool, number: signal.Signals, after: int
+    photos: Iterator[Photo], stop: Stop, *, number: signal.Signals, after: int
 ) -> Iterator[Photo]:
-    for done, photo in enumerate(photos, 1):
-        if done == after:
-            signal.raise_signal(number)
-        yield photo
+    def drawn() -> Iterator[Photo]:
+        for done, photo in enumerate(photos, 1):
+            if done == after:
+                signal.raise_signal(number)
+            yield photo
+
+    return until_stopped(drawn(), stop)

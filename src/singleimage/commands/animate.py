@@ -1,6 +1,5 @@
 """`singleimage animate`: make a photo move."""
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,13 +17,10 @@ from singleimage.commands.arguments import (
     load_model,
     target_size,
 )
-from singleimage.commands.console import Stop, catch_stop, duration, print_result, say
+from singleimage.commands.console import catch_stop, counted, print_result, until_stopped
 
 if TYPE_CHECKING:
     from singleimage.images.photo import Photo
-
-SECONDS = 10.0
-"""Between two lines of progress, where there is no terminal for a bar."""
 
 
 def animate(
@@ -92,44 +88,17 @@ def animate(
         size=target_size(model, size, scale),
         loop=loop,
     )
-    counted = _counted(photos, frames, quiet=as_json)
-    with kept_heap(), catch_stop() as stop:
-        passed = _Passed(counted, stop)
-        write_movie(output, passed, fps=fps, quality=quality, overwrite=overwrite)
-    facts = {"files": [str(output)], "frames": passed.count, "fps": fps}
-    print_result(facts, f"{passed.count} frames in {output}", as_json)
+    drawn = 0
+    with kept_heap(), catch_stop("frame") as stop, counted(frames, "frames", quiet=as_json) as tell:
+
+        def shown() -> "Iterator[Photo]":
+            nonlocal drawn
+            for photo in until_stopped(photos, stop):
+                drawn += 1
+                tell()
+                yield photo
+
+        write_movie(output, shown(), fps=fps, quality=quality, overwrite=overwrite)
+    facts = {"files": [str(output)], "frames": drawn, "fps": fps}
+    print_result(facts, f"{drawn} frames in {output}", as_json)
     return 0 if stop.by is None else 128 + stop.by
-
-
-class _Passed:
-    """Photos until somebody asks to stop, one at least, and how many that was."""
-
-    def __init__(self, photos: "Iterator[Photo]", stop: Stop) -> None:
-        self._photos = photos
-        self._stop = stop
-        self.count = 0
-
-    def __iter__(self) -> "Iterator[Photo]":
-        for photo in self._photos:
-            self.count += 1
-            yield photo
-            if self._stop.by is not None:
-                return
-
-
-def _counted(photos: "Iterator[Photo]", total: int, *, quiet: bool) -> "Iterator[Photo]":
-    """The same, with progress on standard error: a bar on a terminal, else now and then a line."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    if console.is_terminal and not quiet:
-        yield from track(photos, "frames", total, console=console, transient=True)
-        return
-    start = said = time.monotonic()
-    for done, photo in enumerate(photos, 1):
-        yield photo
-        now = time.monotonic()
-        if now - said > SECONDS and done < total and not quiet:
-            said = now
-            say(f"frame {done}/{total}  {duration((now - start) / done * (total - done))} left")

@@ -58,8 +58,8 @@ Maps = Annotated[
     Parameter(
         name="--map",
         negative=(),
-        help="Also write where every pixel of the photo went, NAME_map.tiff: red for columns, "
-        "green for rows. Other images are rearranged alike by: singleimage apply.",
+        help="Also write where every pixel comes from, NAME_map.tiff: red for columns, green for "
+        "rows. Other images are rearranged alike by: singleimage apply.",
     ),
 ]
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace files that exist.")]

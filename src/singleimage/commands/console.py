@@ -4,11 +4,11 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from singleimage.training.progress import Progress
 
 
+Item = TypeVar("Item")
 LONGEST = 1000
 """Characters of a message at most."""
 TELL_EVERY = 10.0
@@ -48,6 +49,14 @@ def catch_stop(what: str = "step") -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def until_stopped(items: Iterable[Item], stop: Stop) -> Iterator[Item]:
+    """The items until somebody asks to stop, one at least."""
+    for item in items:
+        yield item
+        if stop.by is not None:
+            return
 
 
 class Show:
@@ -102,16 +111,16 @@ def progress_bars(*, quiet: bool) -> Iterator[Show]:
 
 
 @contextmanager
-def counted(total: int) -> Iterator[Callable[[], None]]:
+def counted(total: int, what: str, *, quiet: bool) -> Iterator[Callable[[], None]]:
     """A function to call for each of many things done: shows how many, and the time left."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if console.is_terminal:
+    if console.is_terminal and not quiet:
         columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task("", total=total)
+            task = bar.add_task(what, total=total)
             yield lambda: bar.advance(task)
         return
     began = last = time.monotonic()
@@ -120,10 +129,10 @@ def counted(total: int) -> Iterator[Callable[[], None]]:
     def count() -> None:
         nonlocal last, done
         done, now = done + 1, time.monotonic()
-        if now - last > TELL_EVERY and done < total:
+        if now - last > TELL_EVERY and done < total and not quiet:
             last = now
             left = duration((now - began) / done * (total - done))
-            say(f"{done} of {total}, {left} left")
+            say(f"{done} of {total} {what}, {left} left")
 
     yield count
 

@@ -1,7 +1,7 @@
 """`singleimage evaluate`: measure samples."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ from singleimage.commands.arguments import (
     Whole,
     load_model,
 )
-from singleimage.commands.console import Stop, catch_stop, print_table, say
+from singleimage.commands.console import catch_stop, print_table, say, until_stopped
 from singleimage.errors import ArgumentError, ImageError, WeightsError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def evaluate(
     results: list[Evaluation] = []
     with catch_stop("sample") as stop:
         for extractor in extractors:
-            results += [measure(_until_stopped(samples, stop), photo, extractor, jpeg=jpeg)]
+            results += [measure(until_stopped(samples, stop), photo, extractor, jpeg=jpeg)]
             if stop.by is not None:
                 done = results[0].scores.samples
                 say(f"stopped; these are the numbers of {done} of {len(samples)} samples.")
@@ -106,14 +106,6 @@ def evaluate(
     else:
         _show([result.scores for result in results])
     return 0 if stop.by is None else 128 + stop.by
-
-
-def _until_stopped(samples: "Samples", stop: Stop) -> "Iterator[Photo]":
-    """Samples until somebody asks to stop, one at least."""
-    for sample in samples:
-        yield sample
-        if stop.by is not None:
-            return
 
 
 def _samples(

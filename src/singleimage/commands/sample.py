@@ -4,6 +4,7 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
@@ -116,7 +117,9 @@ def sample(
     drawing = drawing_of(model, frames, keep=how["keep"], **{k: how[k] for k in SHAPED})
     notes = _Notes(drawing, tiled=tile is not None)
     continued = pages.require_free(notes, overwrite=overwrite)
-    stopped = _write(pages, notes, frames, how, overwrite=overwrite, continued=continued)
+    stopped = _write(
+        pages, notes, frames, how, overwrite=overwrite, continued=continued, quiet=as_json
+    )
     if stopped:
         return stopped
     facts, text = _told(pages, notes)
@@ -202,9 +205,10 @@ class _Pages:
         """Says, while not all are drawn, what those that are there were drawn from."""
         return self.folder / ".samples.json"
 
-    def there(self) -> list[int]:
-        """Seeds of the pictures that are there."""
-        return [seed for seed in self.seeds if all(f.exists() for f in self.of_seed(seed))]
+    def there(self) -> int:
+        """How many of the first pictures are there."""
+        ready = (all(file.exists() for file in self.of_seed(seed)) for seed in self.seeds)
+        return sum(1 for _ in takewhile(bool, ready))
 
     def require_free(self, notes: _Notes, *, overwrite: bool) -> bool:
         """Refuse to replace files; whether those that are there are the first of these."""
@@ -233,6 +237,7 @@ def _write(
     *,
     overwrite: bool,
     continued: bool,
+    quiet: bool,
 ) -> int:
     """Draw the pictures and write them one by one; returns an exit code where it is stopped."""
     from singleimage.images.photo import read_photo
@@ -241,16 +246,15 @@ def _write(
     from singleimage.images.sheet import sheet as make_sheet
     from singleimage.machine.files import make_folder, write_atomically
 
-    there = pages.there() if continued else []
+    there = pages.there() if continued else 0
+    left = pages.seeds[there:]
     if there:
-        say(f"{len(there)} of {len(pages.seeds)} pictures are there; drawing the rest.")
+        say(f"{there} of {len(pages.seeds)} pictures are there; drawing the rest.")
         if pages.sheet and not pages.model.generator.ladder.moving:
-            shown = map(read_photo, map(pages.picture, there[:SHEET_LIMIT]))
+            shown = map(read_photo, map(pages.picture, pages.seeds[: min(there, SHEET_LIMIT)]))
             notes.shown += [picture.preview(SHEET_SIDE) for picture in shown]
-    known = set(there)
-    left = [seed for seed in pages.seeds if seed not in known] if there else pages.seeds
     pictures = pages.model.sample(left, frames=frames, **how)
-    with catch_stop("picture") as stop, counted(len(left)) as count:
+    with catch_stop("picture") as stop, counted(len(left), "pictures", quiet=quiet) as count:
         for index, (seed, picture) in enumerate(zip(left, pictures, strict=True)):
             if index == 0:  # only now: what cannot be drawn leaves nothing behind
                 make_folder(pages.folder)
@@ -263,7 +267,7 @@ def _write(
             count()
             if stop.by is not None and index < len(left) - 1:
                 say(
-                    f"stopped with {len(there) + index + 1} of {len(pages.seeds)} pictures in "
+                    f"stopped with {there + index + 1} of {len(pages.seeds)} pictures in "
                     f"{pages.folder}; the same command continues."
                 )
                 return 128 + stop.by
