@@ -210,7 +210,11 @@ def photo_from(
     return _photo([(Path(name), data), *((Path(mask), found) for found, mask in masks)])
 
 
-def as_photo(given: "Photo | str | PathLike[str] | Image.Image | NDArray[Any]") -> Photo:
+PhotoLike = Photo | str | PathLike[str] | Image.Image | NDArray[Any]
+"""What `as_photo` takes for a photo."""
+
+
+def as_photo(given: PhotoLike) -> Photo:
     """Take what is meant for a photo.
 
     Args:

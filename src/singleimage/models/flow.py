@@ -1,17 +1,13 @@
 """A model of a photo, or of several, at once and without training."""
 
 from collections.abc import Sequence
-from os import PathLike
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
 from singleimage.errors import ArgumentError, ImageError
 from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
 from singleimage.generators.strip import Strip
-from singleimage.images.photo import Photo, as_photo, require_texture
+from singleimage.images.photo import Photo, PhotoLike, as_photo, require_texture
 from singleimage.machine.device import find_device
 from singleimage.models.model import Model
 from singleimage.models.modelfile import from_stored, made_at_once, to_stored
@@ -22,8 +18,8 @@ from singleimage.recipes.recipe import Recipe
 
 
 def flow(
-    photo: Photo | str | PathLike[str] | Image.Image | NDArray[Any],
-    *more: Photo | str | PathLike[str] | Image.Image | NDArray[Any],
+    photo: PhotoLike,
+    *more: PhotoLike,
     variety: float | None = None,
     device: str | torch.device = "cpu",
 ) -> Model:

@@ -5,15 +5,11 @@ and the recipe. Commands, jobs and benchmarks speak to a `Maker` and do not ask 
 """
 
 from collections.abc import Iterator, Sequence
-from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
-from PIL import Image
+from typing import Protocol
 
 from singleimage.errors import RecipeError
-from singleimage.images.photo import Photo, as_photo
+from singleimage.images.photo import Photo, PhotoLike, as_photo
 from singleimage.machine.device import use_device
 from singleimage.models.model import Model
 from singleimage.nn.precision import Precision
@@ -174,7 +170,7 @@ def maker_for(
 
 
 def train(
-    photo: Photo | str | PathLike[str] | Image.Image | NDArray[Any],
+    photo: PhotoLike,
     recipe: Recipe | str = "preview",
     *,
     seed: int = 0,
