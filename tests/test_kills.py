@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,11 @@ def started(line: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def ended(folder: Path) -> bool:
+    """Whether a command that may not write twice has written what it is for."""
+    return any(folder.joinpath(name).exists() for name in ("sheet.png", "moving.gif"))
+
+
 def killed_and_ended(line: str, kills: int, longest: float, folder: Path) -> None:
     """Kill the command so many times, each at another moment; then let it end."""
     numbers = random.Random(kills)
@@ -40,10 +46,10 @@ def killed_and_ended(line: str, kills: int, longest: float, folder: Path) -> Non
     for _ in range(40):  # workers of a dead driver may still hold the lock
         process = started(line)
         code = process.wait()
-        if code == 0 or folder.joinpath("sheet.png").exists():
+        if code == 0 or ended(folder):
             break
         time.sleep(0.5)
-    assert code == 0 or folder.joinpath("sheet.png").exists()
+    assert code == 0 or ended(folder)
 
 
 def files_of(folder: Path, *endings: str) -> dict[str, bytes]:
@@ -69,7 +75,7 @@ def test_killed_trainings_end_with_the_same_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["each", "sample", "flow"])
+@pytest.mark.parametrize("kind", ["each", "sample", "flow", "animate"])
 def test_killed_commands_leave_the_same_pictures(kind: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     photos = [draw_photo(tmp_path / "in" / f"{i}.png", i) for i in range(3)]
@@ -81,6 +87,12 @@ def test_killed_commands_leave_the_same_pictures(kind: str, tmp_path: Path) -> N
     elif kind == "sample":
         assert started(f"train {photos[0]} -o {tmp_path}/run {SMALL}").wait() == 0
         line, endings = f"sample {tmp_path}/run -o {{}} -n 60 --size 300x300", (".png",)
+    elif kind == "animate":
+        assert started(f"train {photos[0]} -o {tmp_path}/run {SMALL}").wait() == 0
+        line = f"animate {tmp_path}/run -o {{}}/moving.gif --frames 40 --size 160x160"
+        endings = (".gif",)
+        for name in ("whole", "killed"):
+            (tmp_path / name).mkdir()
     else:
         line, endings = f"sample {photos[0]} -o {{}} -n 12 --size 200x200 --map", (".png", ".tiff")
     assert started(line.format(tmp_path / "whole")).wait() == 0
@@ -106,3 +118,20 @@ def test_a_killed_benchmark_measures_the_same(tmp_path: Path) -> None:
     assert len(found[0]) == 2
     assert found[0] == found[1]
     files_of(tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_a_run_folder_that_is_removed_is_made_again(tmp_path: Path) -> None:
+    """What is computed is not lost, and nothing but what training says is printed."""
+    photo, folder = draw_photo(tmp_path / "a.png"), tmp_path / "run"
+    line = f"train {photo} -o {folder} {SMALL.replace('--steps 30', '--steps 100')}"
+    command = [sys.executable, "-m", "singleimage", *line.split()]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while process.poll() is None and not (folder / "previews").exists():
+        time.sleep(0.1)
+    shutil.rmtree(folder)
+    errors = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "complete" in again.stdout + again.stderr

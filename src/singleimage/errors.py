@@ -3,6 +3,8 @@
 A message says what was wrong, the limit, and the next step, in one line.
 """
 
+import os
+
 LESS_MEMORY = "use a smaller size or pyramid.max_size"
 """What to do when memory runs out."""
 
@@ -30,7 +32,7 @@ def in_words(error: BaseException, *, less_memory: str = LESS_MEMORY) -> str | N
     if isinstance(error, UnicodeEncodeError):
         return "a name has characters that cannot be shown or stored here; use plain letters."
     if isinstance(error, OSError):
-        what = f"{error.filename or 'a file'}: {error.strerror or error}"
+        what = f"{os.fsdecode(error.filename or 'a file')}: {error.strerror or error}"
         return f"cannot read or write {what}; check the path and the free space."
     return None
 

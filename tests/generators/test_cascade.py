@@ -76,3 +76,18 @@ def test_finished_levels_never_change() -> None:
             state = trainer.learner.levels[-1].state_dict()
             finished.append({name: value.clone() for name, value in state.items()})
     assert len(finished) == trainer.levels == 3
+
+
+@pytest.mark.parametrize("head_room", [0.0, 0.5])
+def test_head_room_stretches_the_image_of_level_0_and_nothing_else(head_room: float) -> None:
+    g, _ = grown(SMALL_SINGAN)
+    latent = g.draw(g.ladder.sizes, [5])
+    below, above = (g.image(0, n, None, latent) for n in (1, 2))
+    roomy, _ = grown(with_overrides(SMALL_SINGAN, {"generator.head_room": head_room}))
+    assert roomy.limit == 1 + head_room
+    stretched = roomy.image(0, 1, None, latent)
+    assert torch.equal(stretched, below * (1 + head_room))
+    change = above - g.enlarged(below, latent, 1)
+    if not head_room:
+        assert torch.equal(roomy.image(1, 2, below, latent), above)
+    assert change.abs().max() <= 1

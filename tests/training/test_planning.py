@@ -8,6 +8,7 @@ import torch
 from clips import TINY, clip
 from singleimage import Channels, Photo, preset, read_photo, with_overrides
 from singleimage.machine.memory import tensor_bytes
+from singleimage.multiscale.geometry import Size
 from singleimage.recipes.presets import HP_VAE_GAN
 from singleimage.training import planning
 from singleimage.training.planning import plan_training
@@ -45,6 +46,18 @@ def test_memory_and_time_of_fine_levels_follow_from_coarse_ones(
     needed = [plan.bytes for plan in plans]
     assert needed == sorted(needed, key=lambda number: number or 0)
     assert (needed[-1] or 0) > planning.OWN
+
+
+def test_levels_of_more_channels_need_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {"generator.width.base": 4, "generator.width.limit": 8, "critic.width.base": 4}
+    recipe = with_overrides(preset("singan"), {"pyramid.max_size": 64, **fields})
+    monkeypatch.setattr(planning, "BUDGET", 0.0)
+    photo = Photo(pattern(3, Size(60, 64)), Channels(mode="RGB"))
+    plans = plan_training(photo, recipe, seed=0, device="cpu")
+    pixels = [plan.size.height * plan.size.width for plan in plans]
+    held = [((plan.bytes or 0) - planning.OWN) / n for plan, n in zip(plans, pixels, strict=True)]
+    assert held[3] == pytest.approx(held[0], rel=1e-3)
+    assert held[4] > 1.7 * held[3]  # where the width doubles
 
 
 def test_a_training_that_does_not_fit_is_refused_before_it_begins(

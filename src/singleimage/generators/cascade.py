@@ -29,7 +29,7 @@ from singleimage.multiscale.geometry import OPEN, Part, Size, Window, Wrap, fram
 from singleimage.multiscale.latent import Latent, Noise, drawn, gaussian, seed_for
 from singleimage.multiscale.pyramid import Ladder, Pyramid
 from singleimage.multiscale.resample import enlarge, enlarge_source, resize, resize_source
-from singleimage.nn.blocks import Norm, PatchNet, Slope, Width, init_normal
+from singleimage.nn.blocks import HeadRoom, Norm, PatchNet, Slope, Width, init_normal
 from singleimage.nn.critic import inherit
 
 MOMENTUM = 0.1
@@ -67,6 +67,8 @@ class CascadeSpec(
     """A level that sees what reaches it in the photo's main colors alone, so that it takes flat
     paint for its input (the code's quantized paint-to-image)."""
     palette_colors: Annotated[int, msgspec.Meta(ge=2, le=64)] = 5
+    head_room: HeadRoom = 0.0
+    """How far beyond black and white the image of level 0 may go; finer levels add to it."""
 
     def build(self, *, channels: int, ladder: Ladder) -> "Cascade":
         return Cascade(self, channels=channels, ladder=ladder)
@@ -94,6 +96,11 @@ class Cascade(Learner, TrainingView):
         self.anchor_noise: Tensor
         self.palette: Tensor
         self._initial: tuple[Cascade, ...] = ()  # in a tuple it is no part of this module
+
+    @property
+    def limit(self) -> float:
+        """Largest value of the image of level 0, where tanh has no slope."""
+        return 1 + self.spec.head_room
 
     # Generator
 
@@ -284,7 +291,9 @@ class Cascade(Learner, TrainingView):
             x = x.expand(-1, self.channels, -1, -1)
             x = framed(x if enlarged is None else enlarged + x, inner, frame, wrap)
         change = torch.tanh(self.levels[level](x))
-        return change if enlarged is None else framed(enlarged, inner, window, wrap) + change
+        if enlarged is None:
+            return change * self.limit if self.spec.head_room else change
+        return framed(enlarged, inner, window, wrap) + change
 
     def enlarged(
         self, image: Tensor, latent: Latent, level: int, part: Part | None = None

@@ -33,6 +33,7 @@ from singleimage.nn.blocks import (
     Conv,
     ConvolutionBody,
     ConvStack,
+    HeadRoom,
     Slope,
     init_normal,
     norms_of,
@@ -117,10 +118,8 @@ class GrowingSpec(
     anchor_noise: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """Fixed noise on top of the photo in that input; 0.1 in the code's mode `editing`."""
 
-    head_room: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
-    """How far beyond black and white images may go, in half the range from one to the other. At
-    tanh's own ends, 0 and as published, there is no slope, and a photo that is mostly black or
-    white, such as a night or a page of text, draws a network there for good."""
+    head_room: HeadRoom = 0.0
+    """How far beyond black and white images may go."""
 
     def __post_init__(self) -> None:
         self.body.require_width(self.width)

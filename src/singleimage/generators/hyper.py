@@ -21,7 +21,7 @@ from singleimage.machine.processes import mean_over_processes
 from singleimage.multiscale.geometry import OPEN, Size, Wrap
 from singleimage.multiscale.latent import Latent, gaussian, seed_for
 from singleimage.multiscale.pyramid import Ladder, Pyramid
-from singleimage.nn.blocks import Channels, Slope, Width
+from singleimage.nn.blocks import Channels, HeadRoom, Slope, Width
 from singleimage.nn.critic import Critic
 from singleimage.nn.embedding import Embedding, EmbeddingSpec, init_embedding
 from singleimage.nn.hyper import TANH, GivenNets, PrimaryShape, Rank, WeightHead
@@ -39,6 +39,8 @@ class HyperSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     width: Channels = 64
     slope: Slope = 0.02
     """Negative slope of the leaky ReLU."""
+    head_room: HeadRoom = 0.0
+    """How far beyond black and white the images of level 0 may go; finer levels add to them."""
 
     def cascade(self) -> CascadeSpec:
         """The cascades that are predicted."""
@@ -52,6 +54,7 @@ class HyperSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             base_noise="color",
             enlarging="bilinear",
             quantize=False,
+            head_room=self.head_room,
         )
 
     def build(self, *, channels: int, ladder: Ladder) -> "HyperCascade":
@@ -81,6 +84,11 @@ class HyperCascade(Learner):
         """Strength of the noise of each level, one for all photos."""
         self.anchor_noise: Tensor
         """One for all photos."""
+
+    @property
+    def limit(self) -> float:
+        """Largest value of the images of level 0, where tanh has no slope."""
+        return 1 + self.spec.head_room
 
     @property
     def ladder(self) -> Ladder:

@@ -37,6 +37,10 @@ Axes = Literal[2, 3]
 """Those of images, or those of clips: time, height, width."""
 Channels = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 Slope = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+HeadRoom = Annotated[float, msgspec.Meta(ge=0, le=1)]
+"""How far beyond black and white images may go, in half the range from one to the other. At tanh's
+own ends, 0 and as published, there is no slope, and a photo that is mostly black or white, such as
+a night or a page of text, draws a network there for good."""
 
 
 class Width(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -134,7 +134,10 @@ META_SMALL = replace(
     "2026-11.",
     pyramid=replace(META.pyramid, width=128),
     generator=HyperSpec(
-        embedding=EmbeddingSpec(view=64, blocks=(1, 1, 1, 1), width=32), rank=64, width=32
+        embedding=EmbeddingSpec(view=64, blocks=(1, 1, 1, 1), width=32),
+        rank=64,
+        width=32,
+        head_room=0.5,
     ),
     critic=HyperCriticSpec(
         embedding=EmbeddingSpec(view=64, blocks=(1, 1, 1, 1), width=32), rank=64, width=32

@@ -80,6 +80,13 @@ def _held(folder: Path, identity: Identity) -> bool:
     return False
 
 
+def restore_identity(folder: Path, identity: Identity) -> None:
+    """Write `run.json` again where someone has removed it while the run is at work."""
+    if not (folder / "run.json").exists():
+        make_folder(folder)
+        _written(folder, identity)
+
+
 def _written(folder: Path, identity: Identity) -> bool:
     text = msgspec.json.format(msgspec.json.encode(identity), indent=2)
     write_atomically(folder / "run.json", lambda file: file.write(text))

@@ -1,6 +1,7 @@
 """What a run writes down while it trains: log.jsonl, and TensorBoard's files."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,24 +54,34 @@ class Log:
         }
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
-        if self._board is not None:
-            done = self._schedule.steps_before(progress.level) + progress.step
+        done = self._schedule.steps_before(progress.level) + progress.step
+
+        def show(board: BoardWriter) -> None:
             for name, value in progress.losses.items():
-                self._board.add_scalar(name, value, done)
+                board.add_scalar(name, value, done)
+
+        self._show(show)
 
     def picture(self, level: int, page: Any) -> None:
         """Show the samples of a finished `level`, a contact sheet `page`."""
-        if self._board is not None:
-            import numpy as np
+        import numpy as np
 
-            step = self._schedule.steps_before(level + 1)
-            self._board.add_image("preview", np.asarray(page), step, dataformats="HWC")
+        step, image = self._schedule.steps_before(level + 1), np.asarray(page)
+        self._show(lambda board: board.add_image("preview", image, step, dataformats="HWC"))
 
     def close(self) -> None:
         """Write what is left and close the files."""
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        self._show(lambda board: board.close())
+
+    def _show(self, do: Callable[[BoardWriter], None]) -> None:
+        """Do something with TensorBoard's files; once they are taken away, nothing more."""
+        if self._board is None:
+            return
+        try:
+            do(self._board)
+        except OSError:
+            self._board = None
 
 
 def _lines_until(path: Path, position: tuple[int, int, int]) -> bytes:

@@ -19,7 +19,7 @@ from singleimage.training.progress import Pace
 from singleimage.training.trainer import Trainer
 
 BUDGET = 4.0
-"""Seconds for trying levels; the times of finer ones follow from their pixels."""
+"""Seconds for trying levels; the times of finer ones follow from their pixels and channels."""
 PROBE = 2
 """Level whose memory is measured: from here on all blocks that train together are there."""
 OWN = 400e6
@@ -64,7 +64,8 @@ def plan_training(
     """What each level of a training would be, found by trying the coarse ones for three steps.
 
     The first step of a level, a warm-up, is not timed; in the third of one level memory is
-    measured. Seconds and memory of levels that would take long follow from their pixels.
+    measured. Seconds and memory of levels that would take long follow from their pixels and
+    channels.
 
     Args:
         photo, recipe, seed, device, precision: as `Trainer`.
@@ -77,18 +78,31 @@ def plan_training(
     """
     trainer = Trainer(photo, _short(recipe), seed=seed, device=device, precision=precision)
     ladder = trainer.example.ladder
+    channels = trainer.photo.channels.count
+    counts = [
+        count_parameters(recipe, ladder.truncated(level + 1), channels=channels)
+        for level in range(trainer.levels)
+    ]
+    widths = _widths([critic for _, critic in counts])
     pixels = [math.prod(ladder.shape(level)) for level in range(trainer.levels)]
-    seconds, held = _tried(trainer, pixels)
+    features = [n * width for n, width in zip(pixels, widths, strict=True)]
+    seconds, held = _tried(trainer, features)
     plans: list[LevelPlan] = []
     for level, size in enumerate(ladder.sizes):
-        counts = count_parameters(
-            recipe, ladder.truncated(level + 1), channels=trainer.photo.channels.count
-        )
-        needed = None if held is None else int(OWN + SPARE * held * pixels[level])
-        took = _at(seconds, pixels, level)
+        needed = None if held is None else int(OWN + SPARE * held * features[level])
+        took = _at(seconds, features, level)
         steps = recipe.schedule.steps_at(level)
-        plans.append(LevelPlan(size, ladder.frames(level), *counts, steps, took, needed))
+        plans.append(LevelPlan(size, ladder.frames(level), *counts[level], steps, took, needed))
     return plans
+
+
+def _widths(parameters: Sequence[int]) -> list[float]:
+    """Feature channels of each level over those of the first, after its critic's parameters.
+
+    A level without a critic counts as the finest does.
+    """
+    found = [n or parameters[-1] or 1 for n in parameters]
+    return [math.sqrt(n / found[0]) for n in found]
 
 
 def require_memory(
@@ -134,8 +148,16 @@ def _short(recipe: Recipe) -> Recipe:
     return msgspec.structs.replace(recipe.with_steps(3), phases=phases)
 
 
-def _tried(trainer: Trainer, pixels: Sequence[int]) -> tuple[list[float], float | None]:
-    """Seconds of a step of the levels that were tried, and bytes of tensors for each pixel."""
+def _tried(trainer: Trainer, features: Sequence[float]) -> tuple[list[float], float | None]:
+    """Try the levels for which there is time.
+
+    Args:
+        trainer: with three steps a level.
+        features: numbers that each level holds, up to a factor.
+
+    Returns:
+        Seconds of a step of each that was tried, and bytes of tensors for each of `features`.
+    """
     seconds: list[float] = []
     held: float | None = None
     probe = min(PROBE, trainer.levels - 1)
@@ -145,23 +167,23 @@ def _tried(trainer: Trainer, pixels: Sequence[int]) -> tuple[list[float], float 
         next(steps)
         taken = [next(steps).seconds]
         if level == probe and trainer.device.type == "cpu":
-            held = tensor_bytes(lambda: next(steps)) / pixels[level]
+            held = tensor_bytes(lambda: next(steps)) / features[level]
         else:
             taken.append(next(steps).seconds)
         seconds.append(min(taken))
         left = BUDGET - (time.monotonic() - began)
         finer = level + 1 if level + 1 < trainer.levels else level
-        if level >= probe and 3 * _at(seconds, pixels, finer) > left:
+        if level >= probe and 3 * _at(seconds, features, finer) > left:
             break
     return seconds, held
 
 
-def _at(seconds: Sequence[float], pixels: Sequence[int], level: int) -> float:
+def _at(seconds: Sequence[float], features: Sequence[float], level: int) -> float:
     """Seconds of a step of a level: as tried, or after the finest that was."""
     last = len(seconds) - 1
     if level <= last:
         return seconds[level]
-    work = (pixels[level] + Pace.OVERHEAD_PIXELS) / (pixels[last] + Pace.OVERHEAD_PIXELS)
+    work = (features[level] + Pace.OVERHEAD_PIXELS) / (features[last] + Pace.OVERHEAD_PIXELS)
     return seconds[last] * work
 
 

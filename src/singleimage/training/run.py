@@ -31,7 +31,7 @@ from singleimage.models.hypermodel import Start
 from singleimage.models.model import Model
 from singleimage.nn.precision import Precision
 from singleimage.recipes.recipe import Recipe
-from singleimage.training.identity import Identity, claim, require_start
+from singleimage.training.identity import Identity, claim, require_start, restore_identity
 from singleimage.training.log import Log
 from singleimage.training.progress import Progress
 from singleimage.training.trainer import Trainer
@@ -102,7 +102,7 @@ class Run:
         self._photos = [photo] if isinstance(photo, Photo) else list(photo)
         self._embed_image = embed_image
         self._save_seconds = save_seconds
-        identity = Identity(
+        self._identity = identity = Identity(
             recipe=recipe,
             image=name.encode(errors="backslashreplace").decode(),  # any name is a file's
             image_sha256=self.trainer.sha256,
@@ -189,6 +189,7 @@ class Run:
         """
         if not leading():
             return
+        restore_identity(self.folder, self._identity)
         stream = io.BytesIO()
         torch.save(self.trainer.state_dict(), stream)
         with stream.getbuffer() as data:
@@ -232,6 +233,7 @@ class Run:
 
     def _finish_level(self, level: int) -> Image:
         """Write the model and a page of pictures, and return that."""
+        restore_identity(self.folder, self._identity)
         self.trainer.state_dict()  # raises before a broken model could replace a good one
         if len(self._photos) > 1:
             hyper = self.trainer.hyper_model()
