@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from singleimage.images.channels import Channels
 from singleimage.images.clip import Clip
-from singleimage.images.photo import Channels
 from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.presets import HP_VAE_GAN
 from singleimage.recipes.recipe import Recipe

@@ -9,11 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from singleimage.images.photo import (
-    Photo,
-    read_photo,
-)
-from singleimage.images.values import MODE_CHANNELS
+from singleimage.images.photo import Photo
+from singleimage.images.reader import read_photo
 
 Array = NDArray[Any]
 
@@ -25,11 +22,18 @@ def noise(height: int, width: int, channels: int, *, bits: int = 8, seed: int = 
 
 
 def integers(photo: Photo) -> Array:
-    """The integers that the photo's state stands for, computed apart from the package."""
-    top = 255 if photo.channels.bits == 8 else 65535
-    scaled = (photo.pixels[: MODE_CHANNELS[photo.channels.mode]].double() + 1) / 2 * top
+    """The integers that the photo's state stands for, computed apart from the package.
+
+    Colors under full transparency are those of the file, which the state does not tell.
+    """
+    top = photo.channels.white or (255 if photo.channels.bits == 8 else 65535)
+    scaled = (photo.pixels[: photo.channels.picture].double() + 1) / 2 * top
     assert float((scaled - scaled.round()).abs().max()) < 0.01
-    return scaled.round().permute(1, 2, 0).numpy().astype(np.int64)
+    found = scaled.round().permute(1, 2, 0).numpy().astype(np.int64)
+    if photo.channels.alpha is not None and photo.original is not None:
+        hidden = found[..., photo.channels.alpha] == 0
+        found[hidden] = photo.original.values[hidden]
+    return found
 
 
 def squeezed(values: Array) -> Array:

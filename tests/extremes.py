@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from singleimage.images.photo import Channels, Photo
+from singleimage.images.channels import Channels
+from singleimage.images.photo import Photo
 from singleimage.images.values import MODES
 
 HEIGHT, WIDTH = 64, 80

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from singleimage.images.photo import Channels, Photo
+from singleimage.images.channels import Channels
+from singleimage.images.photo import Photo
 from singleimage.metrics.evaluation import Scores
 from singleimage.metrics.table import METRICS
 

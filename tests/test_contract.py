@@ -12,7 +12,7 @@ from singleimage import PRESETS, Model, Photo, Recipe, Trainer, train, with_over
 from singleimage.apps.sample import reconstruct, sample
 from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
 from singleimage.generators.base import Generator, Injection
-from singleimage.images.photo import Channels
+from singleimage.images.channels import Channels
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.latent import mix, splice
 from singleimage.recipes.overrides import fields_of

@@ -7,9 +7,11 @@ from singleimage.tools.table import TOOLS
 
 if TYPE_CHECKING:
     from singleimage.errors import ArgumentError, SingleImageError, SizeError
+    from singleimage.images.channels import Channels
     from singleimage.images.clip import Clip, read_clip
     from singleimage.images.movie import write_movie
-    from singleimage.images.photo import Channels, Photo, photo_from, read_photo
+    from singleimage.images.photo import Photo
+    from singleimage.images.reader import photo_from, read_photo
     from singleimage.metrics.evaluation import evaluate
     from singleimage.metrics.features import load_features
     from singleimage.models.flow import flow
@@ -41,7 +43,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "PRESETS": "recipes.presets",
     "ArgumentError": "errors",
-    "Channels": "images.photo",
+    "Channels": "images.channels",
     "Clip": "images.clip",
     "HyperModel": "models.hypermodel",
     "Model": "models.model",
@@ -62,10 +64,10 @@ _HOMES = {
     "for_upscaling": "recipes.tasks",
     "for_video": "recipes.tasks",
     "load_features": "metrics.features",
-    "photo_from": "images.photo",
+    "photo_from": "images.reader",
     "preset": "recipes.presets",
     "read_clip": "images.clip",
-    "read_photo": "images.photo",
+    "read_photo": "images.reader",
     "train": "training.makers",
     "with_overrides": "recipes.overrides",
     "write_movie": "images.movie",

@@ -11,13 +11,13 @@ def test_mean_and_covariance_become_those_of_the_photo() -> None:
     photo = noise(3, 40, 50, seed=1, dtype=torch.float32) * 0.1
     photo[1] = photo[0] * 0.5 + photo[1] * 0.2 + 0.3
     picture = noise(1, 3, 30, 30, seed=2, dtype=torch.float32) * 0.2 - 0.2
-    moved = with_colors_of(picture, photo, "RGB")[0].flatten(1)
+    moved = with_colors_of(picture, photo, 3)[0].flatten(1)
     assert torch.allclose(moved.mean(1), photo.flatten(1).mean(1), atol=1e-4)
     assert torch.allclose(moved.cov(), photo.flatten(1).cov(), atol=2e-3)
 
 
 def test_colors_that_fit_stay() -> None:
-    moved = with_colors_of(scene()[None], scene(), "RGB")
+    moved = with_colors_of(scene()[None], scene(), 3)
     assert float((moved - scene()).abs().max()) < 1e-4
 
 
@@ -25,7 +25,7 @@ def test_only_the_part_and_no_alpha_changes() -> None:
     picture = torch.cat([scene(), torch.ones(1, 120, 150)])[None]
     part = torch.zeros(1, 1, 120, 150)
     part[..., 20:40, 30:60] = 1
-    moved = with_colors_of(picture, -picture[0], "RGBA", part)
+    moved = with_colors_of(picture, -picture[0], 3, part)
     outside = part[0, 0] == 0
     assert torch.equal(moved[0, :, outside], picture[0, :, outside])
     assert torch.equal(moved[0, 3], picture[0, 3])
@@ -33,5 +33,5 @@ def test_only_the_part_and_no_alpha_changes() -> None:
 
 
 def test_one_flat_color_becomes_the_mean() -> None:
-    moved = with_colors_of(torch.full((1, 1, 5, 5), 0.7), scene()[:1], "L")
+    moved = with_colors_of(torch.full((1, 1, 5, 5), 0.7), scene()[:1], 1)
     assert torch.allclose(moved, scene()[:1].mean().expand_as(moved), atol=1e-4)

@@ -1,16 +1,26 @@
 """Masks: dilated, softened, found as a difference, and used to blend."""
 
+import io
+
 import pytest
 import torch
 from torch import Tensor
 
-from singleimage.apps.masks import binary, blend, difference, dilated, filled, soften
+from singleimage.apps.masks import blend, difference, dilated, marked, soften
 from singleimage.errors import MaskError
+from singleimage.images.channels import Channels
+from singleimage.images.photo import Photo
+from singleimage.images.reader import photo_from
+from singleimage.multiscale.filling import filled
 from singleimage.multiscale.geometry import Size
 
 
 def small_image(size: Size, channels: int = 3) -> Tensor:
     return torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def gray(pixels: Tensor) -> Photo:
+    return Photo(pixels, Channels(mode="L"))
 
 
 def test_a_mask_is_dilated_by_a_disk() -> None:
@@ -73,11 +83,11 @@ def test_a_difference_finds_what_was_pasted_and_no_specks() -> None:
 def test_masks_that_mark_nothing_or_all_or_have_another_size_are_refused() -> None:
     size = Size(20, 30)
     with pytest.raises(MaskError, match="is empty; mark"):
-        binary(torch.full((1, 20, 30), -1.0), size)
+        marked(gray(torch.full((1, 20, 30), -1.0)), small_image(size))
     with pytest.raises(MaskError, match="covers the whole picture"):
-        binary(torch.ones(1, 20, 30), size)
+        marked(gray(torch.ones(1, 20, 30)), small_image(size))
     with pytest.raises(MaskError, match=r"is 20x31, the picture 20x30"):
-        binary(torch.ones(1, 20, 31), size)
+        marked(gray(torch.ones(1, 20, 31)), small_image(size))
     same = small_image(size)
     with pytest.raises(MaskError, match="difference of picture and background is empty"):
         difference(same, same)
@@ -92,3 +102,60 @@ def test_a_smooth_filling_keeps_what_is_known_and_is_between_it() -> None:
     assert torch.equal(found[(part == 0).expand_as(found)], pixels[(part == 0).expand_as(pixels)])
     assert float(found.amin()) > -0.1
     assert float(found.amax()) < 0.6
+
+
+SIZE = Size(60, 80)
+PART = torch.zeros(1, *SIZE)
+PART[:, 20:35, 30:60] = 1
+"""What all these masks mark."""
+
+
+def scene_to_mark() -> Tensor:
+    y, x = torch.meshgrid(torch.arange(60.0), torch.arange(80.0), indexing="ij")
+    return torch.stack([torch.sin(x / 9 + c) * torch.cos(y / 7) for c in range(3)]) * 0.8
+
+
+def painted(color: tuple[float, float, float], under: Tensor) -> Tensor:
+    return torch.where(PART > 0, torch.tensor(color)[:, None, None], under)
+
+
+def jpeg(pixels: Tensor) -> Tensor:
+    stream = io.BytesIO()
+    Photo(pixels, Channels(mode="RGB")).preview().save(stream, "JPEG", quality=90)
+    return photo_from(stream.getvalue()).pixels
+
+
+BLACK = torch.full((3, *SIZE), -1.0)
+RED, GREEN, BLUE, WHITE = (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0), (1.0, 1.0, 1.0)
+MARKS = {
+    "white on black": (PART * 2 - 1, "L"),
+    "gray on black": (PART * 0.6 - 1, "L"),
+    "1 of 255 on 0": (PART * 2 / 255 - 1, "L"),
+    "white on 1 of 255": (torch.where(PART > 0, 1.0, 2 / 255 - 1), "L"),
+    "green on black": (painted(GREEN, BLACK), "RGB"),
+    "blue on black": (painted(BLUE, BLACK), "RGB"),
+    "red on the picture": (painted(RED, scene_to_mark()), "RGB"),
+    "white on the picture": (painted(WHITE, scene_to_mark()), "RGB"),
+    "black on the picture": (painted((-1.0, -1.0, -1.0), scene_to_mark()), "RGB"),
+    "red on the picture, JPEG": (jpeg(painted(RED, scene_to_mark())), "RGB"),
+    "a white brush in alpha": (torch.cat([painted(WHITE, BLACK), PART * 2 - 1]), "RGBA"),
+    "a red brush in alpha": (torch.cat([painted(RED, BLACK), PART * 2 - 1]), "RGBA"),
+    "the picture erased": (torch.cat([painted(WHITE, scene_to_mark()), 1 - PART * 2]), "RGBA"),
+    "the part alone left": (torch.cat([painted(RED, scene_to_mark()), PART * 2 - 1]), "RGBA"),
+}
+
+
+@pytest.mark.parametrize("kind", MARKS)
+def test_masks_are_read_as_people_paint_them(kind: str) -> None:
+    pixels, mode = MARKS[kind]
+    found = marked(Photo(pixels, Channels(mode=mode)), scene_to_mark()[None])  # type: ignore[arg-type]
+    wrong = (found.part[0] - PART).abs().mean()
+    assert float(wrong) < (0.02 if "JPEG" in kind else 1e-9), found.how
+    again = marked(gray(found.part[0] * 2 - 1), scene_to_mark()[None])
+    assert torch.equal(again.part, found.part)
+
+
+def test_a_night_photo_is_not_taken_for_what_lies_under_a_plain_mask() -> None:
+    night = torch.full((1, 3, *SIZE), -1.0)
+    night[..., 5:8, 5:8] = 1.0
+    assert torch.equal(marked(gray(PART * 2 - 1), night).part[0], PART)

@@ -18,7 +18,8 @@ from singleimage.bench.report import write_comparison, write_report
 from singleimage.bench.table import Interval, Row
 from singleimage.errors import OutputError
 from singleimage.images.folder import pictures_in
-from singleimage.images.photo import Photo, read_photo
+from singleimage.images.photo import Photo
+from singleimage.images.reader import read_photo
 from singleimage.metrics.evaluation import Evaluation, evaluate
 from singleimage.metrics.features import Features, load_features
 from singleimage.metrics.table import METRICS

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from singleimage import Photo, read_photo
-from singleimage.images.photo import Channels
+from singleimage.images.channels import Channels
 from small_jobs import Inline
 from tiny import Command, Outcome
 

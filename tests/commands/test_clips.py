@@ -7,7 +7,7 @@ import pytest
 
 from clips import FIELDS, clip, trained_on_clip
 from singleimage.images.clip import read_clip
-from singleimage.images.photo import read_photo
+from singleimage.images.reader import read_photo
 from singleimage.models.model import Model
 from tiny import Command
 

@@ -19,7 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from measuring import LITE, OF_FILES, photo_of, some, texture, write
-from singleimage.images.photo import Channels, Photo, read_photo
+from singleimage.images.channels import Channels
+from singleimage.images.photo import Photo
+from singleimage.images.reader import read_photo
 from singleimage.metrics import evaluation
 from singleimage.metrics.evaluation import Evaluation, evaluate
 from singleimage.metrics.features import INCEPTION_VARIABLE, Features, load_features

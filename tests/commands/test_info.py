@@ -13,7 +13,14 @@ def test_info_tells_what_a_model_is(tiny_run: Path, command: Command) -> None:
     facts = result(command(f"info {tiny_run} --json"))
     assert facts["preset"] == tiny_run.name
     assert facts["recipe_digest"] == model.recipe.digest()
-    assert facts["channels"] == {"mode": "RGB", "bits": 8, "masks": []}
+    assert facts["channels"] == {
+        "mode": "RGB",
+        "bits": 8,
+        "bands": 0,
+        "white": None,
+        "palette": [],
+        "masks": [],
+    }
     assert facts["levels"] == [list(size) for size in model.generator.ladder.sizes]
     assert facts["entry_levels"] == ([0] if tiny_run.name == "consingan" else [1, 2])
     assert facts["parameters"] == sum(p.numel() for p in model.generator.parameters())

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from refusals import assert_refused
-from singleimage.images.photo import read_photo
+from singleimage.images.reader import read_photo
 from singleimage.models.model import Model
 from tiny import TRAIN_FLAGS, Command, result
 

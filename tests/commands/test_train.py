@@ -16,7 +16,7 @@ from PIL import Image
 from refusals import assert_refused
 from singleimage import Channels, Photo, cli
 from singleimage.commands import console
-from singleimage.images.photo import read_photo
+from singleimage.images.reader import read_photo
 from singleimage.models.model import Model
 from singleimage.training.progress import Progress
 from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command, draw, pattern, pixels, result

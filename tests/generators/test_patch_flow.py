@@ -9,7 +9,8 @@ from scenes import scene
 from singleimage.apps.sample import Tile, reconstruct, sample, seam
 from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
 from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
-from singleimage.images.photo import Channels, Photo
+from singleimage.images.channels import Channels, Mask
+from singleimage.images.photo import Photo
 from singleimage.images.rearrangement import together
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.pyramid import OctavePyramid, Pyramid
@@ -116,7 +117,9 @@ def test_tiles_have_no_seam(generator: PatchFlow, tile: Tile) -> None:
 def test_labels_stay_labels_and_go_where_their_pixels_go() -> None:
     photo = scene(60, 75)
     mask = (torch.arange(60)[:, None] > 36).float().expand(60, 75) * 2 - 1
-    whole = Photo(torch.cat([photo, mask[None]]), Channels(mode="RGB", masks=((0, 255),)))
+    whole = Photo(
+        torch.cat([photo, mask[None]]), Channels(mode="RGB", masks=(Mask(labels=(0, 255)),))
+    )
     made = singleimage.flow(whole)
     (picture,) = made.sample([1])
     lookup = {

@@ -11,7 +11,7 @@ from PIL import Image
 import singleimage as si
 from scenes import scene
 from singleimage.errors import ImageError, RecipeError, SizeError
-from singleimage.images.photo import as_photo
+from singleimage.images.reader import as_photo
 from singleimage.images.values import to_integers
 
 RGB = si.Channels(mode="RGB")

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from clips import clip, waves
 from singleimage.errors import ImageError
+from singleimage.images.channels import Channels
 from singleimage.images.clip import Clip, read_clip
-from singleimage.images.photo import Channels, read_photo
+from singleimage.images.reader import read_photo
 from singleimage.multiscale.geometry import Size
 
 

@@ -15,10 +15,8 @@ from PIL import Image, ImageOps
 
 from encoded import Array, chunk, integers, noise, save_png, squeezed, tiff_bytes
 from singleimage.images import decode as imagefile
-from singleimage.images.photo import (
-    Channels,
-    read_photo,
-)
+from singleimage.images.channels import Channels
+from singleimage.images.reader import read_photo
 from singleimage.images.values import MODE_CHANNELS
 from singleimage.multiscale.geometry import Size
 
@@ -135,7 +133,7 @@ def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
     values = noise(9, 10, 1) // 128 * 255
     Image.fromarray(squeezed(values)).convert("1").save(tmp_path / "x.png")
     photo = read_photo(tmp_path / "x.png")
-    assert photo.channels == Channels(mode="L")
+    assert photo.channels == Channels(mode="L", palette=((0,), (255,)))
     np.testing.assert_array_equal(integers(photo), values)
 
 

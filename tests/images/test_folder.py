@@ -9,8 +9,8 @@ from PIL import Image
 
 from singleimage import read_photo
 from singleimage.errors import ImageError
+from singleimage.images.channels import Channels
 from singleimage.images.folder import pictures_in, read_album
-from singleimage.images.photo import Channels
 from tiny import draw
 
 
@@ -35,7 +35,7 @@ def test_alpha_among_photos_without_is_refused(tmp_path: Path) -> None:
     pixels = np.full((44, 52, 4), 90, np.uint8)
     pixels[0, 0] = 0
     Image.fromarray(pixels).save(tmp_path / "in" / "2.png")
-    with pytest.raises(ImageError, match=r"2\.png is RGBA, most photos are RGB; convert it"):
+    with pytest.raises(ImageError, match=r"2\.png is color with alpha, most photos are color"):
         read_album(tmp_path / "in")
 
 

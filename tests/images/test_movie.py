@@ -17,6 +17,7 @@ from PIL import Image, ImageSequence
 from filming import opened
 from singleimage import Channels, Photo
 from singleimage.errors import OutputError, SingleImageError, SizeError
+from singleimage.images.channels import Mask
 from singleimage.images.movie import _FORMATS, _write_video, write_movie
 from singleimage.multiscale.geometry import Size
 
@@ -25,7 +26,7 @@ SMALL = Size(24, 40)
 
 def reel(mode: str, count: int = 5, size: Size = SMALL, masks: int = 0) -> list[Photo]:
     """Frames of a wave that moves; alpha is clear at the left, half in the middle, then opaque."""
-    channels = Channels(mode=mode, masks=((),) * masks)  # type: ignore[arg-type]
+    channels = Channels(mode=mode, masks=(Mask(),) * masks)  # type: ignore[arg-type]
     y, x = np.indices(size)
     photos = []
     for time in range(count):

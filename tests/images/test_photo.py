@@ -12,14 +12,13 @@ from PIL import Image
 
 from encoded import Array, noise, save_png, with_mask
 from singleimage.errors import ImageError
-from singleimage.images.photo import (
-    LABEL_LIMIT,
-    Channels,
-    Photo,
-    read_photo,
-)
+from singleimage.images.channels import LABEL_LIMIT, Channels, Mask
+from singleimage.images.photo import Photo
+from singleimage.images.reader import read_photo
 from singleimage.images.sheet import png_bytes
 from singleimage.images.values import MODE_CHANNELS
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.resample import resize
 
 
 def saved_mask(photo: Photo, tmp_path: Path) -> Array:
@@ -31,17 +30,33 @@ def saved_mask(photo: Photo, tmp_path: Path) -> Array:
 def test_a_binary_mask_is_a_channel_of_minus_one_and_one(photo_path: Path) -> None:
     mask = noise(10, 12, 1)[..., 0] // 128 * 255
     photo = with_mask(photo_path, mask)
-    assert photo.channels == Channels(mode="RGB", masks=((0, 255),))
+    assert photo.channels == Channels(mode="RGB", masks=(Mask(labels=(0, 255)),))
     assert photo.pixels.shape == (4, 10, 12)
     np.testing.assert_array_equal(photo.pixels[3].numpy(), np.where(mask, 1, -1))
 
 
-def test_labels_are_spaced_evenly_whatever_their_values(photo_path: Path) -> None:
+def test_each_label_is_a_channel_of_its_own(photo_path: Path) -> None:
     mask = np.random.default_rng(0).choice([0, 1, 7, 30, 31], (10, 12)).astype(np.uint8)
     photo = with_mask(photo_path, mask)
-    assert photo.channels.masks == ((0, 1, 7, 30, 31),)
-    ranks = np.searchsorted([0, 1, 7, 30, 31], mask)
-    np.testing.assert_array_equal(photo.pixels[3].numpy(), ranks / 2 - 1)
+    assert photo.channels.masks == (Mask(labels=(0, 1, 7, 30, 31)),)
+    assert photo.channels.count == 8
+    for plane, label in zip(photo.pixels[3:], (0, 1, 7, 30, 31), strict=True):
+        np.testing.assert_array_equal(plane.numpy(), np.where(mask == label, 1, -1))
+
+
+def test_no_label_appears_between_two_others(photo_path: Path, tmp_path: Path) -> None:
+    """A disc of 200 and a square of 7 on 0: reduced, no ring of 7 stands around the disc."""
+    y, x = np.indices((100, 120))
+    mask = np.zeros((100, 120), np.uint8)
+    mask[(y - 50) ** 2 + (x - 40) ** 2 < 30**2] = 200
+    mask[30:70, 85:110] = 7
+    photo = with_mask(save_png(tmp_path / "p.png", noise(100, 120, 3)), mask)
+    small = Photo(resize(photo.pixels[None], Size(50, 60))[0], photo.channels)
+    found = saved_mask(small, tmp_path)
+    assert set(np.unique(found)) == {0, 7, 200}
+    assert not (found[:, :38] == 7).any()
+    nearest = mask[1::2, 1::2]
+    assert (found == nearest).mean() > 0.97
 
 
 def test_the_indices_of_a_palette_are_the_labels(photo_path: Path, tmp_path: Path) -> None:
@@ -52,8 +67,13 @@ def test_the_indices_of_a_palette_are_the_labels(photo_path: Path, tmp_path: Pat
     notes[274] = 3
     picture.save(tmp_path / "labels.png", exif=notes)
     photo = read_photo(photo_path, masks=[tmp_path / "labels.png"])
-    assert photo.channels.masks == ((0, 1, 2, 3, 4),)
+    (found,) = photo.channels.masks
+    assert found.labels == (0, 1, 2, 3, 4)
+    assert found.palette[:5] == tuple(map(tuple, noise(1, 5, 3)[0].tolist()))
     np.testing.assert_array_equal(saved_mask(photo, tmp_path), np.rot90(indices, 2))
+    with Image.open(tmp_path / "saved_mask.png") as opened:
+        assert opened.mode == "P"
+        assert (opened.getpalette() or [])[:15] == noise(1, 5, 3).ravel().tolist()
 
 
 @pytest.mark.parametrize("labels", [(0, 1, 2), (0, 65535), (3, 500, 40000)])
@@ -62,30 +82,37 @@ def test_labels_of_16_bits_are_kept(
 ) -> None:
     mask = np.random.default_rng(0).choice(labels, (10, 12)).astype(np.uint16)
     photo = with_mask(photo_path, mask)
-    assert photo.channels.masks == (labels,)
+    assert photo.channels.masks == (Mask(labels=labels),)
     np.testing.assert_array_equal(saved_mask(photo, tmp_path), mask)
 
 
 def test_more_values_than_labels_make_a_continuous_mask(photo_path: Path, tmp_path: Path) -> None:
     few = np.resize(np.arange(LABEL_LIMIT), (10, 12)).astype(np.uint8) * 8
     many = np.resize(np.arange(LABEL_LIMIT + 1), (10, 12)).astype(np.uint8) * 7
-    assert with_mask(photo_path, few).channels.masks == (tuple(range(0, 256, 8)),)
+    assert with_mask(photo_path, few).channels.masks == (Mask(labels=tuple(range(0, 256, 8))),)
     photo = with_mask(photo_path, many)
-    assert photo.channels.masks == ((),)
+    assert photo.channels.masks == (Mask(),)
+    assert photo.notes == (
+        "the mask mask.png has over 32 values; they are taken for continuous ones, not for labels.",
+    )
     np.testing.assert_allclose(photo.pixels[3].numpy(), many / 127.5 - 1, atol=1e-6)
     np.testing.assert_array_equal(saved_mask(photo, tmp_path), many)
 
 
-def test_a_continuous_mask_of_16_bits_is_written_with_8(photo_path: Path, tmp_path: Path) -> None:
+def test_a_continuous_mask_of_16_bits_keeps_them(photo_path: Path, tmp_path: Path) -> None:
     mask = noise(10, 12, 1, bits=16)[..., 0]
     photo = with_mask(photo_path, mask)
     np.testing.assert_allclose(photo.pixels[3].numpy(), mask / 32767.5 - 1, atol=1e-6)
-    np.testing.assert_array_equal(saved_mask(photo, tmp_path), np.round(mask / 257))
+    np.testing.assert_array_equal(saved_mask(photo, tmp_path), mask)
 
 
 def test_saved_masks_hold_the_nearest_label(tmp_path: Path) -> None:
     row = torch.tensor([[-1.4, -0.9, -0.51, -0.49, 0.2, 0.51, 0.8, 1.5]])
-    photo = Photo(torch.stack([row, row]), Channels(mode="L", masks=((0, 5, 200),)))
+    planes = torch.stack([row, -row, 0 * row + 0.3, row])
+    photo = Photo(planes, Channels(mode="L", masks=(Mask(labels=(0, 5, 200)),)))
+    assert saved_mask(photo, tmp_path).tolist() == [[0, 0, 0, 0, 5, 200, 200, 200]]
+    ranked = Mask(labels=(0, 5, 200), ranks=True)  # as models before had them
+    photo = Photo(torch.stack([row, row]), Channels(mode="L", masks=(ranked,)))
     assert saved_mask(photo, tmp_path).tolist() == [[0, 0, 0, 5, 5, 200, 200, 200]]
 
 
@@ -159,7 +186,10 @@ def test_transparency_shows_a_checkerboard() -> None:
 
 def test_masks_are_shown_below_the_picture_with_labels_spread() -> None:
     mask = torch.tensor([[-1.0, -0.1, 0.1, 0.9]]).expand(3, 4)
-    photo = Photo(torch.stack([mask, mask, mask]), Channels(mode="L", masks=((0, 1, 2), ())))
+    photo = Photo(
+        torch.stack([mask, mask, mask]),
+        Channels(mode="L", masks=(Mask(labels=(0, 1, 2), ranks=True), Mask())),
+    )
     shown = np.asarray(photo.preview())
     assert shown.shape == (9, 4, 3)
     assert shown[3, :, 0].tolist() == [0, 128, 128, 255]

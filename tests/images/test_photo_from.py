@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from singleimage.errors import ImageError
-from singleimage.images.photo import Photo, photo_from, read_photo
+from singleimage.images.photo import Photo
+from singleimage.images.reader import photo_from, read_photo
 
 
 def write(folder: Path, name: str, mode: str) -> Path:
@@ -45,7 +46,7 @@ def test_masks_and_notes_are_those_of_the_files(tmp_path: Path) -> None:
     expected = read_photo(path, masks=[mask])
     found = photo_from(path.read_bytes(), "x.png", masks=[(mask.read_bytes(), "mask.png")])
     assert_same(found, expected)
-    assert expected.notes == ("the alpha of x.png is opaque everywhere; it is left out.",)
+    assert expected.notes[0] == "the alpha of x.png is opaque everywhere; it is left out."
     assert found.channels.count == 4
 
 

@@ -17,11 +17,9 @@ from PIL import Image
 from encoded import Array, chunk, noise, save_png, tiff_bytes
 from refusals import assert_refused
 from singleimage.errors import ImageError
-from singleimage.images.decode import PIXEL_LIMIT
-from singleimage.images.photo import (
-    read_photo,
-    require_texture,
-)
+from singleimage.images.photo import require_texture
+from singleimage.images.reader import read_photo
+from singleimage.multiscale.geometry import PIXEL_LIMIT
 from tiny import Command
 
 TRANSCRIPT = """
@@ -102,11 +100,11 @@ $ train {bad}/bright.tif -o {out}
 
 integers of 32 bits
 $ train {bad}/deep.tif -o {out}
-{bad}/deep.tif stores 32-bit uint32 samples; save it with 8 or 16 bits, or floats in 0..1.
+{bad}/deep.tif holds 32-bit values from 0 to 150929408; save it with 8 or 16 bits.
 
 many channels
 $ train {bad}/many.tif -o {out}
-{bad}/many.tif has 7 channels; 1 to 4 can be read. Give further ones as --mask.
+{bad}/many.tif has 70 channels; the limit is 64. Give further ones as --mask.
 
 folder as image
 $ train {bad} -o {out}
@@ -181,8 +179,8 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in {
         "nan": np.full((48, 48), np.nan, np.float32),
         "bright": np.linspace(0, 255, 48 * 48, dtype=np.float32).reshape(48, 48),
-        "deep": np.zeros((48, 48), np.uint32),
-        "many": np.zeros((48, 48, 7), np.uint16),
+        "deep": np.arange(48 * 48, dtype=np.uint32).reshape(48, 48) * 65536,
+        "many": np.zeros((48, 48, 70), np.uint16),
     }.items():
         extra = {"planarconfig": "contig"} if content.ndim == 3 else {}
         tifffile.imwrite(folder / f"{name}.tif", content, photometric="minisblack", **extra)
@@ -237,9 +235,9 @@ def test_pictures_over_the_limit_are_refused_before_they_are_decoded(tmp_path: P
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.zeros((8, 9), np.uint32), "stores 32-bit uint32 samples; save it with 8 or 16 bits"),
-        (np.zeros((8, 9), np.int16), "stores 16-bit int16 samples"),
-        (np.zeros((8, 9, 5), np.uint16), "has 5 channels; 1 to 4 can be read"),
+        (np.array([[0, 70000]], np.uint32), "holds 32-bit values from 0 to 70000; save it"),
+        (np.zeros((8, 9), np.complex64), "stores complex64 samples; save it with 8 or 16 bits"),
+        (np.zeros((8, 9, 65), np.uint16), "has 65 channels; the limit is 64"),
         (np.full((8, 9), np.nan, np.float32), "holds 72 values that are NaN or infinite"),
         (np.full((8, 9), 1.5, np.float32), "holds floats from 1.5 to 1.5; scale them to 0..1"),
     ],

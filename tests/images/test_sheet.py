@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from singleimage.errors import OutputError
-from singleimage.images.photo import (
-    Channels,
-    Photo,
-)
+from singleimage.images.channels import Channels
+from singleimage.images.photo import Photo
 from singleimage.images.sheet import save_sheet, sheet
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from measuring import LITE, some, write
 from singleimage.errors import ImageError
-from singleimage.images.photo import read_photo
+from singleimage.images.reader import read_photo
 from singleimage.jobs.job import (
     RESULT,
     SHEET,

@@ -15,10 +15,8 @@ import torch
 
 from refusals import short
 from singleimage.errors import OutputError
-from singleimage.images.photo import (
-    Channels,
-    Photo,
-)
+from singleimage.images.channels import Channels
+from singleimage.images.photo import Photo
 from singleimage.machine.files import make_folder
 from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command
 

@@ -10,7 +10,7 @@ import torch
 from measuring import HEIGHT, WIDTH, write
 from singleimage.errors import ImageError
 from singleimage.generators.base import Generator
-from singleimage.images.photo import read_photo
+from singleimage.images.reader import read_photo
 from singleimage.metrics.samples import DrawnSamples, SampleFiles, samples_of
 from singleimage.models import model as models
 from singleimage.models.model import Model

@@ -13,7 +13,7 @@ from singleimage.apps.inject import inject
 from singleimage.apps.sample import seam
 from singleimage.errors import ArgumentError, ImageError, UnsupportedEntry
 from singleimage.images.clip import Clip
-from singleimage.images.photo import read_photo
+from singleimage.images.reader import read_photo
 from singleimage.models.model import Model
 from singleimage.recipes.presets import HP_VAE_GAN
 from singleimage.training.trainer import Trainer

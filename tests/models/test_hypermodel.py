@@ -7,8 +7,8 @@ import torch
 
 from singleimage import Model, Photo
 from singleimage.errors import ImageError, ModelFileError
+from singleimage.images.channels import Channels
 from singleimage.images.folder import read_album
-from singleimage.images.photo import Channels
 from singleimage.models.hypermodel import HyperModel
 
 
@@ -33,7 +33,7 @@ def test_models_differ_with_the_photo_and_not_with_their_company(
 def test_a_gray_photo_is_modelled_in_color(hyper: HyperModel, photos: list[Photo]) -> None:
     gray = Photo(photos[0].pixels[:1], Channels(mode="L"))
     assert len(next(hyper.model(gray).sample([0])).pixels) == 3
-    with pytest.raises(ImageError, match="the photo is RGBA, the model was trained on RGB"):
+    with pytest.raises(ImageError, match="is color with alpha, the model was trained on color"):
         hyper.model(Photo(torch.ones(4, 44, 52), Channels(mode="RGBA")))
 
 

@@ -19,7 +19,8 @@ from reference import meta as paper
 from reference.compare import F64, TOLERANCE, copied, difference, noise, uniform
 from reference.translate import embedding_of
 from singleimage.generators.hyper import HyperCascade, HyperSpec
-from singleimage.images.photo import Channels, Photo
+from singleimage.images.channels import Channels
+from singleimage.images.photo import Photo
 from singleimage.models.hypermodel import HyperModel
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.latent import gaussian, seed_for

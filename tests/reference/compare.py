@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from reference import singan as paper
 from singleimage.generators.cascade import Cascade
 from singleimage.generators.growing import Growing
+from singleimage.images.channels import Channels
 from singleimage.images.clip import Clip
-from singleimage.images.photo import Channels, Photo
+from singleimage.images.photo import Photo
 from singleimage.multiscale.latent import Latent, seed_for
 from singleimage.multiscale.pyramid import Pyramid
 from singleimage.nn.blocks import Conv, ConvStack

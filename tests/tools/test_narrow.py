@@ -31,7 +31,8 @@ def test_narrow_pictures_are_one_line(
     flags = f"--mask {tmp_path}/mask.png" if tool in ("fill", "harmonize", "edit") else ""
     done = command(f"{tool} {made} {tmp_path}/narrow.png {flags} -o {tmp_path}/out.png")
     assert done.code in (0, 2)
-    assert done.code == 0 or len(done.err.splitlines()) == 1
+    said = [line for line in done.err.splitlines() if "is marked" not in line]
+    assert done.code == 0 or len(said) == 1
 
 
 @pytest.mark.parametrize("source", ["photo", "run"])

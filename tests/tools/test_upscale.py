@@ -9,6 +9,7 @@ import torch
 from singleimage import Channels, Model, Photo, for_upscaling, preset, train
 from singleimage.apps.upscale import bicubic, upscale
 from singleimage.errors import UnsupportedEntry
+from singleimage.images.channels import Mask
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.tools import upscale as upscaling
 from tiny import tiny
@@ -31,7 +32,9 @@ def test_enlarging_to_any_factor_or_a_documented_refusal(model: Model, photo: Ph
         assert error < shifted, factor
 
 
-@pytest.mark.parametrize("channels", [Channels(mode="L"), Channels(mode="RGB", masks=((0, 255),))])
+@pytest.mark.parametrize(
+    "channels", [Channels(mode="L"), Channels(mode="RGB", masks=(Mask(labels=(0, 255)),))]
+)
 def test_gray_pictures_and_masks_are_enlarged_too(channels: Channels) -> None:
     waves = torch.sin(torch.arange(40 * 44.0).view(1, 40, 44) / 7)
     photo = Photo(waves.repeat(channels.count, 1, 1), channels)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from reference.compare import noise
+from singleimage.images.channels import Channels
 from singleimage.images.folder import read_album
-from singleimage.images.photo import Channels, Photo
+from singleimage.images.photo import Photo
 from singleimage.models.hypermodel import HyperModel
 from singleimage.objectives.base import Turn
 from singleimage.objectives.view import StepView

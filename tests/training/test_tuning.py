@@ -8,7 +8,7 @@ import torch
 from pasting import with_square
 from singleimage import Model, Photo, Recipe, Run, Trainer, for_harmonizing, preset
 from singleimage.errors import ImageError, RunError, UnsupportedEntry
-from singleimage.images.photo import Channels
+from singleimage.images.channels import Channels
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.resample import resize
 from singleimage.training.run import Tuning

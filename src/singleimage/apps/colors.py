@@ -3,13 +3,11 @@
 import torch
 from torch import Tensor
 
-from singleimage.images.values import MODE_CHANNELS, Mode
-
 FLAT = 1e-3
 """Variance of a channel, in [-1, 1]², under which colors are not spread any further."""
 
 
-def with_colors_of(pixels: Tensor, photo: Tensor, mode: Mode, part: Tensor | None = None) -> Tensor:
+def with_colors_of(pixels: Tensor, photo: Tensor, count: int, part: Tensor | None = None) -> Tensor:
     """Give a picture the mean and the covariance of a photo's colors.
 
     The linear map that moves colors least (Pitie, Kokaram: The linear Monge-Kantorovitch linear
@@ -18,13 +16,12 @@ def with_colors_of(pixels: Tensor, photo: Tensor, mode: Mode, part: Tensor | Non
     Args:
         pixels: the picture, (1, C, H, W) in [-1, 1].
         photo: (C, h, w).
-        mode: what the channels are; alpha and masks stay as they are.
+        count: channels of color, the first; the others stay as they are.
         part: (1, 1, H, W) of zeros and ones: only the colors there count and change; None: all.
 
     Returns:
         (1, C, H, W) in [-1, 1].
     """
-    count = MODE_CHANNELS[mode] - (mode in ("LA", "RGBA"))
     here = torch.ones_like(pixels[0, 0]) > 0 if part is None else part[0, 0] > 0
     ours = pixels[0, :count, here].double()
     theirs = photo[:count].flatten(1).double()

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from singleimage.apps.masks import dilated, filled
+from singleimage.apps.masks import dilated
 from singleimage.generators.base import Copier, Generator, Injection, Known
 from singleimage.images.rearrangement import ELSEWHERE
+from singleimage.multiscale.filling import filled
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.resample import resize
 

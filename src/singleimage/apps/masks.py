@@ -4,41 +4,97 @@ A mask is (1, 1, H, W) with values in [0, 1]: 1 where the picture is to be new.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from singleimage.errors import MaskError
-from singleimage.multiscale.geometry import Size, size_of
-from singleimage.multiscale.resample import resize
+from singleimage.images.photo import Photo
+from singleimage.multiscale.geometry import size_of
 
 TOLERANCE = 12 / 127.5
 """Difference of a channel, in [-1, 1], that JPEG makes: less is no difference."""
 SPECK = 1
 """Radius of lone pixels that do not count as a difference."""
+SHOWN = 0.3
+"""Share of a painted mask that shows the picture itself, at least."""
+COLORFUL = 0.1
+"""Standard deviation of the colors of what is no single paint, at least, in [-1, 1]."""
 SIGMA = 5.0
 """Standard deviation of the blur, pixels (published code of SinGAN and ConSinGAN)."""
 
 
-def binary(mask: Tensor, size: Size, name: str = "the mask") -> Tensor:
-    """Make a mask of zeros and ones from a picture: 1 wherever it is not black.
+class Marks(NamedTuple):
+    """What a mask marks."""
+
+    part: Tensor
+    """(1, 1, H, W) of zeros and ones."""
+    how: str
+    """What of the mask was taken for the mark, for people."""
+
+
+def marked(mask: Photo, under: Tensor, name: str = "the mask") -> Marks:
+    """Find what a mask marks, however it was painted.
+
+    Where its alpha varies, that tells: what is opaque, or of the picture with parts erased what is
+    transparent. Where it shows the picture itself with paint on it, the paint does. Else it is what
+    is brighter than half way from the darkest to the brightest.
 
     Args:
-        mask: channels (C, H, W) in [-1, 1], of which the first counts.
-        size: that the mask must have.
+        mask: of the picture's size.
+        under: the picture, (1, C, H, W) in [-1, 1].
         name: of the mask, for messages.
-
-    Returns:
-        (1, 1, H, W).
 
     Raises:
         MaskError: it has another size, is empty, or covers everything.
     """
-    if size_of(mask) != size:
-        raise MaskError(f"{name} is {size_of(mask)}, the picture {size}; give one of that size.")
-    found = (mask[None, :1] > -1).float()
-    return require_part(found, name)
+    if mask.size != size_of(under):
+        raise MaskError(
+            f"{name} is {mask.size}, the picture {size_of(under)}; give one of that size."
+        )
+    alpha, colors = mask.channels.alpha, mask.pixels[: mask.channels.colors]
+    if alpha is not None:
+        opaque = mask.pixels[alpha] >= 0
+        erased = _is_erased(colors, opaque, under)
+        how = "what is transparent" if erased else "what is opaque"
+        return Marks(require_part((opaque != erased).float()[None, None], name), how)
+    same = _alike(colors, under)
+    if not _is_plain(colors) and float(same.float().mean()) > SHOWN:
+        part = _without_specks(~same).float()[None, None]
+        return Marks(require_part(part, name), "the paint on the picture")
+    value = colors.amax(0)
+    low, high = float(value.min()), float(value.max())
+    middle = (low + high) / 2 if low < high else 0.0
+    return Marks(require_part((value > middle).float()[None, None], name), "what is bright")
+
+
+def _is_erased(colors: Tensor, opaque: Tensor, under: Tensor) -> bool:
+    """Whether what is opaque shows the picture, so that the rest was erased; else it is paint."""
+    shown = colors[:, opaque]
+    if not shown.numel():
+        return False
+    if float(_alike(colors, under)[opaque].float().mean()) > SHOWN:
+        return True
+    many = float(opaque.float().mean()) > 0.5
+    return many and float(shown.std(1).mean()) > COLORFUL
+
+
+def _alike(colors: Tensor, under: Tensor) -> Tensor:
+    """Where colors (1 or 3, H, W) are those of a picture, but for what JPEG makes: (H, W)."""
+    below = under[0, :3] if under.shape[1] >= 3 else under[0, :1]
+    return (colors - below).abs().amax(0) <= 2 * TOLERANCE
+
+
+def _is_plain(colors: Tensor) -> bool:
+    """Whether nearly all is of two grays, as masks are and photos are not."""
+    gray = colors.amax(0) - colors.amin(0) <= 2 * TOLERANCE
+    if float(gray.float().mean()) < 0.99:
+        return False
+    value = colors.mean(0)
+    near = torch.minimum(value - value.min(), value.max() - value) <= 2 * TOLERANCE
+    return float(near.float().mean()) > 0.9
 
 
 def difference(picture: Tensor, background: Tensor) -> Tensor:
@@ -55,10 +111,15 @@ def difference(picture: Tensor, background: Tensor) -> Tensor:
         MaskError: they differ nowhere, or everywhere.
     """
     apart = ((picture - background).abs().amax(dim=1, keepdim=True) > TOLERANCE).float()
-    kernel = 2 * SPECK + 1
-    inner = -F.max_pool2d(-apart, kernel, 1, SPECK)  # what is left of specks is nothing
-    found = torch.minimum(F.max_pool2d(inner, kernel, 1, SPECK), apart)
+    found = _without_specks(apart[0, 0] > 0).float()[None, None]
     return require_part(found, "the difference of picture and background")
+
+
+def _without_specks(apart: Tensor) -> Tensor:
+    """A difference (H, W) without lone pixels."""
+    kernel, wide = 2 * SPECK + 1, apart.float()[None, None]
+    inner = -F.max_pool2d(-wide, kernel, 1, SPECK)  # what is left of specks is nothing
+    return (F.max_pool2d(inner, kernel, 1, SPECK)[0, 0] > 0) & apart
 
 
 def require_part(mask: Tensor, name: str) -> Tensor:
@@ -113,22 +174,3 @@ def soften(mask: Tensor, radius: float, sigma: float = SIGMA) -> Tensor:
 def blend(background: Tensor, new: Tensor, mask: Tensor) -> Tensor:
     """`new` over `background` (B, C, H, W); bit for bit the background where the mask is 0."""
     return torch.where(mask > 0, torch.lerp(background, new, mask), background)
-
-
-def filled(pixels: Tensor, part: Tensor) -> Tensor:
-    """Fill a part smoothly from around it: with means of what is known, at ever coarser sizes.
-
-    Args:
-        pixels: (B, C, H, W) in [-1, 1].
-        part: (1, 1, H, W) of zeros and ones, 1 where it is filled.
-    """
-    known = 1 - part
-    size = size_of(pixels)
-    if min(size) <= 2 or bool(known.all()):
-        return pixels
-    half = Size((size.height + 1) // 2, (size.width + 1) // 2)
-    weight = F.adaptive_avg_pool2d(known, half)
-    mean = F.adaptive_avg_pool2d(pixels * known, half)
-    coarse = mean / weight.clamp(min=1e-6)
-    below = filled(torch.where(weight > 0, coarse, 0.0), (weight == 0).float())
-    return torch.where(part > 0, resize(below, size), pixels)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from singleimage.bench.table import PLOTTED, Row
 from singleimage.errors import OutputError
-from singleimage.images.photo import Channels, Photo
+from singleimage.images.channels import Channels
+from singleimage.images.photo import Photo
 from singleimage.images.sheet import png_bytes
 from singleimage.metrics.copying import COPY, PatchSearch
 from singleimage.metrics.evaluation import Evaluation, Scores

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from singleimage.commands.arguments import Json, Output, Overwrite
+from singleimage.commands.arguments import Json, Output, Overwrite, read_told
 from singleimage.commands.console import print_result
 from singleimage.errors import ImageError
 
@@ -27,16 +27,19 @@ def apply(
     output
         The image file to write.
     """
-    from singleimage.images.photo import Photo, read_photo
+    from singleimage.images.photo import Photo
+    from singleimage.images.reader import read_photo
     from singleimage.images.rearrangement import Rearrangement
+    from singleimage.images.values import from_integers
 
-    colors, photo = read_photo(rearrangement), read_photo(picture)
+    colors, photo = read_photo(rearrangement), read_told(picture)
     if colors.channels.mode != "RGB" or colors.channels.bits != 16:
         raise ImageError(
             f"{rearrangement} is no map; make one with: singleimage sample PHOTO --map -o FOLDER"
         )
     photo.channels.require_file(output, overwrite=overwrite)
-    how = Rearrangement.read(colors.pixels, photo.size)
+    assert colors.original is not None  # it was read
+    how = Rearrangement.read(from_integers(colors.original.values), photo.size)
     files = Photo(how.applied(photo.pixels), photo.channels).save(output, overwrite=overwrite)
     print_result({"files": list(map(str, files))}, f"rearranged in {output}", as_json)
     return 0

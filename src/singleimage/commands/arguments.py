@@ -10,6 +10,7 @@ from singleimage.commands.console import say
 from singleimage.errors import ArgumentError, RecipeError, UnsupportedEntry
 
 if TYPE_CHECKING:
+    from singleimage.images.photo import Photo
     from singleimage.models.model import Model
     from singleimage.multiscale.geometry import Size
     from singleimage.recipes.recipe import Recipe
@@ -98,7 +99,6 @@ def load_model(
     `moving`: of a clip is as good as of a photo. `variety`, `masks`, `more`: of a photo.
     """
     from singleimage.images.folder import SUFFIXES
-    from singleimage.images.photo import read_photo
     from singleimage.machine.device import use_device
     from singleimage.models.flow import flow
     from singleimage.models.model import Model
@@ -106,7 +106,7 @@ def load_model(
     if source.suffix.lower() in SUFFIXES:
         if masks and more:
             raise ArgumentError("--mask goes with one photo; drop it, or the other photos.")
-        photos = [read_photo(source, masks=masks), *map(read_photo, more)]
+        photos = [read_told(source, masks), *map(read_told, more)]
         return flow(*photos, variety=variety, device=use_device(device))
     given = {"--variety": variety is not None, "--mask": masks, "a second source": more}
     for flag in (name for name, value in given.items() if value):
@@ -123,6 +123,16 @@ def load_model(
             f"FOLDER, or give a model of a photo."
         )
     return model
+
+
+def read_told(path: Path, masks: Sequence[Path] = ()) -> "Photo":
+    """A photo with its masks; what its reader changed or left out is told."""
+    from singleimage.images.reader import read_photo
+
+    photo = read_photo(path, masks=masks)
+    for note in photo.notes:
+        say(f"note: {note}")
+    return photo
 
 
 def require_maps(model: "Model", wanted: bool) -> None:

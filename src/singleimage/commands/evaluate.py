@@ -16,6 +16,7 @@ from singleimage.commands.arguments import (
     Variety,
     Whole,
     load_model,
+    read_told,
 )
 from singleimage.commands.console import catch_stop, print_table, say, until_stopped
 from singleimage.errors import ArgumentError, ImageError, WeightsError
@@ -117,7 +118,7 @@ def _samples(
     variety: float | None,
 ) -> "tuple[Samples, Photo]":
     """The samples, and the photo they are samples of."""
-    from singleimage.images.photo import Photo, read_photo
+    from singleimage.images.photo import Photo
     from singleimage.metrics.samples import DrawnSamples, SampleFiles
     from singleimage.multiscale.resample import resize
 
@@ -125,7 +126,7 @@ def _samples(
         if len(sources) > 1:
             raise ImageError(f"{sources[0]} is a model; measure one model at a time.")
         model = load_model(sources[0], device, precision, variety=variety)
-        photo = model.training_image() if real is None else read_photo(real)
+        photo = model.training_image() if real is None else read_told(real)
         if photo is None:
             raise ImageError(f"{sources[0]} does not hold its photo; add --real IMAGE.")
         if photo.size != model.size:  # what the model saw is the photo at its finest level
@@ -138,7 +139,7 @@ def _samples(
     paths: list[Path] = []
     for source in sources:
         paths += _samples_in(source, real) if source.is_dir() else [source]
-    return SampleFiles(paths), read_photo(real)
+    return SampleFiles(paths), read_told(real)
 
 
 def _samples_in(folder: Path, real: Path) -> list[Path]:

@@ -51,7 +51,7 @@ def interpolate(
         Of the noise.
     """
     from singleimage.images.movie import write_movie
-    from singleimage.images.photo import read_photo
+    from singleimage.images.reader import read_photo
     from singleimage.images.sheet import save_sheet, sheet
     from singleimage.machine.files import make_folder, refuse_existing
     from singleimage.models.hypermodel import HyperModel

@@ -46,7 +46,7 @@ def model(
     seed
         Of the noise in --adapt.
     """
-    from singleimage.images.photo import read_photo
+    from singleimage.images.reader import read_photo
     from singleimage.machine.files import refuse_existing
     from singleimage.models.hypermodel import HyperModel
 

@@ -23,6 +23,7 @@ from singleimage.commands.arguments import (
     Variety,
     Whole,
     load_model,
+    read_told,
     require_maps,
     target_size,
 )
@@ -99,8 +100,6 @@ def sample(
     sheet
         Also write sheet.png.
     """
-    from singleimage.images.photo import read_photo
-
     if count < 1:
         raise ArgumentError(f"cannot draw {count} pictures; ask for 1 or more.")
     model = load_model(
@@ -110,7 +109,7 @@ def sample(
         "size": target_size(model, size, scale),
         "start_level": start_level,
         "tile": tile,
-        "keep": None if keep is None else read_photo(keep),
+        "keep": None if keep is None else read_told(keep),
     }
     require_maps(model, map_)
     pages = _Pages(output, model, range(seed, seed + count), maps=map_, sheet=sheet)
@@ -240,7 +239,7 @@ def _write(
     quiet: bool,
 ) -> int:
     """Draw the pictures and write them one by one; returns an exit code where it is stopped."""
-    from singleimage.images.photo import read_photo
+    from singleimage.images.reader import read_photo
     from singleimage.images.rearrangement import map_file
     from singleimage.images.sheet import save_sheet
     from singleimage.images.sheet import sheet as make_sheet

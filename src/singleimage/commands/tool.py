@@ -20,13 +20,15 @@ from singleimage.commands.arguments import (
     Variety,
     Whole,
     load_model,
+    read_told,
     require_maps,
 )
-from singleimage.commands.console import print_result
+from singleimage.commands.console import print_result, say
 from singleimage.errors import OutputError
 from singleimage.tools.table import TOOLS, Input, Tool
 
 if TYPE_CHECKING:
+    from singleimage.images.channels import Channels
     from singleimage.images.photo import Photo
     from singleimage.models.model import Model
 
@@ -115,7 +117,7 @@ def _run(
     tool: Tool, source: Path, picture: Path | None, *, result: ResultFile, **given: Any
 ) -> int:
     """The result of one level as a file, or of all levels as a sheet."""
-    from singleimage.images.photo import Channels, read_photo
+    from singleimage.images.channels import Channels
     from singleimage.images.rearrangement import map_file
     from singleimage.machine.files import refuse_existing
 
@@ -128,15 +130,15 @@ def _run(
         raise OutputError("--map is of one result, --sweep writes a sheet; drop one of the two.")
     photos = {i.name for i in tool.inputs if i.kind == "photo"}
     inputs = {
-        name: read_photo(value) if name in photos and value is not None else value
+        name: read_told(value) if name in photos and value is not None else value
         for name, value in given.items()
     }
     if maps:
         refuse_existing(map_file(result.output), overwrite=result.overwrite)
-    photo = None if picture is None else read_photo(picture)
+    photo = None if picture is None else read_told(picture)
     model = load_model(source, result.device, result.precision, variety=result.variety)
     require_maps(model, maps)
-    shown = Channels(mode="RGB") if sweep else model.channels
+    shown = Channels(mode="RGB") if sweep else _channels(tool, model, photo, inputs)
     shown.require_file(result.output, overwrite=result.overwrite)
 
     def made(at: int | None) -> "Photo":
@@ -159,6 +161,25 @@ def _run(
     facts = {"files": list(map(str, files))}
     print_result(facts, f"result in {result.output}", result.as_json)
     return 0
+
+
+def _channels(
+    tool: Tool, model: "Model", photo: "Photo | None", inputs: dict[str, Any]
+) -> "Channels":
+    """Those of the result. Tells what of the picture a mask marks."""
+    from singleimage.apps.masks import marked
+    from singleimage.tools.channels import given_channels, without_alpha, worked_on
+
+    if not tool.gives_back:
+        return model.channels
+    ground: Photo = inputs.get("background") or worked_on(model, photo)
+    if inputs.get("mask") is not None:
+        found = marked(inputs["mask"], ground.pixels[None])
+        say(f"{float(found.part.mean()):.0%} of the picture is marked: {found.how} in the mask.")
+    cut_out = ground is photo and ground.channels.alpha is not None
+    if cut_out and model.channels.alpha is None:
+        ground = without_alpha(ground, None)
+    return given_channels(model, ground)
 
 
 def _write_sweep(

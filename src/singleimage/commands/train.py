@@ -106,7 +106,7 @@ def _read(image: Path, masks: "Sequence[Path]", recipe: "Recipe", device: str) -
     """The photo, all photos of a folder, or the clip."""
     from singleimage.images.clip import read_clip
     from singleimage.images.folder import read_album
-    from singleimage.images.photo import read_photo
+    from singleimage.images.reader import read_photo
     from singleimage.machine.device import use_device
     from singleimage.machine.processes import join
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from singleimage.commands.arguments import Device, Json, Output, Whole
+from singleimage.commands.arguments import Device, Json, Output, Whole, read_told
 from singleimage.commands.train import make
 
 
@@ -35,13 +35,12 @@ def tune(
     steps
         How long.
     """
-    from singleimage.images.photo import read_photo
     from singleimage.tools.channels import laid_over
     from singleimage.training.identity import Identity
     from singleimage.training.run import Run, Tuning
 
     start = Identity.read(source)
-    learned = read_photo(photo)
+    learned = read_told(photo)
     run = Run(
         output,
         learned,
@@ -51,6 +50,6 @@ def tune(
         device=device,
         precision=start.precision,
         embed_image=start.embed_image,
-        tuning=Tuning(source, laid_over(read_photo(picture), learned)),
+        tuning=Tuning(source, laid_over(read_told(picture), learned)),
     )
     return make(run, as_json)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from singleimage.commands.arguments import Source, load_model
+from singleimage.commands.arguments import Source, load_model, read_told
 from singleimage.commands.console import print_result
 from singleimage.commands.tool import ResultFile
 
@@ -37,15 +37,16 @@ def upscale(
         The picture as it should be: PSNR and SSIM of the result and of bicubic enlargement are
         told.
     """
-    from singleimage.images.photo import read_photo
     from singleimage.multiscale.geometry import Size
+    from singleimage.tools.channels import given_channels, worked_on
     from singleimage.tools.upscale import compare_upscaled, require_truth
     from singleimage.tools.upscale import upscale as enlarge
 
-    photo = None if picture is None else read_photo(picture)
-    known = None if truth is None else read_photo(truth)
+    photo = None if picture is None else read_told(picture)
+    known = None if truth is None else read_told(truth)
     model = load_model(source, result.device, result.precision, variety=result.variety)
-    model.channels.require_file(result.output, overwrite=result.overwrite)
+    channels = given_channels(model, worked_on(model, photo))
+    channels.require_file(result.output, overwrite=result.overwrite)
     if known is not None and 1 < factor <= 16:  # before the work
         here = model.size if photo is None else photo.size
         require_truth(known, Size(*(int(side * factor) for side in here)))

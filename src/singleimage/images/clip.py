@@ -10,10 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from singleimage.errors import ImageError
-from singleimage.images.decode import Notes, read_bytes
+from singleimage.images.channels import Channels
+from singleimage.images.decode import read_bytes
+from singleimage.images.decoded import Notes
 from singleimage.images.folder import pictures_in
 from singleimage.images.movie import VIDEO_SUFFIXES, frames_of_video, moving_picture, write_movie
-from singleimage.images.photo import Channels, Photo, joined_digest, read_photo
+from singleimage.images.photo import Photo, joined_digest
+from singleimage.images.reader import read_photo
 from singleimage.multiscale.geometry import PIXEL_LIMIT
 
 STRIP = 5

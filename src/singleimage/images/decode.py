@@ -1,8 +1,4 @@
-"""From the bytes of an image file to integers: the quirks of formats end here.
-
-A decoded file is an array (H, W, C) of uint8 or uint16, upright, gray, gray and alpha, RGB or RGBA
-for C of 1 to 4, together with notes on what was changed or left out, in words for the user.
-"""
+"""From the bytes of an image file to integers: the quirks of formats end here."""
 
 import io
 import logging
@@ -11,24 +7,41 @@ import sys
 import warnings
 import zlib
 from contextlib import nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError, features
 
 from singleimage.errors import ImageError
-from singleimage.images.png import PNG, require_whole
+from singleimage.images.decoded import (
+    LEAST_DPI,
+    Decoded,
+    Notes,
+    check_pixels,
+    narrowed,
+    notes_on_frames,
+    too_large,
+    unit_floats,
+    upright,
+)
+from singleimage.images.encode import About
+from singleimage.images.png import PNG, require_whole, without_texts
+from singleimage.images.tiff import decode_tiff, is_tiff
+from singleimage.images.values import MODES
 from singleimage.machine.files import quiet_libraries
-from singleimage.multiscale.geometry import PIXEL_LIMIT, Size
+from singleimage.multiscale.geometry import Size
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What Pillow may open. Not EPS: Pillow hands it to Ghostscript, which runs what is in it."""
-
-Notes = tuple[str, ...]
+HIGH_EFFICIENCY = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
+"""Brands of HEIC and AVIF files."""
 
 _ORIENTATION = 274  # the tag of EXIF and TIFF
+_SIZES = (40962, 40963)  # tags of width and height in the part of EXIF about the picture
+_PICTURE = 0x8769  # that part
 _DEEP = re.compile(r"(.+);16([BLN])")  # Pillow's name of samples of 16 bits in an order of bytes
 
 # What these libraries log about damaged files would reach the user beside our own message.
@@ -65,7 +78,7 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def decode(path: Path, data: bytes, *, indices: bool = False) -> tuple[NDArray[Any], Notes]:
+def decode(path: Path, data: bytes, *, indices: bool = False) -> Decoded:
     """Decode an image file, upright, without loss.
 
     Args:
@@ -73,151 +86,68 @@ def decode(path: Path, data: bytes, *, indices: bool = False) -> tuple[NDArray[A
         data: bytes of the file.
         indices: give a palette picture's indices, (H, W, 1), in place of its colors.
 
-    Returns:
-        (H, W, C) uint8 or uint16 with C of 1 to 4, and notes on what was changed or left out.
-
     Raises:
         ImageError: the file is damaged, no image, over `PIXEL_LIMIT`, or its values do not fit.
     """
     try:
-        with warnings.catch_warnings(), quiet_libraries() if _is_tiff(data) else nullcontext():
+        with warnings.catch_warnings(), quiet_libraries() if is_tiff(data) else nullcontext():
             warnings.simplefilter("ignore")
-            if _is_tiff(data) and (decoded := _decode_deep_tiff(path, data)) is not None:
+            if is_tiff(data) and (decoded := decode_tiff(path, data)) is not None:
                 return decoded
             return _decode_pillow(path, data, indices=indices)
     except (ImageError, MemoryError):
         raise
     except Image.DecompressionBombError:
-        raise ImageError(_too_large(path, "over 178 megapixels")) from None
+        raise ImageError(too_large(path, "over 178 megapixels")) from None
     except UnidentifiedImageError:
-        raise _unknown(path, data) from None
+        raise _unknown(path, data, tiff=is_tiff(data)) from None
     except Exception as error:  # Pillow raises many kinds on damaged files
         raise ImageError(f"{path} is damaged: {error}; export the image again.") from None
 
 
-def _is_tiff(data: bytes) -> bool:
-    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-def _unknown(path: Path, data: bytes) -> ImageError:
-    if _is_tiff(data):
+def _unknown(path: Path, data: bytes, *, tiff: bool) -> ImageError:
+    if tiff:
         return ImageError(
             f"{path} is a damaged TIFF, or one with a compression or channels that cannot be read; "
             f"save it again without compression, or as PNG."
         )
+    if data[4:8] == b"ftyp" and data[8:12] in HIGH_EFFICIENCY:
+        return ImageError(
+            f"{path} is HEIC or AVIF; pip install 'singleimage[heic]', or convert it to JPEG or "
+            f"PNG."
+        )
     return ImageError(f"{path} is not an image in a known format; use JPEG, PNG, WebP or TIFF.")
 
 
-def _check_pixels(path: Path, size: Size) -> None:
-    if size.height * size.width > PIXEL_LIMIT:
-        raise ImageError(_too_large(path, f"{size}"))
-
-
-def _too_large(path: Path, found: str) -> str:
-    return f"{path} is {found}; the limit is {PIXEL_LIMIT // 10**6} megapixels. Reduce it first."
-
-
-def _upright(values: NDArray[Any], orientation: Any) -> NDArray[Any]:
-    """Undo an EXIF orientation of 2 to 8 on (H, W, C); anything else is upright."""
-    if orientation not in range(2, 9):
-        return values
-    if orientation >= 5:
-        values = values.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        values = values[::-1]
-    if orientation in (2, 3, 6, 7):
-        values = values[:, ::-1]
-    return values
-
-
-# TIFF with more than 8 bits, through tifffile ----------------------------------------------------
-
-
-def _decode_deep_tiff(path: Path, data: bytes) -> tuple[NDArray[Any], Notes] | None:
-    """First page of a TIFF that Pillow would reduce or refuse; None to leave it to Pillow."""
-    import tifffile
-
+@lru_cache
+def high_efficiency_formats() -> tuple[str, ...]:
+    """The formats of phones that are read here: HEIF where its plugin is installed, AVIF."""
+    found = ["AVIF"] if features.check("avif") else []
     try:
-        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-            page: Any = tiff.pages[0]
-            ends = map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))
-            if max(ends, default=0) > len(data):  # libtiff would print its own words on it
-                raise ImageError(f"{path} is damaged: it is cut short; export the image again.")
-            deep = page.dtype is not None and page.dtype.itemsize > 1
-            if not deep or page.photometric not in (0, 1, 2):
-                return None
-            _check_tiff(path, page)
-            values = page.asarray()
-            notes = _notes_on_frames(path, _has_second(tiff))
-            orientation = page.tags.valueof(_ORIENTATION)
-    except (ImageError, MemoryError):
-        raise
-    except Exception:  # a damaged file or a compression it lacks; Pillow tries, and reports
-        return None
-    if page.axes == "SYX":
-        values = np.moveaxis(values, 0, -1)
-    values = values.reshape(*values.shape[:2], -1)
-    values = _unit_floats(path, values) if values.dtype.kind == "f" else values
-    if page.photometric == 0:  # white is zero
-        values[..., 0] = 65535 - values[..., 0]
-    if values.shape[2] in (2, 4) and 1 in page.extrasamples:
-        values = _unassociated(values)
-    return _upright(values, orientation), notes
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return tuple(found)
+    register_heif_opener()
+    return (*found, "HEIF")
 
 
-def _check_tiff(path: Path, page: Any) -> None:
-    """Raises `ImageError` unless the page is a picture of a depth and a size that can be read."""
-    if page.axes not in ("YX", "YXS", "SYX"):
-        raise ImageError(f"{path} is a volume, not a picture; save one slice of it.")
-    _check_pixels(path, Size(page.imagelength, page.imagewidth))
-    if page.samplesperpixel > 4:
-        raise ImageError(
-            f"{path} has {page.samplesperpixel} channels; 1 to 4 can be read. Give further ones "
-            f"as --mask."
-        )
-    if page.dtype.kind != "f" and (page.dtype != np.uint16 or page.bitspersample != 16):
-        raise ImageError(
-            f"{path} stores {page.bitspersample}-bit {page.dtype} samples; save it with 8 or 16 "
-            f"bits, or floats in 0..1."
-        )
+# Through Pillow ----------------------------------------------------------------------------------
 
 
-def _unit_floats(path: Path, values: NDArray[Any]) -> NDArray[Any]:
-    """Floats in 0..1 to uint16."""
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
-        raise ImageError(
-            f"{path} holds {bad} values that are NaN or infinite; replace them before training."
-        )
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > 1:
-        raise ImageError(
-            f"{path} holds floats from {low:g} to {high:g}; scale them to 0..1 before training."
-        )
-    return np.round(values.astype(np.float64) * 65535).astype(np.uint16)
-
-
-def _unassociated(values: NDArray[Any]) -> NDArray[Any]:
-    """uint16 colors that were multiplied by alpha, the last channel, divided by it again."""
-    wide = values.astype(np.float64)
-    color, alpha = wide[..., :-1] * 65535, wide[..., -1:]
-    color /= np.maximum(alpha, 1)
-    return np.concatenate([color.round().clip(0, 65535), alpha], axis=2).astype(np.uint16)
-
-
-# All else, through Pillow ------------------------------------------------------------------------
-
-
-def _decode_pillow(path: Path, data: bytes, *, indices: bool) -> tuple[NDArray[Any], Notes]:
+def _decode_pillow(path: Path, data: bytes, *, indices: bool) -> Decoded:
+    profile = b""
+    if data.startswith(PNG):
+        data, profile = without_texts(data)
     with _open(data) as opened:
-        _check_pixels(path, Size(opened.height, opened.width))
+        check_pixels(path, Size(opened.height, opened.width))
         if data.startswith(PNG):
             require_whole(path, data)
         # MPO: a JPEG with further views or a gain map, which no one means as frames.
         more = opened.format != "MPO" and getattr(opened, "is_animated", False)
-        notes = list(_notes_on_frames(path, more))
+        notes = list(notes_on_frames(path, more))
         raw_modes = _raw_modes(opened)
         opened.load()
+        profile = profile or opened.info.get("icc_profile") or b""
         values: NDArray[Any] | None = None
         if any(map(_DEEP.fullmatch, raw_modes)) and not opened.mode.startswith("I"):
             values = _decode_deep_color(data, opened, raw_modes)
@@ -225,27 +155,80 @@ def _decode_pillow(path: Path, data: bytes, *, indices: bool) -> tuple[NDArray[A
                 notes.append(f"{path.name} has 16 bits a channel; 8 of them are used.")
         elif opened.mode in ("CMYK", "LAB", "YCbCr"):
             notes.append(f"{path.name} has {opened.mode} colors; they are converted to RGB.")
+            values, profile = _converted(opened, profile), b""
+        palette: tuple[tuple[int, int, int], ...] = ()
         if indices and opened.mode == "P":
-            values = np.asarray(opened)[..., None]
+            values, palette = np.asarray(opened)[..., None], _palette(opened)
         elif values is None:
-            values = _plain(path, opened)
-        return _upright(values, opened.getexif().get(_ORIENTATION)), tuple(notes)
+            values, more_notes = _plain(path, opened)
+            notes += more_notes
+        exif, orientation, odd = _exif(path, opened)
+        upright_values = upright(values, orientation)
+        return Decoded(
+            upright_values,
+            MODES[values.shape[2]],
+            (*notes, *odd),
+            About(profile, exif, _dpi(opened)),
+            palette,
+            lossy=_is_lossy(opened, data),
+            scaled=opened.mode == "F",
+        )
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
-    return Image.open(io.BytesIO(data), formats=FORMATS)
+    brand = data[4:8] == b"ftyp" and data[8:12] in HIGH_EFFICIENCY
+    formats = (*FORMATS, *(high_efficiency_formats() if brand else ()))
+    return Image.open(io.BytesIO(data), formats=formats)
 
 
-def _notes_on_frames(path: Path, more: bool) -> Notes:
-    return (f"{path.name} has several frames; the first is used.",) if more else ()
+def _is_lossy(opened: ImageFile.ImageFile, data: bytes) -> bool:
+    webp = opened.format == "WEBP" and b"VP8L" not in data[:4096]
+    return webp or opened.format in ("JPEG", "MPO", "AVIF", "HEIF")
 
 
-def _has_second(tiff: Any) -> bool:
-    """Whether a TIFF has a second page; to count all may take a minute."""
+def _converted(opened: ImageFile.ImageFile, profile: bytes) -> NDArray[Any]:
+    """Colors of another space as RGB, by their profile if there is one."""
+    if profile:
+        try:
+            own, srgb = (
+                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                ImageCms.createProfile("sRGB"),
+            )
+            found = ImageCms.profileToProfile(opened, own, srgb, outputMode="RGB")
+            assert found is not None  # it is where the picture is not changed in place
+            return np.asarray(found)
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass
+    return np.asarray(opened.convert("RGB"))
+
+
+def _palette(opened: ImageFile.ImageFile) -> tuple[tuple[int, int, int], ...]:
+    numbers = opened.getpalette("RGB") or []
+    return tuple(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=False))
+
+
+def _exif(path: Path, opened: ImageFile.ImageFile) -> tuple[bytes, Any, Notes]:
+    """EXIF without orientation and sizes, which are those of the pixels; and the orientation."""
     try:
-        return tiff.pages[1] is not None
-    except IndexError:
-        return False
+        exif = opened.getexif()
+        orientation = exif.pop(_ORIENTATION, None)
+        if opened.format == "TIFF" or not exif:  # a TIFF's tags are about its pixels
+            return b"", orientation, ()
+        picture = exif.get_ifd(_PICTURE)
+        for tag in _SIZES:
+            picture.pop(tag, None)
+        return exif.tobytes(), orientation, ()
+    except Exception:  # any bytes may be there
+        return b"", None, (f"the EXIF of {path.name} is damaged; it is left out.",)
+
+
+def _dpi(opened: ImageFile.ImageFile) -> tuple[float, float] | None:
+    try:
+        across, down = opened.info["dpi"]
+        found = float(across), float(down)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return found if all(LEAST_DPI <= number <= 100_000 for number in found) else None
 
 
 def _raw_modes(opened: ImageFile.ImageFile) -> set[str]:
@@ -311,23 +294,17 @@ def _keyed_out(values: NDArray[Any], key: Any) -> NDArray[Any]:
     return np.concatenate([values, alpha[..., None]], axis=2)
 
 
-def _plain(path: Path, picture: Image.Image) -> NDArray[Any]:
+def _plain(path: Path, picture: Image.Image) -> tuple[NDArray[Any], Notes]:
     """(H, W, C) uint8 or uint16 of any Pillow picture."""
     mode, key = picture.mode, picture.info.get("transparency")
     if mode == "F":
-        return _unit_floats(path, np.asarray(picture))[..., None]
+        return unit_floats(path, np.asarray(picture))[..., None], ()
     if mode.startswith("I"):
-        values = np.asarray(picture).astype(np.int64)[..., None]
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError(
-                f"{path} holds 32-bit values from {values.min()} to {values.max()}; "
-                f"save it with 8 or 16 bits."
-            )
-        values = values.astype(np.uint16)
-        return values if key is None else _keyed_out(values, key)
+        values, notes = narrowed(path, np.asarray(picture).astype(np.int64)[..., None])
+        return (values if key is None else _keyed_out(values, key)), notes
     wanted = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGBA": "RGBA", "RGBa": "RGBA"}
     target = wanted.get(mode, "RGBA" if mode == "PA" else "RGB")
     if key is not None and target in ("L", "RGB"):
         target += "A"
     values = np.asarray(picture if mode == target else picture.convert(target))
-    return values[..., None] if values.ndim == 2 else values
+    return (values[..., None] if values.ndim == 2 else values), ()

@@ -9,27 +9,25 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+import msgspec
+
 from singleimage.errors import ImageError
-from singleimage.images.photo import Channels, Photo, read_photo
-from singleimage.images.values import MODE_CHANNELS, Mode
+from singleimage.images.channels import Channels
+from singleimage.images.decode import high_efficiency_formats
+from singleimage.images.photo import Photo
+from singleimage.images.reader import read_photo
+from singleimage.images.values import Mode
 from singleimage.multiscale.geometry import Size
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"}
-"""Suffixes of the pictures in a folder."""
-OTHERS = {
-    ".heic",
-    ".heif",
-    ".avif",
-    ".jfif",
-    ".pgm",
-    ".pbm",
-    ".jp2",
-    ".psd",
-    ".svg",
-    ".raw",
-    ".dng",
-}
+SUFFIXES = {
+    ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".avif",
+}  # fmt: skip
+"""Suffixes of pictures."""
+OTHERS = {".jp2", ".jxl", ".psd", ".svg", ".raw", ".dng", ".cr2", ".nef", ".arw", ".exr", ".hdr"}
 """Suffixes of pictures that are not read."""
+PLUGGED = {".heic": "HEIF", ".heif": "HEIF", ".avif": "AVIF"}
+"""Formats that are read where Pillow can, by their suffixes."""
 NEARLY = 0.02
 """Aspects that differ by less are not worth a note."""
 
@@ -54,7 +52,9 @@ def skipped_in(folder: Path) -> list[str]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_file() or _is_picture(path):
             continue
-        if path.suffix.lower() in SUFFIXES:
+        if not _can_read(path):
+            kinds.setdefault("which pip install 'singleimage[heic]' reads", []).append(path.name)
+        elif path.suffix.lower() in SUFFIXES:
             sheet = path.name == "sheet.png"
             kinds.setdefault("sheets" if sheet else "masks, by their names", []).append(path.name)
         elif path.suffix.lower() in OTHERS:
@@ -66,10 +66,19 @@ def skipped_in(folder: Path) -> list[str]:
     ]
 
 
+def _can_read(path: Path) -> bool:
+    kind = PLUGGED.get(path.suffix.lower())
+    return kind is None or kind in high_efficiency_formats()
+
+
 def _is_picture(path: Path) -> bool:
     hidden = path.name.startswith(".") or path.name == "sheet.png"
-    mask = re.search(r"_mask\d*$", path.stem)
-    return path.suffix.lower() in SUFFIXES and not hidden and not mask and path.is_file()
+    named = re.fullmatch(r"(.+)_mask\d*", path.stem)
+    mask = named is not None and any(
+        path.with_name(named[1] + suffix).exists() for suffix in SUFFIXES
+    )
+    known = path.suffix.lower() in SUFFIXES and _can_read(path)
+    return known and not hidden and not mask and path.is_file()
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:
@@ -87,19 +96,22 @@ def read_album(folder: Path) -> list[Photo]:
         ImageError: the folder holds no photos, or a file is damaged, or has alpha where others
             have none.
     """
-    photos = [(path.name, read_photo(path)) for path in pictures_in(folder)]
+    photos = [(path.name, replace(read_photo(path), original=None)) for path in pictures_in(folder)]
     modes = Counter(photo.channels.mode for _, photo in photos)
     mode = "RGB" if set(modes) == {"L", "RGB"} else modes.most_common(1)[0][0]
-    bits = photos[0][1].channels.bits
-    channels = Channels(mode=mode, bits=bits)
+    first = photos[0][1].channels
+    bits = first.bits
+    whites = [_white(photo.channels) for _, photo in photos if photo.channels.bits == bits]
+    white = max(whites) if max(whites) < 2**bits - 1 else None
+    channels = Channels(mode=mode, bits=bits, bands=first.bands, white=white)
     aspect = median(photo.size.height / photo.size.width for _, photo in photos)
     album = []
     for name, photo in photos:
-        photo = _colored(photo, mode)
-        if len(photo.pixels) != MODE_CHANNELS[mode]:
+        photo = _darkened(_colored(photo, mode), channels)
+        if len(photo.pixels) != channels.count:
             raise ImageError(
-                f"{name} is {photo.channels.mode}, most photos are {mode}; convert it, or leave it "
-                f"out."
+                f"{name} is {photo.channels.words}, most photos are {channels.words}; convert it, "
+                f"or leave it out."
             )
         album.append(replace(_cropped(photo, aspect, name), channels=channels))
     return album
@@ -114,21 +126,36 @@ def fitted(photo: Photo, channels: Channels, size: Size, name: str = "the photo"
     Raises:
         ImageError: it has other channels.
     """
-    photo = _colored(photo, channels.mode)
-    if len(photo.pixels) != MODE_CHANNELS[channels.mode]:
+    photo = _darkened(_colored(photo, channels.mode), channels)
+    if len(photo.pixels) != channels.count:
         raise ImageError(
-            f"the photo is {photo.channels.mode}, the model was trained on {channels.mode}; "
+            f"the photo is {photo.channels.words}, the model was trained on {channels.words}; "
             f"convert it."
         )
-    return _cropped(replace(photo, channels=channels), size.height / size.width, name)
+    return _cropped(
+        replace(photo, channels=channels, original=None), size.height / size.width, name
+    )
+
+
+def _white(channels: Channels) -> int:
+    return channels.white or 2**channels.bits - 1
+
+
+def _darkened(photo: Photo, channels: Channels) -> Photo:
+    """A photo whose white is that of others, so that the same integers are the same values."""
+    here, wanted = _white(photo.channels), _white(channels)
+    if photo.channels.bits != channels.bits or here == wanted:
+        return photo
+    return replace(photo, pixels=((photo.pixels + 1) * (here / wanted) - 1).clamp(-1, 1))
 
 
 def _colored(photo: Photo, mode: Mode) -> Photo:
     """A gray photo in color, where that is the mode; any other as it is."""
-    gray = photo.channels.mode == "L" and not photo.channels.masks
+    gray = photo.channels.mode == "L" and not photo.channels.masks and not photo.channels.bands
     if not gray or mode != "RGB":
         return photo
-    return replace(photo, pixels=photo.pixels.expand(3, -1, -1))
+    colors = msgspec.structs.replace(photo.channels, mode=mode, palette=())
+    return replace(photo, pixels=photo.pixels.expand(3, -1, -1), channels=colors)
 
 
 def _cropped(photo: Photo, aspect: float, name: str) -> Photo:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from singleimage.errors import ImageError, OutputError
-from singleimage.images.photo import Channels, Photo
+from singleimage.images.channels import Channels
+from singleimage.images.photo import Photo
 from singleimage.images.values import MODE_CHANNELS
 from singleimage.machine.files import refuse_existing, write_atomically
 from singleimage.multiscale.geometry import PIXEL_LIMIT

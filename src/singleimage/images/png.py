@@ -1,9 +1,16 @@
-"""Whether a PNG holds all of its picture: decoders are lenient, and leave missing rows black."""
+"""PNG beyond what Pillow does: whether a file holds all of its picture, and 16 bits of color.
+
+Decoders are lenient, and leave missing rows black.
+"""
 
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from singleimage.errors import ImageError
 
@@ -22,6 +29,10 @@ PASSES = (
 )
 """First column and row, and steps between them, of the passes of an interlaced picture (PNG
 specification, section 8.2)."""
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+"""Chunks that say nothing of the pixels."""
+LONGEST = 1 << 26
+"""Bytes of a color profile, at most."""
 PIECE = 1 << 20
 """Bytes that are unpacked at once."""
 
@@ -60,6 +71,41 @@ def require_whole(path: Path, data: bytes) -> None:
         )
 
 
+def without_texts(data: bytes) -> tuple[bytes, bytes]:
+    """Take the texts and the color profile out of a PNG, which decoders refuse where they are long.
+
+    Args:
+        data: bytes of the file.
+
+    Returns:
+        The bytes of one without them, and the profile.
+    """
+    kept, profile = [PNG], b""
+    place, end = len(PNG), len(PNG)
+    while place + 12 <= len(data):
+        length, kind = struct.unpack(">I4s", data[place : place + 8])
+        end = place + length + 12
+        if kind == b"iCCP":
+            profile = _profile(data[place + 8 : end - 4])
+        elif kind not in TEXTS:
+            kept.append(data[place:end])
+        place = end
+        if kind == b"IEND":
+            break
+    return b"".join([*kept, data[place:]]), profile
+
+
+def _profile(chunk: bytes) -> bytes:
+    """The profile in a chunk; nothing where it is damaged or over `LONGEST`."""
+    packed = chunk[chunk.find(b"\0") + 2 :]
+    try:
+        unpacker = zlib.decompressobj()
+        found = unpacker.decompress(packed, LONGEST)
+    except zlib.error:
+        return b""
+    return found if unpacker.eof else b""
+
+
 def _pixels(data: bytes) -> Iterator[bytes]:
     """The contents of the chunks that hold compressed pixels."""
     place = len(PNG)
@@ -84,3 +130,37 @@ def _size(width: int, height: int, bits: int, interlaced: bool) -> int:
         if columns > 0 and rows > 0:
             total += rows * (1 + (columns * bits + 7) // 8)
     return total
+
+
+def deep_png(
+    values: NDArray[Any], *, profile: bytes, exif: bytes, dpi: tuple[float, float] | None
+) -> bytes:
+    """Encode a picture of 16 bits a channel.
+
+    Args:
+        values: (H, W, C) uint16 of gray, gray and alpha, RGB or RGBA.
+        profile: ICC profile to embed; empty: none.
+        exif: to embed; empty: none.
+        dpi: pixels an inch, across and down.
+    """
+    height, width, channels = values.shape
+    color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = np.ascontiguousarray(values.astype(">u2")).view(np.uint8).reshape(height, -1)
+    filtered = np.full((height, rows.shape[1] + 1), 2, np.uint8)  # filter 2: minus the row above
+    filtered[:, 1:] = rows
+    filtered[1:, 1:] -= rows[:-1]
+    parts = [_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0))]
+    if profile:
+        parts.append(_chunk(b"iCCP", b"profile\0\0" + zlib.compress(profile)))
+    if dpi is not None:
+        a_meter = [round(number / 0.0254) for number in dpi]
+        parts.append(_chunk(b"pHYs", struct.pack(">IIB", *a_meter, 1)))
+    if exif:
+        parts.append(_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")))
+    parts.append(_chunk(b"IDAT", zlib.compress(filtered.tobytes(), 6)))
+    return b"".join([PNG, *parts, _chunk(b"IEND", b"")])
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    crc = struct.pack(">I", zlib.crc32(kind + data))
+    return struct.pack(">I", len(data)) + kind + data + crc

@@ -1,7 +1,7 @@
 """Between the integers of image files and the floats in [-1, 1] of tensors.
 
-0 becomes -1 and the highest integer 1. Labels become evenly spaced values: the lowest is -1, the
-highest 1, whatever their numbers.
+0 becomes -1 and the highest integer 1. A mask of labels becomes one channel a label, 1 where it is
+and -1 elsewhere; of one or two labels one is enough.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,67 +18,83 @@ MODE_CHANNELS: dict[Mode, int] = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 MODES: dict[int, Mode] = {count: mode for mode, count in MODE_CHANNELS.items()}
 
 
-def from_integers(values: NDArray[Any]) -> Tensor:
-    """Convert `values` (H, W, C), uint8 or uint16, to (C, H, W) float32 in [-1, 1]."""
-    top = np.float32(np.iinfo(values.dtype).max)
+def from_integers(values: NDArray[Any], white: int | None = None) -> Tensor:
+    """Convert integers to an image.
+
+    Args:
+        values: (H, W, C), uint8 or uint16.
+        white: the integer that becomes 1; None: the highest.
+
+    Returns:
+        (C, H, W) float32 in [-1, 1].
+    """
+    top = np.float32(white or np.iinfo(values.dtype).max)
     scaled = values.astype(np.float32) / top * 2 - 1
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
 
-def to_integers(pixels: Tensor, bits: int = 8) -> NDArray[Any]:
+def to_integers(pixels: Tensor, bits: int = 8, white: int | None = None) -> NDArray[Any]:
     """Convert an image to integers, rounded; what is out of range is clamped.
 
     Args:
         pixels: (C, H, W) in [-1, 1].
         bits: 8 or 16.
+        white: the integer that 1 becomes; None: the highest.
 
     Returns:
         (H, W, C) uint8 or uint16.
     """
-    top = 255 if bits == 8 else 65535
+    top = white or 2**bits - 1
     channels, height, width = pixels.shape
     values = np.empty((height, width, channels), np.uint8 if bits == 8 else np.uint16)
-    for rows in _strips(height):
+    for rows in strips(height):
         unit = ((pixels[:, rows].detach().cpu().double() + 1) / 2).clamp(0, 1)
         values[rows] = unit.mul(top).round().permute(1, 2, 0).numpy()
     return values
 
 
-def _strips(height: int) -> Iterator[slice]:
+def strips(height: int) -> Iterator[slice]:
     """Slices of 256 rows: a large picture is converted in float64 part by part, to save memory."""
     return (slice(top, top + 256) for top in range(0, height, 256))
 
 
 def from_labels(values: NDArray[Any], labels: Sequence[int]) -> Tensor:
-    """Space labels evenly in [-1, 1]: the lowest is -1, the highest 1.
+    """Give each label a channel of its own, or two of them one.
 
     Args:
         values: (H, W), all of them labels.
         labels: ascending.
 
     Returns:
-        (H, W) float32.
+        (n, H, W) float32, 1 where the label is, else -1; of two labels (1, H, W), 1 where the
+        second is.
     """
-    ranks = np.searchsorted(labels, values).astype(np.float32)
-    return torch.from_numpy(ranks * 2 / max(len(labels) - 1, 1) - 1)
+    chosen = labels if len(labels) > 2 else labels[-1:] if len(labels) == 2 else [-1]
+    planes = [torch.from_numpy(values == label) for label in chosen]
+    return torch.stack(planes).float().mul_(2).sub_(1)
 
 
-def to_labels(plane: Tensor, labels: Sequence[int]) -> NDArray[Any]:
-    """Turn each pixel into the nearest label.
+def to_labels(planes: Tensor, labels: Sequence[int], *, ranks: bool = False) -> NDArray[Any]:
+    """Turn each pixel into the label whose channel is the highest.
 
     Args:
-        plane: (H, W) in [-1, 1].
+        planes: (n, H, W) in [-1, 1], as `from_labels` makes them.
         labels: ascending.
+        ranks: the labels are evenly spaced in one channel instead.
 
     Returns:
         (H, W, 1) integers.
     """
     known = np.asarray(labels, dtype=np.uint8 if max(labels) < 256 else np.uint16)
-    values = np.empty((*plane.shape, 1), known.dtype)
-    for rows in _strips(len(plane)):
-        ranks = (plane[rows].detach().cpu().double() + 1) / 2 * (len(labels) - 1)
-        nearest = ranks.round().clamp(0, len(labels) - 1).numpy().astype(np.int64)
-        values[rows, :, 0] = known[nearest]
+    values = np.empty((*planes.shape[1:], 1), known.dtype)
+    for rows in strips(planes.shape[1]):
+        part = planes[:, rows].detach().cpu()
+        if len(part) > 1:
+            found = part.argmax(0)
+        else:
+            unit = (part[0].double() + 1) / 2 * (len(labels) - 1)
+            found = unit.round().clamp(0, len(labels) - 1).long()
+        values[rows, :, 0] = known[found.numpy()]
     return values
 
 

@@ -14,7 +14,8 @@ import msgspec
 import torch
 
 from singleimage.errors import ImageError, RunError
-from singleimage.images.photo import Photo, read_photo
+from singleimage.images.photo import Photo
+from singleimage.images.reader import read_photo
 from singleimage.images.sheet import save_sheet, sheet
 from singleimage.machine.device import find_device
 from singleimage.machine.files import make_folder, read_whole, write_atomically

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from singleimage.images.folder import pictures_in
-from singleimage.images.photo import Photo, read_photo
+from singleimage.images.photo import Photo
+from singleimage.images.reader import read_photo
 from singleimage.models.model import Model
 
 

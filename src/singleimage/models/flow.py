@@ -7,7 +7,8 @@ import torch
 from singleimage.errors import ArgumentError, ImageError
 from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
 from singleimage.generators.strip import Strip
-from singleimage.images.photo import Photo, PhotoLike, as_photo, require_texture
+from singleimage.images.photo import Photo, require_texture
+from singleimage.images.reader import PhotoLike, as_photo
 from singleimage.machine.device import find_device
 from singleimage.models.model import Model
 from singleimage.models.modelfile import from_stored, made_at_once, to_stored
@@ -59,9 +60,9 @@ def _of_several(photos: Sequence[Photo], recipe: Recipe, device: str | torch.dev
                 f"other masks); convert them to the same."
             )
     strip = Strip.of([require_texture(photo).pixels for photo in photos])
-    image = from_stored(to_stored(strip.image, first.channels.bits))
+    image = from_stored(to_stored(strip.image, first.channels), first.channels)
     assert isinstance(recipe.generator, PatchFlowSpec)
-    pyramid = Pyramid.build(image.to(device)[None], recipe.pyramid)
+    pyramid = Pyramid.build(image[None, : first.channels.picture].to(device), recipe.pyramid)
     generator = PatchFlow(recipe.generator, pyramid, strip)
     levels = len(generator.ladder.sizes)
     provenance = made_at_once(first, levels, str(device), more=photos[1:])

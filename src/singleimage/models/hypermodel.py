@@ -10,8 +10,9 @@ from torch import nn
 
 from singleimage.errors import ModelFileError
 from singleimage.generators.base import Generator, Learner
+from singleimage.images.channels import Channels
 from singleimage.images.folder import fitted
-from singleimage.images.photo import Channels, Photo
+from singleimage.images.photo import Photo
 from singleimage.machine.device import use_device
 from singleimage.machine.files import refuse_existing, write_atomically
 from singleimage.models.model import Model

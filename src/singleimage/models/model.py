@@ -14,13 +14,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from singleimage.apps.masks import binary
+from singleimage.apps.masks import marked
 from singleimage.apps.rearrange import rearrangements
 from singleimage.apps.sample import Tile, reconstruct, sample, sampled_latent
 from singleimage.errors import ArgumentError, ModelFileError, RecipeError
-from singleimage.generators.base import Copier, DirectSpec, Generator, no_copier
+from singleimage.generators.base import Copier, Generator, no_copier
+from singleimage.images.channels import Channels
 from singleimage.images.clip import Clip
-from singleimage.images.photo import Channels, Photo, require_texture
+from singleimage.images.original import Original
+from singleimage.images.palette import cleared, snapped
+from singleimage.images.photo import Photo, require_texture
 from singleimage.images.rearrangement import Rearrangement
 from singleimage.images.sheet import png_bytes, sheet
 from singleimage.machine.device import find_device
@@ -61,6 +64,8 @@ class Model:
     image: Tensor | None
     """The photo at the finest trained level, (C, H, W) in [-1, 1], or the clip, (C, T, H, W); None
     if it was not embedded."""
+    original: Original | None = None
+    """The file of the photo, of a model that was made of it in this process."""
 
     @property
     def size(self) -> Size:
@@ -98,7 +103,8 @@ class Model:
             tile: pictures without a seam when repeated: "x" side by side, "y" over each other,
                 "xy" both.
             frames: of clips; None: as many as in training.
-            keep: white where the photo stays, of its size; only of a model that copies.
+            keep: what of the photo stays, of its size, see `apps.masks.marked`; only of a model
+                that copies.
 
         Returns:
             The pictures, drawn one by one as they are asked for. Those of a model that copies tell
@@ -146,7 +152,10 @@ class Model:
         generator = self.generator
         target = Size(*size) if size else self.size
         sampled_latent(generator, seeds[:0], size=target, start_level=start_level, tile=tile)
-        part = None if keep is None else binary(keep.pixels, self.size, "the mask of what stays")
+        part: Tensor | None = None
+        if keep is not None:
+            assert self.image is not None  # it is all there is of such a model
+            part = marked(keep, self.image[None].cpu(), "the mask of what stays").part
         at_once = torch.get_num_threads() if target.height * target.width < LARGE else 1
 
         def pictures() -> Iterator[Photo]:
@@ -162,7 +171,8 @@ class Model:
     def rearranged(self, how: Rearrangement) -> Photo:
         """Rearrange the training image."""
         assert self.image is not None  # it is all there is of such a model
-        return replace(self._picture(how.applied(self.image.cpu())), rearrangement=how)
+        pixels = cleared(how.applied(self.image.cpu()), self.channels)
+        return replace(self._picture(pixels), rearrangement=how)
 
     def _lasting(self, frames: int, start_level: int) -> Generator:
         if start_level:
@@ -174,11 +184,17 @@ class Model:
 
     def reconstruct(self) -> Photo:
         """Draw the picture of the anchor noise, which shows how well the model knows the photo."""
-        return self._photo(reconstruct(self.generator)[0])
+        copier = self.generator.copier
+        if copier is None:
+            return self._photo(reconstruct(self.generator)[0])
+        (found,) = rearrangements(self.generator, copier, self.generator.anchor(), None)
+        return self.rearranged(found)
 
     def training_image(self) -> Photo | None:
         """Return the photo at the finest trained level, or None if it is not embedded."""
-        return None if self.image is None else self._picture(self.image)
+        if self.image is None:
+            return None
+        return replace(self._picture(self.image), original=self.original)
 
     def sheet(self, seeds: Sequence[int] = range(5)) -> Image.Image:
         """Lay out the training image, where it is embedded, and one sample for each of `seeds`."""
@@ -194,7 +210,7 @@ class Model:
             raise ModelFileError(
                 "the model draws values that are not finite; it is damaged, train it again."
             )
-        return self._picture(image.clamp_(-1, 1).cpu())
+        return self._picture(snapped(image.clamp_(-1, 1).cpu(), self.channels))
 
     def _picture(self, pixels: Tensor) -> Photo:
         if self.provenance.fps is None:
@@ -230,7 +246,7 @@ class Model:
         state = self.generator.state_dict()
         tensors = {f"generator.{name}": t.contiguous().cpu() for name, t in state.items()}
         if embed_image and self.image is not None:
-            tensors["image"] = to_stored(self.image, self.channels.bits)
+            tensors["image"] = to_stored(self.image, self.channels)
         metadata = metadata_of(self.recipe, self.channels, self.provenance)
         data = file_of(tensors, metadata)
         write_atomically(path, lambda stream: stream.write(data))
@@ -264,7 +280,7 @@ class Model:
                 f"photo with: singleimage model {path} PHOTO -o MODEL.safetensors"
             )
         stored = tensors.pop("image", None)
-        image = None if stored is None else from_stored(stored)
+        image = None if stored is None else from_stored(stored, channels)
         generator: Generator
         if recipe.direct is None:
             learner = read_learner(path, recipe, channels, provenance)
@@ -275,7 +291,7 @@ class Model:
             compare_tensors(path, {}, tensors)
             if image is None:
                 raise damaged(path, "it holds no photo, and without training there is nothing else")
-            generator = _direct(recipe.direct, image.to(device), recipe)
+            generator = _direct(recipe, image[: channels.picture].to(device))
         if stored is not None:
             expected = (channels.count, *generator.ladder.shape(-1))
             if tuple(stored.shape) != expected or stored.dtype not in (torch.uint8, torch.uint16):
@@ -305,12 +321,13 @@ class Model:
         if recipe.pyramid.plan(photo.size).reduction < 1:
             finest = Pyramid.build(finest[None], recipe.pyramid).images[-1][0]
         # As a file gives it back, so that the saved model draws the same pictures.
-        image = from_stored(to_stored(finest, photo.channels.bits))
-        generator = _direct(recipe.direct, image.to(device), recipe)
+        image = from_stored(to_stored(finest, photo.channels), photo.channels)
+        generator = _direct(recipe, image[: photo.channels.picture].to(device))
         provenance = made_at_once(photo, len(generator.ladder.sizes), str(device), seed=seed)
-        return cls(generator, recipe, photo.channels, provenance, image)
+        return cls(generator, recipe, photo.channels, provenance, image, photo.original)
 
 
-def _direct(spec: DirectSpec, image: Tensor, recipe: Recipe) -> Generator:
-    """The generator of an image (C, H, W) that needs no training."""
-    return spec.generator_of(Pyramid.build(image[None], recipe.pyramid))
+def _direct(recipe: Recipe, image: Tensor) -> Generator:
+    """The generator of an image (C, H, W), without masks, that needs no training."""
+    assert recipe.direct is not None
+    return recipe.direct.generator_of(Pyramid.build(image[None], recipe.pyramid))

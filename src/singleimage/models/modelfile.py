@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from singleimage.errors import ModelFileError, RecipeError, SizeError
 from singleimage.generators.base import Learner
-from singleimage.images.photo import Channels, Photo, joined_digest
+from singleimage.images.channels import Channels, read_channels
+from singleimage.images.photo import Photo, joined_digest
 from singleimage.multiscale.geometry import PIXEL_LIMIT, Size
 from singleimage.nn.blocks import restore_order
 from singleimage.nn.precision import use_precision
@@ -184,7 +185,7 @@ def read_metadata(path: Path, metadata: dict[str, str]) -> tuple[Recipe, Channel
         )
     try:
         recipe = Recipe.from_json(metadata["recipe"])
-        channels = msgspec.json.decode(metadata["channels"], type=Channels)
+        channels = read_channels(metadata["channels"])
         provenance = msgspec.json.decode(metadata["provenance"], type=Provenance)
     except KeyError as error:
         raise damaged(path, f"its metadata have no {error.args[0]}") from None
@@ -289,16 +290,24 @@ def _looks_like_image(path: Path) -> bool:
         return False
 
 
-def to_stored(image: Tensor, bits: int) -> Tensor:
-    """Convert `image`, of any shape, in [-1, 1], to integers of 8 or 16 `bits`."""
-    top, dtype = (255, torch.uint8) if bits == 8 else (65535, torch.uint16)
+def to_stored(image: Tensor, channels: Channels) -> Tensor:
+    """Convert an image to integers of 8 or 16 bits.
+
+    Args:
+        image: of any shape, in [-1, 1].
+        channels: what it means.
+    """
+    top, dtype = _top(channels), torch.uint8 if channels.bits == 8 else torch.uint16
     return image.cpu().double().add(1).mul(top / 2).round().clamp(0, top).to(dtype).contiguous()
 
 
-def from_stored(stored: Tensor) -> Tensor:
-    """What `to_stored` was given, rounded."""
-    top = 255 if stored.dtype == torch.uint8 else 65535
-    return stored.double().mul(2 / top).sub(1).float()
+def from_stored(stored: Tensor, channels: Channels) -> Tensor:
+    """What `to_stored` was given with these `channels`, rounded; just as a file is read."""
+    return stored.float() / _top(channels) * 2 - 1
+
+
+def _top(channels: Channels) -> int:
+    return channels.white or 2**channels.bits - 1
 
 
 def made_at_once(

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from msgspec.structs import replace as replace_fields
 from torch import Tensor
 
 from singleimage.apps.complete import complete
 from singleimage.errors import ImageError
 from singleimage.generators.base import Copier, Known
-from singleimage.images.photo import Channels, Photo
+from singleimage.images.channels import Channels
+from singleimage.images.palette import snapped
+from singleimage.images.photo import Photo
 from singleimage.images.rearrangement import Rearrangement
-from singleimage.images.values import MODE_CHANNELS
 from singleimage.models.model import Model
 
 PALETTE = 64
@@ -32,7 +34,7 @@ def fitted_to(model: Model, picture: Photo) -> Tensor:
             "the model learned masks with its photo, which other pictures do not have; "
             "train one without --mask."
         )
-    return as_channels(picture.pixels, MODE_CHANNELS[wanted.mode], picture)[None]
+    return as_channels(picture, wanted)[None]
 
 
 def to_work_on(model: Model, picture: Photo | None) -> Tensor:
@@ -48,6 +50,18 @@ def to_work_on(model: Model, picture: Photo | None) -> Tensor:
     return model.image[None].cpu()
 
 
+def worked_on(model: Model, picture: Photo | None) -> Photo:
+    """The picture itself, or the model's photo where none is given.
+
+    Raises:
+        ImageError: the model does not hold its photo.
+    """
+    found = picture or model.training_image()
+    if found is None:
+        raise ImageError("the model does not hold its photo; give the picture to work on.")
+    return found
+
+
 def lit_channels(model: Model) -> int:
     """How many channels, from the first, may take on light: those of colors, if there are many.
 
@@ -55,7 +69,7 @@ def lit_channels(model: Model) -> int:
     """
     if model.image is None:
         return 0
-    count = MODE_CHANNELS[model.channels.mode] - (model.channels.mode in ("LA", "RGBA"))
+    count = model.channels.colors
     colors = model.image[:count].flatten(1)
     some = colors[:, :: max(colors.shape[1] // 50_000, 1)].T.tolist()
     return count if len({tuple(color) for color in some}) > PALETTE else 0
@@ -65,17 +79,55 @@ def completed(
     model: Model,
     copier: Copier,
     known: Known,
+    base: Photo,
+    *,
     level: int | None,
     seeds: Sequence[int],
     exact: bool,
 ) -> list[Photo]:
-    """The pictures of which a model that copies made a part new; see `apps.complete`."""
+    """The pictures of which a model that copies made a part new; see `apps.complete`.
+
+    `base` is the picture that `known` shows, in its own channels.
+    """
     lit = 0 if exact else lit_channels(model)
     images, places = complete(model.generator, copier, known, level=level, seeds=seeds, lit=lit)
     return [
         replace(photo, rearrangement=Rearrangement(where, copier.photo))
-        for photo, where in zip(photos_of(model, images), places, strict=True)
+        for photo, where in zip(given_back(model, images, base, known.part), places, strict=True)
     ]
+
+
+def given_back(model: Model, images: Tensor, base: Photo, part: Tensor) -> list[Photo]:
+    """Pictures by the model laid into another one, in its channels, bits and colors.
+
+    Args:
+        model: that made them.
+        images: (B, C, H, W) in the channels of the model.
+        base: the picture, of the same size.
+        part: (1, 1, H, W), over 0 where the picture is to be new.
+
+    Returns:
+        Photos that are `base` bit for bit where the part is 0.
+    """
+    channels = given_channels(model, base)
+    ground = as_channels(Photo(base.pixels[: base.channels.picture], base.channels.plain), channels)
+    inside, original = part[0] > 0, base.original if channels == base.channels.plain else None
+    return [
+        Photo(
+            torch.where(inside, as_channels(photo_of(model, image[None]), channels), ground),
+            channels,
+            original=original,
+        )
+        for image in images
+    ]
+
+
+def given_channels(model: Model, base: Photo) -> Channels:
+    """The channels of `base` with a part by the model, which may be transparent."""
+    channels = base.channels.plain
+    if model.channels.alpha is None or channels.alpha is not None:
+        return channels
+    return replace_fields(channels, mode="LA" if channels.mode == "L" else "RGBA")
 
 
 def photos_of(model: Model, images: Tensor) -> list[Photo]:
@@ -84,49 +136,51 @@ def photos_of(model: Model, images: Tensor) -> list[Photo]:
 
 
 def photo_of(model: Model, image: Tensor) -> Photo:
-    """An image (1, C, H, W) that the model made, clamped to [-1, 1], as a photo."""
-    return Photo(image[0].clamp(-1, 1), model.channels)
+    """An image (1, C, H, W) that the model made, clamped to [-1, 1], as a photo.
+
+    A model of a photo of few colors keeps to them.
+    """
+    return Photo(snapped(image[0].clamp(-1, 1), model.channels), model.channels)
 
 
-def as_channels(pixels: Tensor, count: int, picture: Photo) -> Tensor:
-    """Pixels (C, H, W) with `count` channels: gray is repeated, color made gray, full alpha added.
+def as_channels(picture: Photo, wanted: Channels) -> Tensor:
+    """The pixels (C, H, W) of a picture in other channels, without masks.
 
-    Args:
-        pixels: of `picture`, or of its size and channels; masks are left out.
-        count: 1 (gray), 2 (gray and alpha), 3 (color) or 4 (color and alpha).
+    Gray is repeated, color made gray, full alpha added.
 
     Raises:
-        ImageError: alpha would be lost.
+        ImageError: alpha or further bands would be lost, or are missing.
     """
-    pixels = pixels[: MODE_CHANNELS[picture.channels.mode]]
-    if len(pixels) == 3 and count < 3:
-        pixels = torch.einsum("c,chw->hw", pixels.new_tensor(LUMA), pixels)[None]
-    if len(pixels) == count:
-        return pixels
-    if len(pixels) in (1, 3) and count in (2, 4):  # opaque
-        colors = pixels.expand(count - 1, -1, -1) if len(pixels) == 1 else pixels
-        return torch.cat([colors, torch.ones_like(pixels[:1])])
-    if len(pixels) == 1:
-        return pixels.expand(count, -1, -1)
-    have = {1: "gray", 2: "gray with alpha", 3: "color", 4: "color with alpha"}
-    raise ImageError(
-        f"the picture is {have[len(pixels)]}, the model {have[count]}; convert the picture."
-    )
+    have = picture.channels
+    pixels, bands = picture.pixels[: have.picture].tensor_split([have.picture - have.bands])
+    lost = have.alpha is not None and (wanted.alpha is None or have.mode != wanted.mode)
+    if lost or have.bands != wanted.bands:
+        raise ImageError(
+            f"the picture is {have.words}, the model {wanted.words}; convert the picture."
+        )
+    if have.alpha is None:
+        if wanted.colors == 1 < len(pixels):
+            pixels = torch.einsum("c,chw->hw", pixels.new_tensor(LUMA), pixels)[None]
+        pixels = pixels.expand(wanted.colors, -1, -1)
+        if wanted.alpha is not None:  # opaque
+            pixels = torch.cat([pixels, torch.ones_like(pixels[:1])])
+    return torch.cat([pixels, bands])
 
 
 def colors_and_alpha(picture: Photo) -> tuple[Tensor, Tensor]:
     """Colors (1 or 3, H, W) and alpha (1, H, W) of a picture that has alpha."""
-    count = MODE_CHANNELS[picture.channels.mode]
-    return picture.pixels[: count - 1], picture.pixels[count - 1 : count]
+    count = picture.channels.colors
+    return picture.pixels[:count], picture.pixels[count : count + 1]
 
 
 def without_alpha(picture: Photo, under: Photo | None) -> Photo:
     """A picture with alpha as plain colors, laid over `under` of the same size if it is given."""
     colors, alpha = colors_and_alpha(picture)
+    channels = Channels(mode="RGB" if len(colors) == 3 else "L")
     if under is not None:
-        base = as_channels(under.pixels, len(colors), under)
-        colors = torch.lerp(base, colors, (alpha + 1) / 2)
-    return Photo(colors, Channels(mode="RGB" if len(colors) == 3 else "L"), picture.sha256)
+        base = as_channels(under, replace_fields(channels, bands=under.channels.bands))
+        colors = torch.lerp(base[: len(colors)], colors, (alpha + 1) / 2)
+    return Photo(colors, channels, picture.sha256)
 
 
 def laid_over(picture: Photo, under: Photo) -> Photo:
@@ -143,6 +197,5 @@ def laid_over(picture: Photo, under: Photo) -> Photo:
                 f"give it the photo's size, or flatten it."
             )
         picture = without_alpha(picture, under)
-    count = MODE_CHANNELS[under.channels.mode]
-    pixels = as_channels(picture.pixels, count, picture)
-    return Photo(pixels, Channels(mode=under.channels.mode), picture.sha256)
+    channels = under.channels.plain
+    return Photo(as_channels(picture, channels), channels, picture.sha256)

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from singleimage.apps.inject import suggested_level, working_size
-from singleimage.apps.masks import binary, blend, filled, soften
+from singleimage.apps.masks import blend, marked, soften
 from singleimage.errors import ArgumentError, SizeError
 from singleimage.generators.base import Known
 from singleimage.images.photo import Photo
 from singleimage.models.model import Model
+from singleimage.multiscale.filling import filled
 from singleimage.multiscale.geometry import PIXEL_LIMIT, Size, size_of
 from singleimage.multiscale.resample import resize
-from singleimage.tools.channels import completed, photo_of, to_work_on
+from singleimage.tools.channels import completed, given_back, to_work_on, worked_on
 from singleimage.tools.retouch import Retouch, fine_detail, rendered
 
 GRAIN = 6
@@ -44,7 +45,7 @@ def fill(
     Args:
         model: of the photo.
         picture: the photo, or one like it, of any size; None: the training image.
-        mask: white where the picture is to be filled, of the picture's size.
+        mask: what is to be filled, of the picture's size; see `apps.masks.marked`.
         exact: of a model that copies, every new pixel is one of the photo's; without it, new parts
             take on the light around them.
         level: the coarsest level at which the picture enters; None: a suggestion.
@@ -57,15 +58,16 @@ def fill(
         MaskError: the mask marks nothing or everything, or has another size.
         ImageError, UnsupportedEntry, SizeError: as `harmonize`.
     """
+    base = worked_on(model, picture)
     pixels = to_work_on(model, picture)
-    part = binary(mask.pixels, size_of(pixels))
+    part = marked(mask, base.pixels[None]).part
     if (copier := model.generator.copier) is None:
-        return _filled(model, pixels, part, level, seeds)
+        return _filled(model, pixels, part, base, level, seeds)
     same = _shows(model, pixels, part)
     known = Known(
         filled(pixels, part), part, barred=part if same else None, corner=(0, 0) if same else None
     )
-    return completed(model, copier, known, level, seeds, exact)
+    return completed(model, copier, known, base, level=level, seeds=seeds, exact=exact)
 
 
 def extend(
@@ -110,11 +112,23 @@ def extend(
     part = torch.ones_like(canvas[:, :1])
     canvas[..., top : top + height, left : left + width] = pixels
     part[..., top : top + height, left : left + width] = 0
+    base = _on_canvas(worked_on(model, picture), top, left, size_of(canvas))
     if (copier := model.generator.copier) is None:
-        return _filled(model, canvas, part, level, seeds)
+        return _filled(model, canvas, part, base, level, seeds)
     corner = (top, left) if _shows(model, pixels, torch.zeros_like(pixels[:, :1])) else None
     known = Known(filled(canvas, part), part, corner=corner)
-    return completed(model, copier, known, level, seeds, exact)
+    return completed(model, copier, known, base, level=level, seeds=seeds, exact=exact)
+
+
+def _on_canvas(picture: Photo, top: int, left: int, size: Size) -> Photo:
+    """A picture without masks on a canvas, from `top` and `left` on."""
+    channels, (height, width) = picture.channels.plain, picture.size
+    pixels = torch.zeros(channels.count, *size)
+    pixels[:, top : top + height, left : left + width] = picture.pixels[: channels.count]
+    original = picture.original
+    if original is not None:
+        original = original.placed(top, left, size)
+    return Photo(pixels, channels, original=original)
 
 
 def _shows(model: Model, pixels: Tensor, part: Tensor) -> bool:
@@ -126,7 +140,12 @@ def _shows(model: Model, pixels: Tensor, part: Tensor) -> bool:
 
 
 def _filled(
-    model: Model, pixels: Tensor, part: Tensor, level: int | None, seeds: Sequence[int]
+    model: Model,
+    pixels: Tensor,
+    part: Tensor,
+    base: Photo,
+    level: int | None,
+    seeds: Sequence[int],
 ) -> list[Photo]:
     size = size_of(pixels)
     scale = max(size) / max(model.size)
@@ -134,14 +153,14 @@ def _filled(
     if level is None:
         level = suggested_level(model.generator, FILL.share)
     fine = fine_detail(model, pixels, part, scale)
-    results = []
+    images = []
     for seed in seeds:
         current = _begun(model, pixels, part, level, seed)
         for step in sorted(n for n in model.generator.entry_levels if n >= level):
             new = rendered(model, FILL.share, current, step, [seed]) + fine
             current = blend(pixels, new, torch.maximum(soft, part))
-        results.append(photo_of(model, current))
-    return results
+        images.append(current)
+    return given_back(model, torch.cat(images), base, torch.maximum(soft, part))
 
 
 def _begun(model: Model, pixels: Tensor, part: Tensor, level: int, seed: int) -> Tensor:

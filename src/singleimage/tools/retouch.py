@@ -12,7 +12,15 @@ from torch import Tensor
 
 from singleimage.apps.colors import with_colors_of
 from singleimage.apps.inject import entering, inject, suggested_level, working_size
-from singleimage.apps.masks import SIGMA, binary, blend, difference, dilated, soften
+from singleimage.apps.masks import (
+    SIGMA,
+    blend,
+    difference,
+    dilated,
+    marked,
+    require_part,
+    soften,
+)
 from singleimage.errors import ImageError, MaskError
 from singleimage.generators.base import Known
 from singleimage.images.photo import Photo
@@ -25,7 +33,7 @@ from singleimage.tools.channels import (
     colors_and_alpha,
     completed,
     fitted_to,
-    photo_of,
+    given_back,
     photos_of,
     without_alpha,
 )
@@ -73,8 +81,8 @@ def harmonize(
         composite: the photo with something pasted in; of any size.
         background: what lies under the object. None: the training image if it has the composite's
             size, else the composite.
-        mask: white where the object is, of the composite's size. None: the composite's alpha if it
-            has one, else where composite and background differ.
+        mask: where the object is, of the composite's size; see `apps.masks.marked`. None: the
+            composite's alpha if it has one, else where composite and background differ.
         exact: as for `fill`.
         level: at which the composite enters, one of the generator's `entry_levels`; None: a
             suggestion.
@@ -211,20 +219,39 @@ def _retouch(
     part, flat = _mask_and_colors(composite, under, mask)
     pixels = fitted_to(model, flat)
     base = pixels if under is None else fitted_to(model, under)
+    ground = _ground(model, composite, under, part, base)
     scale = max(composite.size) / max(model.size)
     if (copier := model.generator.copier) is not None:
         same = under is not None and under.size == model.size and background is None
         if tool.colors:
-            pixels = with_colors_of(pixels, _photo(model), model.channels.mode, part)
+            pixels = with_colors_of(pixels, _photo(model), model.channels.colors, part)
         part = dilated(part, tool.radius * scale)
         known = Known(torch.where(part > 0, pixels, base), part, corner=(0, 0) if same else None)
         if level is None:
             level = suggested_level(model.generator, tool.copied)
-        return completed(model, copier, known, level, seeds, exact)
+        return completed(model, copier, known, ground, level=level, seeds=seeds, exact=exact)
     soft = soften(part, tool.radius * scale, SIGMA * scale)
     fine = fine_detail(model, pixels, part, scale)
     new = rendered(model, tool.share, pixels, level, seeds) + fine
-    return [photo_of(model, blend(base, image[None], soft)) for image in new]
+    blended = torch.cat([blend(base, image[None], soft) for image in new])
+    return given_back(model, blended, ground, soft)
+
+
+def _ground(
+    model: Model, composite: Photo, under: Photo | None, part: Tensor, base: Tensor
+) -> Photo:
+    """What the result is laid into: what lies under the part, in the channels of its file.
+
+    A model's training image is of fewer bits than the composite may be, which shows the same there.
+    """
+    if composite.channels.alpha is None and (under is None or under.original is None):
+        seen = fitted_to(model, composite)
+        if bool(((seen == base) | (part > 0)).all()):
+            return composite
+    if under is not None:
+        return under
+    flat = without_alpha(composite, None) if composite.channels.alpha is not None else composite
+    return flat if model.channels.alpha is None else composite
 
 
 def _mask_and_colors(
@@ -234,18 +261,24 @@ def _mask_and_colors(
     mode = composite.channels.mode
     pasted = mode in ("LA", "RGBA") and (under is None or under.channels.mode != mode)
     flat = without_alpha(composite, under) if pasted else composite
+    if pasted and under is None:
+        raise ImageError(
+            "the picture is a cut-out, and nothing of its size lies under it; give --background, "
+            "or paste it on a photo first."
+        )
     if mask is not None:
-        return binary(mask.pixels, composite.size), flat
+        below = composite if under is None else under
+        return marked(mask, below.pixels[None]).part, flat
     if pasted:
-        alpha = colors_and_alpha(composite)[1]
-        return binary(alpha, composite.size, "the alpha of the composite"), flat
+        alpha = (colors_and_alpha(composite)[1] > -1).float()
+        return require_part(alpha[None], "the alpha of the composite"), flat
     if under is None:
         raise MaskError(
             "no mask, and none can be found: the training image has another size than the "
             "composite; give --mask, or the --background that something was pasted on."
         )
-    base = as_channels(under.pixels, len(composite.pixels), under)
-    return difference(composite.pixels[None], base[None]), flat
+    base = as_channels(under, composite.channels.plain)
+    return difference(composite.pixels[None, : len(base)], base[None]), flat
 
 
 def _render(
@@ -255,7 +288,7 @@ def _render(
     small = resize(pixels, working_size(model.generator, picture.size))
     if (copier := model.generator.copier) is None:
         return photos_of(model, rendered(model, tool.share, small, level, seeds))
-    small = with_colors_of(small, _photo(model), model.channels.mode)
+    small = with_colors_of(small, _photo(model), model.channels.colors)
     if level is None:
         level = suggested_level(model.generator, tool.copied)
     entry = entering(model.generator, small.to(model.generator.device), level=level, seeds=seeds)

@@ -40,6 +40,8 @@ class Tool:
     """Whether a picture enters the model at a level, which the argument `level` says."""
     picture: Literal["required", "optional", "none"] = "required"
     """Whether it takes a picture; optional: the training image stands for it."""
+    gives_back: bool = True
+    """Whether the result is that picture, changed: in its channels, bits and colors."""
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -62,8 +64,8 @@ _PASTED = (
     Input(
         "mask",
         "photo",
-        "White where the picture may change. Default: its alpha, or where it differs from the "
-        "background.",
+        "What may change: white, or paint on the picture. Default: its alpha, or where it differs "
+        "from the background.",
     ),
     _EXACT,
 )
@@ -85,14 +87,25 @@ TOOLS: tuple[Tool, ...] = (
         "paint",
         "retouch",
         "Turn clip art or a sketch into a picture with the photo's colors and textures.",
+        gives_back=False,
     ),
-    Tool("restyle", "retouch", "Draw another photo's structure in this photo's style."),
+    Tool(
+        "restyle",
+        "retouch",
+        "Draw another photo's structure in this photo's style.",
+        gives_back=False,
+    ),
     Tool(
         "fill",
         "fill",
         "Replace the marked part by what the photo has elsewhere (inpainting).",
         (
-            Input("mask", "photo", "White where the picture is to be filled.", required=True),
+            Input(
+                "mask",
+                "photo",
+                "What is to be filled: white, or paint on the picture.",
+                required=True,
+            ),
             _EXACT,
         ),
         picture="optional",
@@ -173,6 +186,7 @@ TOOLS: tuple[Tool, ...] = (
         ),
         enters=False,
         picture="none",
+        gives_back=False,
     ),
 )
 """In the order of the command line's help."""

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
+import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from singleimage.apps import upscale as app
@@ -10,7 +12,7 @@ from singleimage.errors import ImageError
 from singleimage.images.photo import Photo
 from singleimage.models.model import Model
 from singleimage.multiscale.geometry import Size
-from singleimage.tools.channels import photo_of, to_work_on
+from singleimage.tools.channels import as_channels, photo_of, to_work_on, worked_on
 
 
 def upscale(
@@ -48,7 +50,18 @@ def upscale(
             model.generator, pixels, factor, seed=seed, strength=strength, consistent=consistent
         )
 
-    return [photo_of(model, enlarged(seed).cpu()) for seed in seeds]
+    base = worked_on(model, picture)
+    found = [photo_of(model, enlarged(seed).cpu()) for seed in seeds]
+    return [_like(base, photo) for photo in found]
+
+
+def _like(base: Photo, photo: Photo) -> Photo:
+    """A photo in the channels, bits and colors of another, and its own masks."""
+    channels, own = base.channels.plain, photo.channels
+    if own.alpha is not None and channels.alpha is None:
+        return photo
+    pixels = torch.cat([as_channels(photo, channels), photo.pixels[own.picture :]])
+    return Photo(pixels, replace(channels, masks=own.masks), original=base.original)
 
 
 def require_truth(truth: Photo, size: Size) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from singleimage.errors import RecipeError
-from singleimage.images.photo import Photo, PhotoLike, as_photo
+from singleimage.images.photo import Photo
+from singleimage.images.reader import PhotoLike, as_photo
 from singleimage.machine.device import use_device
 from singleimage.models.model import Model
 from singleimage.nn.precision import Precision
