@@ -23,8 +23,8 @@ FLAGS = {
     "interpolate": "META FIRST SECOND --output -o --levels --steps --frames --seed --overwrite "
     "--device --precision --json",
     "sample": "SOURCE MORE --output -o --count -n --seed --size --scale --start-level --tile "
-    "--variety --mask --keep --map --frames --sheet --no-sheet --overwrite --device --precision "
-    "--json",
+    "--variety --mask --keep --map --frames --palette --no-palette --sheet --no-sheet --overwrite "
+    "--device --precision --json",
     "reconstruct": "SOURCE --output -o --overwrite --device --precision --json",
     "info": "SOURCE --json",
     "harmonize": f"SOURCE PICTURE --background --mask --exact --no-exact {ENTERING}",

@@ -65,6 +65,7 @@ def sample(
     keep: Path | None = None,
     map_: Maps = False,
     frames: Whole | None = None,
+    palette: bool = True,
     sheet: bool = True,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -94,9 +95,11 @@ def sample(
     mask
         A mask or label map of the photo; every picture comes with its own; repeatable.
     keep
-        A mask: the photo stays where it is white.
+        A mask: the photo stays where it marks it, with white or with paint on the photo.
     frames
         Length of clips, of a model of a clip; default: as in training.
+    palette
+        Keep to the colors of a photo that has few, such as a sprite, and to its hard alpha.
     sheet
         Also write sheet.png.
     """
@@ -105,6 +108,8 @@ def sample(
     model = load_model(
         source, device, precision, moving=True, variety=variety, masks=mask or (), more=more
     )
+    if not palette:
+        model = model.of_any_colors()
     how = {
         "size": target_size(model, size, scale),
         "start_level": start_level,
@@ -287,7 +292,7 @@ def drawing_of(model: "Model", frames: int | None, **how: Any) -> str:
     keep = how.pop("keep")
     facts = [
         made.image_sha256, made.seed, made.levels, made.seconds, made.precision,
-        model.recipe.digest(), frames, how, keep and keep.sha256,
+        model.recipe.digest(), frames, how, keep and keep.sha256, model.channels.palette,
         made.created if model.recipe.direct is None else "",
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts, default=list).encode()).hexdigest()

@@ -16,6 +16,8 @@ from singleimage.multiscale.geometry import Size
 
 NEAR = 16
 """Levels within which a lossy format moves most values."""
+CLOSE = 2
+"""Levels within which at least half of those are."""
 LEAST = 0.002
 """Share of the pixels that a label has, at least, in a mask of a lossy format."""
 SURE = 0.95
@@ -93,8 +95,11 @@ def _clusters(values: NDArray[Any]) -> NDArray[Any] | None:
     left, found = counts.copy(), list[int]()
     while len(found) < LABEL_LIMIT and left.max() > LEAST * values.size:
         peak = int(left.argmax())
+        near = slice(max(peak - NEAR, 0), peak + NEAR + 1)
+        if left[max(peak - CLOSE, 0) : peak + CLOSE + 1].sum() < left[near].sum() / 2:
+            return None  # no peak
         found.append(peak)
-        left[max(peak - NEAR, 0) : peak + NEAR + 1] = 0
+        left[near] = 0
     if left.sum() > (1 - SURE) * values.size or len(found) > LABEL_LIMIT // 2:
         return None
     return np.array(sorted(found), values.dtype)

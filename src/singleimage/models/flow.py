@@ -12,10 +12,13 @@ from singleimage.images.reader import PhotoLike, as_photo
 from singleimage.machine.device import find_device
 from singleimage.models.model import Model
 from singleimage.models.modelfile import from_stored, made_at_once, to_stored
-from singleimage.multiscale.pyramid import Pyramid
+from singleimage.multiscale.pyramid import OctavePyramid, Pyramid
 from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.presets import FLOW
 from singleimage.recipes.recipe import Recipe
+
+MEDIUM = 12
+"""Short side of a photo from which on patches of 5 pixels fit."""
 
 
 def flow(
@@ -40,14 +43,24 @@ def flow(
     """
     first, *others = map(as_photo, (photo, *more))
     device = find_device(device) if isinstance(device, str) else device
-    recipe = FLOW
+    recipe = _for_size(min(first.size))
     if variety is not None:
         if not 0 <= variety <= 1:
             raise ArgumentError(f"a variety of {variety:g} is out of range; use one from 0 to 1.")
-        recipe = with_overrides(FLOW, {"generator.variety": repr(float(variety))})
+        recipe = with_overrides(recipe, {"generator.variety": repr(float(variety))})
     if not others:
         return Model.of_photo(first, recipe, device=device)
     return _of_several((first, *others), recipe, device)
+
+
+def _for_size(side: int) -> Recipe:
+    """The recipe for a photo of a short `side`: of a small one, a sprite, patches are small."""
+    assert isinstance(FLOW.pyramid, OctavePyramid)
+    if side >= FLOW.pyramid.min_size:
+        return FLOW
+    patch = 5 if side >= MEDIUM else 3
+    coarsest = max(side * 3 // 4, patch + 1)
+    return with_overrides(FLOW, {"generator.patch": patch, "pyramid.min_size": coarsest})
 
 
 def _of_several(photos: Sequence[Photo], recipe: Recipe, device: str | torch.device) -> Model:

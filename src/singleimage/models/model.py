@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import torch
 from PIL import Image
 from torch import Tensor
@@ -181,6 +182,10 @@ class Model:
                 f"{frames} frames; drop one of the two."
             )
         return self.generator.lasting(frames)
+
+    def of_any_colors(self) -> "Model":
+        """The same model, which does not keep to the colors of a photo of few."""
+        return replace(self, channels=msgspec.structs.replace(self.channels, palette=()))
 
     def reconstruct(self) -> Photo:
         """Draw the picture of the anchor noise, which shows how well the model knows the photo."""
