@@ -311,7 +311,7 @@ def test_a_report_replaces_no_file_unless_told(tmp_path: Path, command: Command)
     assert f"{report} exists and would be replaced" in done.err
     assert report.read_text() == "precious"
     assert command(f"{line} --overwrite").code == 0
-    assert "diversity_pooled_floor" in report.read_text()
+    assert "copy_continuing" in report.read_text()
     done = command(f"evaluate {files[0]} --real {photo} --report {tmp_path / 'no' / 'page.html'}")
     assert done.code == 2
     assert done.err.count("\n") == 1

@@ -1,11 +1,14 @@
 """Clips: read from movies and folders of frames, and written."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor
@@ -95,7 +98,7 @@ def test_a_clip_with_too_many_pixels_is_refused_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip(40).save(tmp_path / "a.gif")
-    monkeypatch.setattr("singleimage.images.movie.PIXEL_LIMIT", 39 * 20 * 24)
+    monkeypatch.setattr("singleimage.images.reel.PIXEL_LIMIT", 39 * 20 * 24)
     with pytest.raises(ImageError, match="megapixels in all its frames; cut or reduce it"):
         read_clip(tmp_path / "a.gif")
     (tmp_path / "frames").mkdir()
@@ -121,3 +124,63 @@ def test_a_preview_shows_five_frames_from_the_first_to_the_last() -> None:
     frames = as_bytes(waves(9))
     assert (strip == np.concatenate(frames[[0, 2, 4, 6, 8]], axis=1)).all()
     assert Clip(waves(2), Channels(mode="RGB")).preview(10).size == (20, 8)
+
+
+def test_large_frames_are_halved_with_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip(40).save(tmp_path / "a.gif")
+    whole = read_clip(tmp_path / "a.gif")
+    monkeypatch.setattr("singleimage.images.reel.PIXEL_LIMIT", 39 * 20 * 24)
+    monkeypatch.setattr("singleimage.images.reel.LEAST_SIDE", 10)
+    read = read_clip(tmp_path / "a.gif")
+    assert read.pixels.shape == (3, 40, 10, 12)
+    assert read.notes == (
+        "the frames of a.gif are over 0 megapixels together; they are reduced to 10x12.",
+    )
+    small = torch.nn.functional.avg_pool2d(whole.pixels.transpose(0, 1), 2).transpose(0, 1)
+    assert (read.pixels - small).abs().max() < 0.02
+
+
+def test_a_phone_s_clip_is_turned_upright(tmp_path: Path) -> None:
+    """Stored on its side, with a matrix that says so."""
+    frames = as_bytes(waves(4))
+    with av.open(tmp_path / "a.mp4", "w") as container:
+        track = container.add_stream("libx264", 10)
+        assert isinstance(track, av.VideoStream)
+        track.height, track.width, track.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        for values in frames:
+            container.mux(track.encode(av.VideoFrame.from_ndarray(values, format="rgb24")))
+        container.mux(track.encode())
+    data = bytearray((tmp_path / "a.mp4").read_bytes())
+    still = read_clip(tmp_path / "a.mp4")
+    unit = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    turned = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)  # a quarter clockwise
+    place = data.index(unit, data.index(b"tkhd"))
+    data[place : place + 36] = turned
+    (tmp_path / "b.mp4").write_bytes(data)
+    upright = read_clip(tmp_path / "b.mp4")
+    assert torch.equal(upright.pixels, still.pixels.rot90(-1, (2, 3)))
+
+
+def test_sound_is_no_clip(tmp_path: Path) -> None:
+    with av.open(tmp_path / "a.mp4", "w") as container:
+        track = container.add_stream("aac", 44100)
+        assert isinstance(track, av.AudioStream)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 44100
+        container.mux(track.encode(frame))
+        container.mux(track.encode())
+    with pytest.raises(ImageError, match="has sound but no picture; give a video"):
+        read_clip(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("top", [255, 4095, 65535])
+def test_a_stack_is_scaled_as_photos_are(top: int, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, top + 1, (4, 20, 24))
+    values[0, 0, 0] = top
+    kind = np.uint8 if top == 255 else np.uint16
+    tifffile.imwrite(tmp_path / "a.tif", values.astype(kind), photometric="minisblack")
+    read = read_clip(tmp_path / "a.tif")
+    assert read.pixels.shape == (3, 4, 20, 24)
+    assert np.abs((read.pixels[1].numpy() + 1) / 2 - values / top).max() < 1 / 255

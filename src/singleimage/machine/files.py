@@ -24,6 +24,11 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         )
 
 
+def followed(path: Path) -> Path:
+    """The file that `path` leads to where it is a link, which then stays; else `path`."""
+    return path.resolve() if path.is_symlink() else path
+
+
 def require_folder(path: Path) -> None:
     """Raise `OutputError` unless the folder that the file `path` is to be in exists."""
     if not path.parent.is_dir():

@@ -34,6 +34,11 @@ class Gathered:
     each: Mapping[str, tuple[float, ...]]
     """What `each` of a metric gives of each sample, by the name of the metric."""
 
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one sample, without which diversity means nothing."""
+        return len(self.sifid) > 1
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -68,25 +73,25 @@ METRICS: tuple[Metric, ...] = (
         "diversity_intensity",
         "deviation of pixels over samples against the photo's; 0 for copies",
         "higher",
-        lambda gathered: gathered.pixels.intensity,
+        lambda gathered: gathered.pixels.intensity if gathered.several else None,
     ),
     Metric(
         "diversity_pooled",
         "the same with color channels pooled; compare it with the next line",
         "higher",
-        lambda gathered: gathered.pixels.pooled,
+        lambda gathered: gathered.pixels.pooled if gathered.several else None,
     ),
     Metric(
         "diversity_pooled_floor",
         "diversity_pooled of copies of the photo",
         "neither",
-        lambda gathered: gathered.pixels.floor,
+        lambda gathered: gathered.pixels.floor if gathered.several else None,
     ),
     Metric(
         "diversity_features",
         "mean distance of two samples in features; 0 for copies",
         "higher",
-        lambda gathered: gathered.deep.value,
+        lambda gathered: gathered.deep.value if gathered.several else None,
     ),
     Metric(
         "copy_continuing",

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from singleimage.apps import upscale as app
-from singleimage.errors import ImageError
+from singleimage.errors import ImageError, UnsupportedEntry
 from singleimage.images.photo import Photo
 from singleimage.models.model import Model
 from singleimage.multiscale.geometry import Size
@@ -43,6 +43,13 @@ def upscale(
         UnsupportedEntry: the model takes no images at its finest level.
         ImageError: there is no picture, or its channels do not fit the model.
     """
+    top = len(model.generator.ladder.sizes) - 1
+    if model.generator.copier is None and top not in model.generator.entry_levels:
+        raise UnsupportedEntry(
+            f"a {model.recipe.name} model takes no images at its finest level, so it cannot "
+            f"enlarge; give the photo itself, or train one with --preset singan "
+            f"--for upscale:{factor:g}."
+        )
     pixels = to_work_on(model, picture).to(model.generator.device)
 
     def enlarged(seed: int) -> Tensor:
