@@ -159,3 +159,11 @@ def test_a_night_photo_is_not_taken_for_what_lies_under_a_plain_mask() -> None:
     night = torch.full((1, 3, *SIZE), -1.0)
     night[..., 5:8, 5:8] = 1.0
     assert torch.equal(marked(gray(PART * 2 - 1), night).part[0], PART)
+
+
+def test_gaps_in_paint_are_painted_too() -> None:
+    """Where the paint has the color of what is under it."""
+    under = scene_to_mark()
+    under[:, 25:28, 40:45] = torch.tensor(RED)[:, None, None]
+    found = marked(Photo(painted(RED, under), Channels(mode="RGB")), under[None])
+    assert torch.equal(found.part[0], PART)

@@ -16,7 +16,13 @@ from torch import Tensor
 
 from clips import TINY, waves
 from reference.compare import SMALL_HP_VAE_GAN, difference, photo
-from reference.singan import consingan_pyramid, consingan_sizes, singan_pyramid, singan_sizes
+from reference.singan import (
+    consingan_pyramid,
+    consingan_sizes,
+    singan_pyramid,
+    singan_sizes,
+    singan_sr_sizes,
+)
 from singleimage.errors import SizeError
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.pyramid import (
@@ -31,8 +37,8 @@ from singleimage.multiscale.pyramid import (
 )
 from singleimage.multiscale.resample import bilinear, resize, scaled
 from singleimage.recipes.overrides import with_overrides
-from singleimage.recipes.presets import HP_VAE_GAN
-from singleimage.recipes.tasks import for_video
+from singleimage.recipes.presets import HP_VAE_GAN, preset
+from singleimage.recipes.tasks import for_animating, for_upscaling, for_video
 
 PUBLISHED = "24x33 30x41 38x51 48x65 60x81 76x102 97x129 121x162 153x204 192x256"
 
@@ -474,3 +480,20 @@ def test_the_finest_level_is_the_photo_bit_for_bit() -> None:
     assert torch.equal(Pyramid.build(photo, OctavePyramid()).images[-1], photo)
     reduced = Pyramid.build(photo, OctavePyramid(max_size=60)).images[-1]
     assert size_of(reduced) == Size(47, 60)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 8])
+@pytest.mark.parametrize(
+    "size", [(187, 250), (188, 250), (333, 500), (500, 333), (62, 62), (250, 166)]
+)
+def test_pyramids_for_super_resolution_are_those_of_the_code(
+    size: tuple[int, int], factor: int
+) -> None:
+    law = for_upscaling(preset("singan"), factor).pyramid
+    assert list(law.plan(Size(*size)).sizes) == singan_sr_sizes(*size, factor)
+
+
+@pytest.mark.parametrize("name", ["consingan", "fast-stabilized"])
+def test_the_pyramid_for_animation_is_that_of_the_code(name: str) -> None:
+    sizes = for_animating(preset(name)).pyramid.plan(Size(188, 250)).sizes
+    assert " ".join(map(str, sizes)) == "20x27 26x35 36x47 56x74 121x160 188x250"

@@ -43,7 +43,7 @@ Flaw = dict[str, Any]
 
 def small(recipe: Recipe, **more: str) -> Recipe:
     """Three levels, 23x28 to 38x46, and networks of four channels."""
-    changes = {"pyramid.width": "46", "pyramid.min_width": "28"}
+    changes = {"pyramid.width": "46", "pyramid.min_width": "28", "pyramid.view": "null"}
     for part in ("generator", "critic"):
         changes |= {f"training.lr_{part}": "0.001", f"{part}.width": "4"}
     for part in ["generator"] + ["critic"] * isinstance(recipe.critic, HyperCriticSpec):
@@ -403,3 +403,47 @@ def test_mixing_embeddings_is_mixing_weights(recipe: Recipe) -> None:
         found = generator.decode(generator.draw(sizes, [8]))
         assert difference(found, expected) < TOLERANCE
         assert difference(found, plain.decode(plain.draw(sizes, [8]))) > SEEN
+
+
+def plain_bilinear(levels: Tensor, side: int) -> Tensor:
+    """(C, H, W) of 0 to 255 to (C, side, side) between the four nearest pixels, rounded."""
+    for axis in (1, 2):
+        length = levels.shape[axis]
+        places = ((torch.arange(side, dtype=torch.float64) + 0.5) * length / side - 0.5).clamp(
+            0, length - 1
+        )
+        low = places.floor().long()
+        share = (places - low).view(-1, 1) if axis == 1 else places - low
+        high = (low + 1).clamp(max=length - 1)
+        first, second = levels.index_select(axis, low), levels.index_select(axis, high)
+        levels = first + (second - first) * share
+    return levels.round()
+
+
+@pytest.mark.parametrize("size", [(333, 500), (188, 250), (90, 120)])
+def test_the_hypernetwork_sees_the_file_as_the_published_loader_shows_it(
+    size: tuple[int, int],
+) -> None:
+    levels = torch.randint(0, 256, (1, 3, *size), generator=torch.Generator().manual_seed(0))
+    example = Pyramid.build((levels / 127.5 - 1).double(), META.pyramid)
+    expected = plain_bilinear(levels[0].double(), 128)
+    found = (example.seen[0] + 1) * 127.5
+    assert found.shape == (3, 128, 128)
+    apart = (found - expected).abs()
+    assert float(apart.max()) < 1 + 1e-6  # halves may be rounded either way
+    assert float((apart > 1e-6).float().mean()) < 0.02
+    both = Pyramid.joined([(levels / 127.5 - 1).double()] * 2, META.pyramid)
+    assert torch.equal(both.chosen([1]).seen, example.seen)
+    assert torch.equal(example.repeated(3).seen[2:], example.seen)
+
+
+def test_generator_and_critic_are_predicted_from_what_is_seen() -> None:
+    """A level of another photo in place of the view changes nothing."""
+    hyper, critic, example = grown(SMALL)
+    view = torch.rand(*example.images[0].shape[:2], VIEW, VIEW, dtype=torch.float64)
+    seen = replace(example, view=view)
+    other = replace(seen, images=tuple(image.flip(-1) for image in example.images))
+    assert torch.equal(hyper.embed(seen), hyper.embed(other))
+    assert difference(hyper.embed(seen), hyper.embed(example)) > SEEN
+    found, plain = (critic.critic_of(one.seen[:1]).last.weight for one in (other, example))
+    assert difference(found, plain) > SEEN

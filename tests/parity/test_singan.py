@@ -5,6 +5,7 @@ package. Everything runs in float64, where the two differ by rounding alone: by 
 measured. Every comparison is also made against a copy with a small error, which it must see.
 """
 
+import math
 from copy import deepcopy
 from itertools import islice
 
@@ -35,10 +36,13 @@ from reference.compare import (
     uniform,
 )
 from reference.translate import level_of
+from singleimage.apps.upscale import upscale
 from singleimage.generators.cascade import Cascade
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.latent import Latent, seed_for
+from singleimage.multiscale.pyramid import upscaling_passes, upscaling_ratio
 from singleimage.recipes.overrides import with_overrides
+from singleimage.recipes.tasks import for_upscaling
 
 # Images ------------------------------------------------------------------------------------------
 
@@ -67,6 +71,30 @@ def test_images_are_those_of_the_transcription() -> None:
         assert size_of(found) == size
         assert difference(found, singan_image(g, latent)) < TOLERANCE
         assert difference(found, singan_image(g, flawed(latent))) > TOLERANCE
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_enlarged_pictures_are_those_of_the_transcription(factor: int) -> None:
+    """As published: at full strength and without correction."""
+    recipe = with_overrides(SMALL_SINGAN, {"generator.quantize": "false"})
+    g, example = grown(for_upscaling(recipe, factor))
+    image, top = example.images[-1], len(g.ladder.sizes) - 1
+    passes, here, noises = upscaling_passes(factor), size_of(image), list[Tensor]()
+    for index in range(1, passes + 1):
+        here = Size(*(math.ceil(side * upscaling_ratio(factor)) for side in here))
+        latent = g.draw((*g.ladder.sizes[:-1], here), [seed_for(7, "pass", index)])
+        noise = latent.tensors()[top]
+        assert noise.shape[1] == 3
+        noises.append(noise if index > 1 else latent.like_level_0(top).tensors()[top])
+    assert noises[0].shape[1] == 1
+    found = upscale(g, image, factor, seed=7, strength=1.0, consistent=False)
+    level, amplitude = level_of(g.levels[-1]), float(g.amplitudes[-1])
+    options = {"quantise": False}
+    expected = paper.singan_enlarge(level, amplitude, image, factor, noises, **options)
+    assert difference(found, expected.clamp(-1, 1)) < TOLERANCE
+    others = [noises[0] + 0.01, *noises[1:]]
+    other = paper.singan_enlarge(level, amplitude, image, factor, others, **options)
+    assert difference(found, other.clamp(-1, 1)) > TOLERANCE
 
 
 def test_reconstructions_are_those_of_the_transcription() -> None:

@@ -5,10 +5,11 @@ import pytest
 from singleimage import PRESETS, Channels, Model, Photo, Recipe, Trainer
 from singleimage.errors import ImageError, RecipeError
 from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.pyramid import upscaling_passes, upscaling_ratio
 from singleimage.recipes.base_input import AugmentedInput, ShuffledInput
 from singleimage.recipes.overrides import fields_of
 from singleimage.recipes.presets import preset
-from singleimage.recipes.tasks import for_task, upscaling_passes, upscaling_ratio
+from singleimage.recipes.tasks import for_task
 from tiny import pattern, tiny
 
 TASKS = ["harmonize", "edit", "paint", "animate", "video", "upscale:2"]

@@ -594,6 +594,44 @@ def singan_generate(
     return image
 
 
+def singan_enlarge(
+    level: SinGANLevel,
+    amplitude: float,
+    image: Tensor,
+    factor: int,
+    noises: list[Tensor],
+    *,
+    quantise: bool = True,
+) -> Tensor:
+    """Super-resolution: the finest level again and again (SinGAN, section 4; published code).
+
+    `noises`: one a pass, of one channel in the first.
+    """
+    passes = round(math.log(1 / factor) / math.log(2 ** (-1 / 3)))
+    ratio = factor ** (1 / passes)
+    assert len(noises) == passes
+    height, width = image.shape[-2:]
+    for noise in noises:
+        larger = resize_reference(image, scale=ratio, quantise=quantise)
+        image = singan_refine(level, larger, noise, amplitude, training=False)
+    return image[..., : int(factor * height), : int(factor * width)]
+
+
+def singan_sr_sizes(
+    height: int, width: int, factor: int, *, min_size: int = 18, max_size: int = 250
+) -> list[tuple[int, int]]:
+    """Scale sizes of a model for super-resolution; one axis is mistaken, as published."""
+    passes = round(math.log(1 / factor) / math.log(2 ** (-1 / 3)))
+    nominal = 1 / factor ** (1 / passes)
+    short, long = min(height, width), max(height, width)
+    coarse = int(math.log(min_size / short, nominal)) + 1
+    fine = int(math.log(min(max_size, long) / max(1, width), nominal))
+    last = coarse - fine
+    _, finest = _finest(height, width, max_size)
+    r = math.pow(min_size / min(finest), 1 / last)
+    return _sizes(finest, [math.pow(r, last - i) for i in range(last)])
+
+
 def singan_previous(
     frozen: list[SinGANLevel],
     noises: list[Tensor],

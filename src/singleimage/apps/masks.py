@@ -18,6 +18,8 @@ TOLERANCE = 12 / 127.5
 """Difference of a channel, in [-1, 1], that JPEG makes: less is no difference."""
 SPECK = 1
 """Radius of lone pixels that do not count as a difference."""
+GAP = 3
+"""Radius of gaps in paint that are painted, too."""
 SHOWN = 0.3
 """Share of a painted mask that shows the picture itself, at least."""
 COLORFUL = 0.1
@@ -62,7 +64,7 @@ def marked(mask: Photo, under: Tensor, name: str = "the mask") -> Marks:
         return Marks(require_part((opaque != erased).float()[None, None], name), how)
     same = _alike(colors, under)
     if not _is_plain(colors) and float(same.float().mean()) > SHOWN:
-        part = _without_specks(~same).float()[None, None]
+        part = _closed(_without_specks(~same))
         return Marks(require_part(part, name), "the paint on the picture")
     value = colors.amax(0)
     low, high = float(value.min()), float(value.max())
@@ -113,6 +115,14 @@ def difference(picture: Tensor, background: Tensor) -> Tensor:
     apart = ((picture - background).abs().amax(dim=1, keepdim=True) > TOLERANCE).float()
     found = _without_specks(apart[0, 0] > 0).float()[None, None]
     return require_part(found, "the difference of picture and background")
+
+
+def _closed(part: Tensor) -> Tensor:
+    """A part (H, W) with its small gaps, where paint has the picture's own color: (1, 1, H, W)."""
+    kernel = 2 * GAP + 1
+    grown = F.max_pool2d(F.pad(part.float()[None, None], [GAP] * 4), kernel, 1, GAP)
+    shrunk = -F.max_pool2d(-grown, kernel, 1, GAP)
+    return torch.maximum(shrunk[..., GAP:-GAP, GAP:-GAP], part.float()[None, None])
 
 
 def _without_specks(apart: Tensor) -> Tensor:

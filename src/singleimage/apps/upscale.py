@@ -1,6 +1,9 @@
 """Super-resolution: the finest level applied again and again, each time to a larger image."""
 
 import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,7 +11,8 @@ from torch import Tensor
 from singleimage.errors import ArgumentError
 from singleimage.generators.base import Generator, Injection
 from singleimage.multiscale.geometry import Size, size_of
-from singleimage.multiscale.latent import seed_for
+from singleimage.multiscale.latent import Latent, seed_for
+from singleimage.multiscale.pyramid import upscaling_passes, upscaling_ratio
 from singleimage.multiscale.resample import resize
 
 FACTOR_LIMIT = 16
@@ -29,7 +33,9 @@ def upscale(
 ) -> Tensor:
     """Enlarge an image with the photo's textures (SinGAN, section 4; its code).
 
-    The finest level is applied as often as its own ratio to the level below goes into the factor.
+    The finest level is applied so often that each pass enlarges by about the cube root of 2, which
+    is what the published code trains it for; to a photo itself, as often as its pyramid's own ratio
+    goes into the factor.
 
     Args:
         generator: of the photo.
@@ -57,23 +63,41 @@ def upscale(
         strength = STRENGTH if generator.copier is None else 1.0
     if not 0 <= strength <= 1:
         raise ArgumentError(f"a strength of {strength:g} is out of range; use one from 0 to 1.")
-    ladder = generator.ladder
-    passes = max(round(math.log(factor) / math.log(1 / ladder.ratio)), 1)
     photo, here = image, size_of(image)
-    for count in range(1, passes + 1):
-        scale = factor ** (count / passes)
-        size = Size(math.ceil(here.height * scale), math.ceil(here.width * scale))
-        if (copier := generator.copier) is not None:
-            finer = copier.finer(image, size)
-        else:
-            sizes = (*ladder.sizes[:-2], size_of(image), size)
-            latent = generator.draw(sizes, [seed_for(seed, "pass", count)])
-            finer = generator.decode(latent, Injection(len(ladder.sizes) - 1, image)).float()
-        image = torch.lerp(resize(image, size), finer, strength).clamp(-1, 1)
+    for size, scale, finer in _passes(generator, image, factor, seed):
+        plain, new = resize(image, size, scale=scale), finer(image).to(image.dtype)
+        image = torch.lerp(plain, new, strength).clamp(-1, 1)
+    image = image[..., : int(here.height * factor), : int(here.width * factor)]
     for _ in range(ROUNDS if consistent else 0):
         missing = photo - resize(image, here)
         image = (image + _spread(missing, size_of(image))).clamp(-1, 1)
-    return image[..., : int(here.height * factor), : int(here.width * factor)]
+    return image
+
+
+def _passes(
+    generator: Generator, image: Tensor, factor: float, seed: int
+) -> Iterator[tuple[Size, float | None, Callable[[Tensor], Tensor]]]:
+    """The size that each pass leads to, its exact scale, and what enlarges an image to it."""
+    ladder, here = generator.ladder, size_of(image)
+    if (copier := generator.copier) is not None:
+        count = max(round(math.log(factor) / math.log(1 / ladder.ratio)), 1)
+        for index in range(1, count + 1):
+            scale = factor ** (index / count)
+            size = Size(math.ceil(here.height * scale), math.ceil(here.width * scale))
+            yield size, None, partial(copier.finer, size=size)
+        return
+    ratio, top = upscaling_ratio(factor), len(ladder.sizes) - 1
+    for index in range(1, upscaling_passes(factor) + 1):
+        size = Size(math.ceil(here.height * ratio), math.ceil(here.width * ratio))
+        latent = generator.draw((*ladder.sizes[:-2], here, size), [seed_for(seed, "pass", index)])
+        if index == 1:  # the published code draws the first noise of any image as that of level 0
+            latent = latent.like_level_0(top)
+        yield size, ratio, partial(_refined, generator, replace(latent, ratio=ratio))
+        here = size
+
+
+def _refined(generator: Generator, latent: Latent, image: Tensor) -> Tensor:
+    return generator.decode(latent, Injection(len(latent.sizes) - 1, image))
 
 
 def _spread(difference: Tensor, size: Size) -> Tensor:

@@ -310,7 +310,7 @@ class Cascade(Learner, TrainingView):
         if self.spec.enlarging == "bilinear":
             image = enlarge(image, size, part=part, wrap=wrap)
         else:
-            scale = self._up(part.whole if part else size_of(image), size)
+            scale = self._up(latent, part.whole if part else size_of(image), size)
             quantize = self.spec.quantize
             image = resize(image, size, scale=scale, quantize=quantize, part=part, wrap=wrap)
         return in_colors(image, self.palette) if level == self.spec.palette_level else image
@@ -318,14 +318,14 @@ class Cascade(Learner, TrainingView):
     def _source(self, latent: Latent, level: int, window: Window) -> Window:
         """What of the level below must be known for a window of a level."""
         below, size = latent.sizes[level - 1 : level + 1]
-        inner, scale = _seen(window, latent, level), self._up(below, size)
+        inner, scale = _seen(window, latent, level), self._up(latent, below, size)
         if self.spec.enlarging == "bilinear":
             return enlarge_source(below, size, inner, wrap=latent.wrap)
         return resize_source(below, size, inner, scale=scale, wrap=latent.wrap)
 
-    def _up(self, below: Size, size: Size) -> float | None:
+    def _up(self, latent: Latent, below: Size, size: Size) -> float | None:
         """The scale from a level to the next: that of training, where it leads to `size`."""
-        up = 1 / self.full_ladder.ratio
+        up = latent.ratio or 1 / self.full_ladder.ratio
         near = (abs(m - n * up) <= 2 for n, m in zip(below, size, strict=True))
         return up if all(near) else None
 

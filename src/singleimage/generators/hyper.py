@@ -164,7 +164,7 @@ class HyperCascade(Learner):
         return found.requires_grad_(False).eval()
 
     def _embed(self, example: Pyramid) -> Tensor:
-        vectors: Tensor = self.embedding(example.images[-1])
+        vectors: Tensor = self.embedding(example.seen)
         return vectors
 
     def predicted(self, example: Pyramid, share: slice) -> Cascade:

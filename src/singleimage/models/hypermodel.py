@@ -97,7 +97,7 @@ class HyperModel:
         """What a training on the photo can begin with: the predicted generator and critic."""
         example = self._pyramid(photo)
         generator = self.hyper.predict(self.hyper.embed(example), example.ladder)
-        critic = None if self.critic is None else self.critic.critic_of(example.images[-1])
+        critic = None if self.critic is None else self.critic.critic_of(example.seen)
         return Start(generator, critic, self.sha256)
 
     def _made(self, first: Photo, second: Photo, t: float, level: int) -> Model:

@@ -192,6 +192,8 @@ class Latent:
     """Whether rows, and columns, go on at the opposite edge, in all levels. The maps have no border
     on such an axis: it is the noise of the other side. Who pads an image or features with zeros,
     or mirrors them, wraps them there instead, so that the picture has no seam when repeated."""
+    ratio: float | None = None
+    """How much larger each level is than the one below, where it is not as in training."""
 
     def __post_init__(self) -> None:
         if len(self.maps) != len(self.sizes):
@@ -212,7 +214,14 @@ class Latent:
             replace(x, seeds=x.seeds[start:stop]) if isinstance(x, Noise) else x[start:stop]
             for x in self.maps
         )
-        return Latent(tuple(maps), self.sizes, self.wrap)
+        return replace(self, maps=tuple(maps))
+
+    def like_level_0(self, level: int) -> "Latent":
+        """Return the same with noise at `level` of as many channels as that of level 0 has."""
+        maps, given = list(self.maps), self.maps[level]
+        if isinstance(given, Noise):
+            maps[level] = replace(given, channels=min(given.channels, self.maps[0].shape[1]))
+        return replace(self, maps=tuple(maps))
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All maps, drawn."""

@@ -154,6 +154,16 @@ class PyramidLaw(Protocol):
         ...
 
 
+def upscaling_passes(factor: float) -> int:
+    """How often the finest level is applied to enlarge by `factor` (SinGAN's code)."""
+    return max(round(math.log(factor) / math.log(2 ** (1 / 3))), 1)
+
+
+def upscaling_ratio(factor: float) -> float:
+    """Return the ratio by which each pass enlarges, of all that make up `factor`."""
+    return math.pow(factor, 1 / upscaling_passes(factor))
+
+
 class SinGANPyramid(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="singan"
 ):
@@ -167,6 +177,9 @@ class SinGANPyramid(
     """Nominal ratio of sides between a level and the next; the true one ends at `min_size`."""
     counting: Literal["up", "down"] = "up"
     """How the number of levels is rounded; the published code rounds down for super-resolution."""
+    counted_side: Literal["long", "width"] = "long"
+    """Against which side over `max_size` the levels that are left out are counted; width: as the
+    published code does for super-resolution, which learns more levels of tall photos."""
     quantize: bool = True
     """Truncate to 8 bits before every resize, as the published code does."""
 
@@ -175,7 +188,8 @@ class SinGANPyramid(
         long, short = max(size), min(size)
         whole = math.ceil if self.counting == "up" else int
         up = whole(math.log(self.min_size / short) / math.log(self.factor)) + 1
-        over = whole(math.log(min(self.max_size, long) / long) / math.log(self.factor))
+        counted = long if self.counted_side == "long" else size.width
+        over = whole(math.log(min(self.max_size, long) / counted) / math.log(self.factor))
         last = up - over
         if last < 1:
             raise _too_narrow(size, self.min_size, self.max_size)
@@ -236,6 +250,9 @@ class WidthPyramid(
     as in SinGAN, each level from the photo (Meta Internal Learning's)."""
     quantize: bool = True
     """Round bilinear levels to 8 bits, as the published code's library does."""
+    view: Side | None = None
+    """Side of the square in which a hypernetwork sees the photo, of its file's pixels (Meta
+    Internal Learning's code); null: the finest level."""
     strides: tuple[Annotated[int, msgspec.Meta(ge=1, le=64)], ...] = ()
     """Frames from one shown to the next, from coarse to fine levels of clips; empty: photos. All
     levels begin and end with the same frame, their least common multiple apart (HP-VAE-GAN's code
@@ -362,6 +379,13 @@ class Pyramid:
 
     images: tuple[Tensor, ...]
     ladder: Ladder
+    view: Tensor | None = None
+    """The photos as a hypernetwork sees them, (B, C, h, w), where that is no level."""
+
+    @property
+    def seen(self) -> Tensor:
+        """What a hypernetwork sees of the photos, (B, C, h, w)."""
+        return self.images[-1] if self.view is None else self.view
 
     @classmethod
     def build(cls, image: Tensor, law: PyramidLaw) -> "Pyramid":
@@ -371,7 +395,7 @@ class Pyramid:
             SizeError: the image is too small or too narrow for the law.
         """
         ladder = law.plan(size_of(image))
-        return cls(law.images(image, ladder), ladder)
+        return cls(law.images(image, ladder), ladder, _viewed(image, law))
 
     @classmethod
     def joined(cls, photos: Sequence[Tensor], law: PyramidLaw) -> "Pyramid":
@@ -382,19 +406,30 @@ class Pyramid:
         first = cls.build(photos[0], law)
         rest = [law.images(photo, first.ladder) for photo in photos[1:]]
         levels = zip(first.images, *rest, strict=True)
-        return cls(tuple(torch.cat(level) for level in levels), first.ladder)
+        views = [view for photo in photos if (view := _viewed(photo, law)) is not None]
+        images = tuple(torch.cat(level) for level in levels)
+        return cls(images, first.ladder, torch.cat(views) if views else None)
 
     def chosen(self, indices: Sequence[int]) -> "Pyramid":
         """Return the pyramid of the photos of these `indices` alone."""
-        return replace(self, images=tuple(image[list(indices)] for image in self.images))
+        images = tuple(image[list(indices)] for image in self.images)
+        view = None if self.view is None else self.view[list(indices)]
+        return replace(self, images=images, view=view)
 
     def repeated(self, times: int) -> "Pyramid":
         """Return the pyramid with each level repeated to a batch of `times`, without copies."""
         images = tuple(image.expand(times, *image.shape[1:]) for image in self.images)
-        return replace(self, images=images)
+        view = None if self.view is None else self.view.expand(times, *self.view.shape[1:])
+        return replace(self, images=images, view=view)
 
     def excerpt(self, start: int) -> "Pyramid":
         """Return the frames that each level has, from frame `start` of the clip on."""
         stop = start + self.ladder.span + 1
         levels = zip(self.images, self.ladder.strides, strict=True)
         return replace(self, images=tuple(x[:, :, start:stop:stride] for x, stride in levels))
+
+
+def _viewed(image: Tensor, law: PyramidLaw) -> Tensor | None:
+    """What a hypernetwork sees of photos, rounded to 8 bits as the code's library does."""
+    side = law.view if isinstance(law, WidthPyramid) else None
+    return None if side is None else bilinear(image, Size(side, side), quantize=True)

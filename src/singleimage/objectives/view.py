@@ -34,6 +34,7 @@ class StepView:
         redraws: int = 0,
         recompute: bool = False,
         share: slice = ALL,
+        seen: Tensor | None = None,
     ) -> None:
         """Args:
         critic: None where the objective has no turn for one.
@@ -46,10 +47,11 @@ class StepView:
         redraws: how often `redraw_coarser` will be called.
         recompute: see `TrainingSpec`.
         share: the part of the batch to look at.
+        seen: the photos as what predicts critics sees them; None: their finest level.
         """
         self._critic = critic
         self._scorer: Scorer | None = None
-        self._photos = example[-1]
+        self._photos = example[-1] if seen is None else seen
         self._share = share
         self._reals = [images[share] for images in example[: level + 1]]
         self.real = self._reals[-1]

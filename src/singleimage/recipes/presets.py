@@ -93,10 +93,10 @@ META = Recipe(
     name="meta",
     source="Bensadoun, Gur, Galanti, Wolf: Meta Internal Learning, NeurIPS 2021; details of the "
     "published code, for a set of photos. Its loader's loss of a bit of every photo is an error "
-    "and not reproduced; photos are shown to the embedding as their finest level.",
+    "and not reproduced.",
     expects="A model of a new photo in one pass of the hypernetwork. Never trained in full here; "
     "the paper reports SIFID 0.05 (Places) and 0.11 (LSUN) for sets of 50 photos, on a GPU.",
-    pyramid=WidthPyramid(width=250, min_width=25, factor=0.6, resampling="bicubic"),
+    pyramid=WidthPyramid(width=250, min_width=25, factor=0.6, resampling="bicubic", view=128),
     generator=HyperSpec(),
     critic=HyperCriticSpec(),
     training=TrainingSpec(
@@ -132,7 +132,7 @@ META_SMALL = replace(
     expects="Soft variations of 128 pixels that keep color and texture: SIFID 5.4 (mean over "
     "samples) after 600 steps a level on 20 photos, which took 55 min on one thread with AMX, "
     "2026-11.",
-    pyramid=replace(META.pyramid, width=128),
+    pyramid=replace(META.pyramid, width=128, view=None),
     generator=HyperSpec(
         embedding=EmbeddingSpec(view=64, blocks=(1, 1, 1, 1), width=32),
         rank=64,

@@ -284,6 +284,8 @@ _ADDITIONS: dict[str, Any] = {
     "enlarging": "bicubic",
     "entry_norm": "own",
     "head_room": 0.0,
+    "counted_side": "long",
+    "view": None,
     "type": "patch",
 }
 """Fields younger than digests, with the value that stands for how it was without them. Digests

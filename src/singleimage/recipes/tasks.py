@@ -4,7 +4,6 @@ Some uses want a model that was trained for them: super-resolution another ratio
 harmonization changed copies of the photo as input.
 """
 
-import math
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -13,7 +12,7 @@ from singleimage.errors import RecipeError
 from singleimage.generators.cascade import CascadeSpec
 from singleimage.generators.growing import GrowingSpec
 from singleimage.generators.patch_vae import PatchVAESpec
-from singleimage.multiscale.pyramid import ConSinGANPyramid, SinGANPyramid
+from singleimage.multiscale.pyramid import ConSinGANPyramid, SinGANPyramid, upscaling_ratio
 from singleimage.recipes.base_input import AugmentedInput, ShuffledInput
 from singleimage.recipes.recipe import Recipe
 
@@ -93,8 +92,13 @@ def for_painting(recipe: Recipe, level: int = 2, colors: int = 5) -> Recipe:
 def for_animating(recipe: Recipe) -> Recipe:
     """Return `recipe` made to walk through noise (SinGAN's code, `animation`; ConSinGAN's mode)."""
     if isinstance(recipe.generator, GrowingSpec):
-        generator = replace(recipe.generator, anchor="noise")
-        return replace(recipe, name=f"{recipe.name}-animate", generator=generator)
+        assert isinstance(recipe.pyramid, ConSinGANPyramid)
+        return replace(
+            recipe,
+            name=f"{recipe.name}-animate",
+            pyramid=replace(recipe.pyramid, min_size=20),
+            generator=replace(recipe.generator, anchor="noise"),
+        )
     cascade = isinstance(recipe.generator, CascadeSpec)
     if not cascade or not isinstance(recipe.pyramid, SinGANPyramid):
         return recipe
@@ -150,6 +154,7 @@ def for_upscaling(recipe: Recipe, factor: float) -> Recipe:
             min_size=18,
             factor=1 / upscaling_ratio(factor),
             counting="down",
+            counted_side="width",
         ),
         phases=phases,
     )
@@ -162,13 +167,3 @@ TASKS: dict[str, Callable[[Recipe], Recipe]] = {
     "animate": for_animating,
     "video": for_video,
 }
-
-
-def upscaling_passes(factor: float) -> int:
-    """How often the finest level is applied to enlarge by `factor` (SinGAN's code)."""
-    return max(round(math.log(factor) / math.log(2 ** (1 / 3))), 1)
-
-
-def upscaling_ratio(factor: float) -> float:
-    """Return the ratio by which each pass enlarges, of all that make up `factor`."""
-    return math.pow(factor, 1 / upscaling_passes(factor))

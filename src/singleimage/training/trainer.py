@@ -267,6 +267,7 @@ class Trainer:
             generator=generator,
             critic=self.players.critic,
             example=example.images,
+            seen=example.seen,
             level=self.level,
             sizes=self.example.ladder.sizes[: self.level + 1],
             seed=seed,
