@@ -172,3 +172,16 @@ def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is not a regular file"):
         write_atomically(tmp_path / "pipe", lambda stream: stream.write(b""))
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_stays_and_leads_to_the_new_picture(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    target = tmp_path / "there" / "x.png"
+    target.write_bytes(b"before")
+    (tmp_path / "link.png").symlink_to(target)
+    photo = Photo(torch.zeros(3, 4, 5), Channels(mode="RGB"))
+    with pytest.raises(OutputError, match="would be replaced"):
+        photo.save(tmp_path / "link.png")
+    photo.save(tmp_path / "link.png", overwrite=True)
+    assert (tmp_path / "link.png").is_symlink()
+    assert read_photo(target).channels == read_photo(tmp_path / "link.png").channels

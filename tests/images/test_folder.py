@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from encoded import noise
 from singleimage import read_photo
 from singleimage.errors import ImageError
 from singleimage.images.channels import Channels
-from singleimage.images.folder import pictures_in, read_album
+from singleimage.images.decode import high_efficiency_formats
+from singleimage.images.folder import pictures_in, read_album, skipped_in
 from tiny import draw
 
 
@@ -64,3 +66,42 @@ def test_a_folder_without_pictures_or_none_at_all_is_an_error(tmp_path: Path) ->
     for path in (tmp_path / "none", tmp_path / "notes.txt"):
         with pytest.raises(ImageError, match="there is no folder"):
             pictures_in(path)
+
+
+def test_a_name_like_a_mask_s_is_a_photo_where_there_is_no_other(tmp_path: Path) -> None:
+    for name in ("n95_mask.jpg", "a.png", "a_mask.png", "b_mask2.png"):
+        Image.fromarray(noise(20, 24, 3)).save(tmp_path / name)
+    assert [path.name for path in pictures_in(tmp_path)] == ["a.png", "b_mask2.png", "n95_mask.jpg"]
+    assert skipped_in(tmp_path) == ["a_mask.png skipped: masks, by their names."]
+
+
+def test_every_suffix_of_a_format_that_is_read_is_a_picture(tmp_path: Path) -> None:
+    picture = Image.fromarray(noise(20, 24, 3))
+    picture.save(tmp_path / "a.jfif", "JPEG")
+    picture.convert("L").save(tmp_path / "b.pgm")
+    picture.convert("1").save(tmp_path / "c.pbm")
+    assert [read_photo(path).channels.mode for path in pictures_in(tmp_path)] == ["RGB", "L", "L"]
+
+
+def test_heic_names_what_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("singleimage.images.decode.high_efficiency_formats", tuple)
+    monkeypatch.setattr("singleimage.images.folder.high_efficiency_formats", tuple)
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    with pytest.raises(ImageError, match=r"is HEIC or AVIF; pip install 'singleimage\[heic\]'"):
+        read_photo(tmp_path / "a.heic")
+    Image.fromarray(noise(20, 24, 3)).save(tmp_path / "b.png")
+    assert [path.name for path in pictures_in(tmp_path)] == ["b.png"]
+    (said,) = skipped_in(tmp_path)
+    assert said.startswith("a.heic skipped: which pip install 'singleimage[heic]' reads")
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".avif"])
+def test_pictures_of_phones_are_read_where_they_can_be(suffix: str, tmp_path: Path) -> None:
+    kind = {".heic": "HEIF", ".avif": "AVIF"}[suffix]
+    if kind not in high_efficiency_formats():
+        pytest.skip(f"nothing here reads {kind}")
+    smooth = (np.indices((64, 80)).sum(0)[..., None] + np.array([0, 40, 90])).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / f"a{suffix}", quality=95)
+    photo = read_photo(tmp_path / f"a{suffix}")
+    assert np.abs(photo.integers().astype(int) - smooth).mean() < 4
+    assert pictures_in(tmp_path) == [tmp_path / f"a{suffix}"]
