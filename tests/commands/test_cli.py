@@ -41,6 +41,7 @@ FLAGS = {
     "--overwrite --device --precision --json",
     "bench": "IMAGES --output -o --presets --published --seeds --count -n --features --jpeg "
     "--steps --set --workers --ray --device --precision --json",
+    "studio": "SOURCE --output -o --host --port --browser --no-browser",
 }
 """Every flag is a promise: add one here only with a test of what it does."""
 

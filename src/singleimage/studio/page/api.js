@@ -1,0 +1,32 @@
+// Requests to the server. What goes wrong comes back as an Error with words for people.
+
+async function answer(response) {
+  let found = null;
+  try { found = await response.json(); } catch { /* no JSON */ }
+  if (!response.ok) throw new Error(found?.error ?? `The studio answered ${response.status}.`);
+  return found;
+}
+
+async function request(path, options) {
+  let response;
+  try { response = await fetch(path, options); } catch { throw new Error("The studio does not answer. Is it still running?"); }
+  return answer(response);
+}
+
+export const get = (path) => request(path, { cache: "no-store" });
+export const post = (path, facts = {}) => request(path, {
+  method: "POST", headers: { "x-studio": "1", "content-type": "application/json" }, body: JSON.stringify(facts),
+});
+export const upload = (path, blob, name = "") => request(path, {
+  method: "POST", headers: { "x-studio": "1", "x-name": encodeURIComponent(name), "content-type": "application/octet-stream" }, body: blob,
+});
+
+// Calls `heard` with each event, and `again` whenever the connection is new.
+export function listen(heard, again) {
+  const source = new EventSource("/api/events");
+  source.onopen = again;
+  source.onmessage = (event) => heard(JSON.parse(event.data));
+}
+
+export const pictureURL = (order, name, how = "preview") => `/api/orders/${order.id}/pictures/${encodeURIComponent(name)}?as=${how}`;
+export const photoURL = (photo, what = "preview") => `/api/photos/${photo.id}/${what}`;

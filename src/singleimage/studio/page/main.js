@@ -1,0 +1,409 @@
+// The page: what there is, what is chosen, and how it is shown.
+
+import { get, listen, pictureURL, photoURL, post, upload } from "./api.js";
+import { Stage } from "./stage.js";
+import { TOOLS, tool } from "./tools.js";
+import { Viewer } from "./viewer.js";
+
+const $ = (id) => document.getElementById(id);
+const make = (tag, facts = {}, ...children) => { const element = Object.assign(document.createElement(tag), facts); element.append(...children); return element; };
+const page = { photos: new Map(), orders: new Map(), runs: new Map(), photo: null, kind: "vary", values: {}, favorites: false, source: "" };
+const stage = new Stage($("canvas"));
+const viewer = new Viewer($("viewer"), {
+  photoOf: (order) => page.photos.get(order.photo), neighbors: pictures, say: toast,
+  favorite: (order, name) => attempt(() => post(`/api/orders/${order.id}/favorite`, { name })),
+  use: async (order, name) => { $("viewer").close(); const blob = await (await fetch(pictureURL(order, name, "download"))).blob(); await addPhoto(blob, `${order.kind}-${name}`); },
+  more: (order) => { $("viewer").close(); send(order.kind, order.settings, { count: 4, seed: nextSeed(), run: order.run }); },
+  remove: (order) => { $("viewer").close(); remove("orders", order); },
+});
+
+// What is said
+
+let toastTimer = 0;
+function toast(text, label, act) {
+  $("toast").replaceChildren(make("span", { textContent: text }));
+  if (label) $("toast").append(make("button", { textContent: label, onclick: () => { $("toast").replaceChildren(); act(); } }));
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => $("toast").replaceChildren(), label ? 9000 : 4000);
+}
+function trouble(text) { $("trouble").textContent = text; }
+async function attempt(act) { try { trouble(""); return await act(); } catch (error) { trouble(error.message); return null; } }
+
+// Photos
+
+async function addPhoto(blob, name) {
+  const card = await attempt(() => upload("/api/photos", blob, name));
+  if (!card) return;
+  page.photos.set(card.id, card);
+  await choosePhoto(card.id);
+  if (card.notes.length) toast(card.notes.join(" "));
+}
+async function choosePhoto(id) {
+  page.photo = id;
+  page.source = "";
+  const card = page.photos.get(id);
+  await stage.show(card, [photoURL(card, "file"), photoURL(card)]);
+  renderPhotos();
+  renderPanel();
+}
+function renderPhotos() {
+  $("photos").replaceChildren(...[...page.photos.values()].reverse().map((card) => {
+    const button = make("button", { title: `${card.name}, ${card.width}×${card.height}`, onclick: () => choosePhoto(card.id) }, make("img", { src: photoURL(card), alt: card.name, loading: "lazy" }));
+    button.setAttribute("aria-current", String(card.id === page.photo));
+    return button;
+  }));
+  $("welcome").hidden = page.photos.size > 0;
+  $("zoom").hidden = !page.photo;
+}
+
+// Tools
+
+function renderRail() {
+  $("rail").replaceChildren(...TOOLS.map((one, i) => {
+    const button = make("button", { onclick: () => chooseTool(one.kind) });
+    button.innerHTML = `${one.icon}<span>${one.label}</span>`;
+    button.setAttribute("role", "tab");
+    button.setAttribute("aria-selected", String(one.kind === page.kind));
+    button.tabIndex = one.kind === page.kind ? 0 : -1;
+    button.dataset.kind = one.kind;
+    button.onkeydown = (event) => {
+      const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+      if (by) { event.preventDefault(); chooseTool(TOOLS[(i + by + TOOLS.length) % TOOLS.length].kind, true); }
+    };
+    return button;
+  }));
+}
+function chooseTool(kind, focus = false) {
+  page.kind = kind;
+  const drawn = tool(kind).draw ?? null, before = stage.mode;
+  stage.mode = drawn;
+  if (before !== drawn && (before === "paste" || before === "lift")) stage.pasted = null;
+  renderRail();
+  renderDrawing();
+  renderPanel();
+  showFrame();
+  if (focus) $("rail").querySelector(`[data-kind="${kind}"]`).focus();
+}
+
+// The drawing toolbar
+
+const ICONS = {
+  brush: "M4 20c3 0 4-1 4-3a2 2 0 0 1 4 0c0 2-2 4-5 4zM11 15L20 4", rectangle: "M5 6h14v12H5z", lasso: "M12 5c5 0 8 2 8 5s-3 5-8 5-8-2-8-5 3-5 8-5zM7 14c-2 2-1 5 2 5",
+  erase: "M8 19l-4-4 9-9 6 6-7 7zM9 10l6 6M12 19h8", undo: "M9 7L5 11l4 4M5 11h9a5 5 0 0 1 0 10h-3", redo: "M15 7l4 4-4 4M19 11h-9a5 5 0 0 0 0 10h3",
+};
+function toolButton(name, label, act, pressed) {
+  const button = make("button", { title: label, onclick: act });
+  button.innerHTML = ICONS[name] ? `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${ICONS[name]}"/></svg>` : name;
+  button.setAttribute("aria-label", label);
+  if (pressed !== undefined) button.setAttribute("aria-pressed", String(pressed));
+  return button;
+}
+function renderDrawing() {
+  const bar = $("drawing"), mode = stage.mode, brush = stage.brush, set = (change) => { Object.assign(brush, change); renderDrawing(); stage.draw(); };
+  bar.hidden = !mode || !page.photo;
+  $("hint").textContent = page.photo ? tool(page.kind).hint ?? "" : "";
+  if (bar.hidden) return;
+  const parts = [];
+  if (mode === "mask" || mode === "lift") for (const shape of ["brush", "rectangle", "lasso"]) parts.push(toolButton(shape, shape[0].toUpperCase() + shape.slice(1), () => set({ shape }), brush.shape === shape));
+  if (mode === "paint") { const color = make("input", { type: "color", value: brush.color, title: "Color", oninput: (event) => { brush.color = event.target.value; } }); color.setAttribute("aria-label", "Color"); parts.push(color); }
+  if (mode !== "paste") {
+    parts.push(toolButton("erase", "Erase (X)", () => set({ erase: !brush.erase }), brush.erase));
+    const size = make("input", { type: "range", min: 2, max: 300, value: brush.size, oninput: (event) => { brush.size = Number(event.target.value); stage.draw(); } });
+    size.setAttribute("aria-label", "Size");
+    parts.push(make("label", {}, "Size", size));
+  }
+  if (mode === "paint") { const soft = make("input", { type: "range", min: 0, max: 1, step: 0.05, value: brush.soft, oninput: (event) => { brush.soft = Number(event.target.value); } }); soft.setAttribute("aria-label", "Softness"); parts.push(make("label", {}, "Soft", soft)); }
+  parts.push(make("span", { className: "rule" }));
+  if (mode === "mask" || mode === "lift") parts.push(toolButton("All", "Mark all", () => stage.setMask("all")), toolButton("Invert", "Invert", () => stage.setMask("invert")));
+  if (mode === "lift") parts.push(toolButton("Lift", "Lift what is marked", () => { if (!stage.lift()) toast("Paint over a part first."); renderDrawing(); }));
+  if (mode === "paste") parts.push(toolButton("Choose…", "Choose a picture to paste", pickPaste));
+  parts.push(toolButton("Clear", "Clear", clearDrawing), toolButton("undo", "Undo (Z)", () => stage.undo()), toolButton("redo", "Redo (Shift Z)", () => stage.redo()));
+  bar.replaceChildren(...parts);
+  const [undo, redo] = [...bar.querySelectorAll("button")].slice(-2);
+  undo.disabled = !stage.done.length;
+  redo.disabled = !stage.undone.length;
+}
+function clearDrawing() {
+  if (stage.pasted) { const before = { ...stage.pasted }; stage.pasted = null; stage.remember(stage.pasteStep(before, null)); }
+  else if (stage.mode === "paint") stage.clearPaint();
+  else stage.setMask("none");
+}
+function pickPaste() {
+  const input = make("input", { type: "file", accept: "image/*" });
+  input.onchange = () => input.files[0] && pastePicture(input.files[0]);
+  input.click();
+}
+async function pastePicture(blob) {
+  try { stage.paste(await createImageBitmap(blob)); } catch { toast("That is no picture this browser reads."); }
+}
+
+// The panel
+
+const controlOf = {
+  range(field, value, set) {
+    const show = make("output", { textContent: value });
+    const input = make("input", { type: "range", min: field.min, max: field.max, step: field.step, value, id: `field-${field.name}`, oninput: () => { show.textContent = input.value; set(Number(input.value)); } });
+    const parts = [make("div", { className: "row" }, make("label", { htmlFor: input.id, textContent: field.label }), show), input];
+    if (field.ends) parts.push(make("div", { className: "ends" }, ...field.ends.map((text) => make("span", { textContent: text }))));
+    return parts;
+  },
+  number(field, value, set) {
+    const input = make("input", { type: "number", min: field.min, max: field.max, value, id: `field-${field.name}`, oninput: () => set(Math.max(Number(input.value) || 0, 0)) });
+    return [make("label", { htmlFor: input.id, textContent: field.label }), input];
+  },
+  size(field, value, set) {
+    const card = page.photos.get(page.photo);
+    const input = make("input", { type: "text", value, placeholder: card ? `${card.height}x${card.width}` : "", inputMode: "text", id: `field-${field.name}`, oninput: () => set(input.value.trim().toLowerCase().replace("×", "x")) });
+    return [make("label", { htmlFor: input.id, textContent: `${field.label}, height × width` }), input];
+  },
+  choice(field, value, set) {
+    const input = make("select", { id: `field-${field.name}`, onchange: () => set(input.value) }, ...field.choices.map(([key, text]) => make("option", { value: key, textContent: text, selected: key === value })));
+    return [make("label", { htmlFor: input.id, textContent: field.label }), input];
+  },
+  switch(field, value, set) {
+    const input = make("input", { type: "checkbox", checked: value, id: `field-${field.name}`, onchange: () => set(input.checked) });
+    return [make("label", { className: "switch" }, input, field.label), ...(field.help ? [make("small", { textContent: field.help })] : [])];
+  },
+  photo(field, value, set) {
+    const others = [...page.photos.values()].filter((card) => card.id !== page.photo).reverse();
+    const input = make("select", { id: `field-${field.name}`, onchange: () => set(input.value) }, make("option", { value: "", textContent: others.length ? "choose…" : "add another photo first" }), ...others.map((card) => make("option", { value: card.id, textContent: card.name, selected: card.id === value })));
+    return [make("label", { htmlFor: input.id, textContent: field.label }), input];
+  },
+};
+function valueOf(field) { return (page.values[page.kind] ??= {})[field.name] ?? field.value ?? ""; }
+function setValue(field, value) {
+  (page.values[page.kind] ??= {})[field.name] = value;
+  if (page.kind === "train") showEstimate();
+  if (page.kind === "extend") showFrame();
+}
+function showFrame() {
+  stage.frame = page.kind === "extend" ? Object.fromEntries(tool("extend").controls.filter((field) => field.pair).map((field) => [field.name, Number(valueOf(field)) || 0])) : null;
+  if (stage.isFitted !== false) stage.fit(); else stage.draw();
+}
+
+function renderPanel() {
+  const one = tool(page.kind), fields = [];
+  $("panel-title").textContent = one.label;
+  $("panel-words").textContent = one.words;
+  trouble("");
+  let pair = null;
+  for (const field of one.controls) {
+    const box = make("div", { className: "field" }, ...controlOf[field.kind](field, valueOf(field), (value) => setValue(field, value)));
+    if (field.pair) { pair ??= make("div", { className: "pair" }); pair.append(box); if (!fields.includes(pair)) fields.push(pair); } else fields.push(box);
+  }
+  if (page.kind !== "train") {
+    const models = [...page.runs.values()].filter((run) => run.photo === page.photo && run.progress?.model && !run.hidden);
+    if (models.length || one.trained) {
+      const input = make("select", { id: "field-source", onchange: () => { page.source = input.value; } }, ...(one.trained ? [] : [make("option", { value: "", textContent: "the photo itself" })]), ...models.map((run) => make("option", { value: run.id, textContent: runName(run), selected: run.id === page.source })));
+      if (one.trained && !models.some((run) => run.id === page.source)) page.source = models[0]?.id ?? "";
+      if (one.trained && !models.length) input.append(make("option", { value: "", textContent: "none yet; train one" }));
+      fields.push(make("div", { className: "field" }, make("label", { htmlFor: "field-source", textContent: "Draw from" }), input));
+    }
+    fields.push(seedField());
+  } else fields.push(make("div", { className: "field", id: "estimate" }), runList());
+  $("controls").replaceChildren(...fields);
+  $("run").textContent = one.run;
+  $("run").disabled = !page.photo;
+  if (page.kind === "train") showEstimate();
+}
+function seedField() {
+  const input = make("input", { type: "number", min: 0, max: 2147483000, value: page.seed ?? 0, id: "field-seed", oninput: () => { page.seed = Math.max(Math.floor(Number(input.value)) || 0, 0); } });
+  page.seed ??= 0;
+  return make("div", { className: "field" }, make("label", { htmlFor: "field-seed", textContent: "Seed of the first" }),
+    make("div", { className: "seed" }, input, make("button", { type: "button", textContent: "New", title: "Another seed", onclick: () => { page.seed = nextSeed(); input.value = page.seed; } })));
+}
+function nextSeed() { return Math.floor(Math.random() * 1e6); }
+
+// Orders
+
+async function run() {
+  if (!page.photo) return;
+  const one = tool(page.kind), values = Object.fromEntries(one.controls.map((field) => [field.name, valueOf(field)]));
+  if (page.kind === "train") { await train(values); return; }
+  const own = new Set(one.controls.filter((field) => field.own).map((field) => field.name)), settings = {};
+  for (const [name, value] of Object.entries(values)) if (!own.has(name) && value !== "" && value !== false && value !== null) settings[name] = value;
+  if (page.source) delete settings.variety;
+  const layers = await layersOf(one, values);
+  if (layers) await send(page.kind, settings, { count: values.count ?? 1, seed: page.seed ?? 0, layers, run: page.source || null });
+}
+async function layersOf(one, values) {
+  if (one.kind === "vary") return stage.marked && !page.source ? { keep: await stage.maskBlob() } : {};
+  if (one.kind === "fill") { if (!stage.marked) return refuse("Paint over what should go."); return { mask: await stage.maskBlob() }; }
+  if (one.kind === "edit" || one.kind === "harmonize") {
+    if (!stage.pasted) return refuse(one.kind === "edit" ? "Paint over a part, lift it, and move it." : "Drop, paste or choose a picture first.");
+    return { picture: await stage.compositeBlob(), mask: await stage.pastedMaskBlob() };
+  }
+  if (one.kind === "paint") { if (!stage.painted) return refuse("Paint something first."); return { picture: await stage.compositeBlob() }; }
+  if (one.kind === "restyle") { const other = page.photos.get(values.other); if (!other) return refuse("Choose the other photo."); return { picture: await (await fetch(photoURL(other, "file"))).blob() }; }
+  return {};
+}
+function refuse(text) { trouble(text); return null; }
+async function send(kind, settings, { count, seed, layers = {}, run = null }) {
+  const order = await attempt(() => post("/api/orders", { kind, photo: page.photo, settings, count, seed, run, layers: Object.keys(layers) }));
+  if (!order) return;
+  heard({ type: "order", order });
+  for (const [name, blob] of Object.entries(layers)) if (!await attempt(() => upload(`/api/orders/${order.id}/layers/${name}`, blob))) { post(`/api/orders/${order.id}/delete`); return; }
+}
+async function remove(what, card) {
+  await attempt(() => post(`/api/${what}/${card.id}/delete`));
+  toast("Deleted.", "Undo", () => attempt(() => post(`/api/${what}/${card.id}/restore`)));
+}
+function pictures() {
+  const all = [];
+  for (const order of [...page.orders.values()].reverse()) if (!order.hidden) for (const name of order.made) if (!page.favorites || order.favorites.includes(name)) all.push([order, name]);
+  return all;
+}
+
+const known = new Map();
+function renderResults() {
+  const tiles = [];
+  let waiting = 0;
+  for (const order of [...page.orders.values()].reverse()) {
+    if (order.hidden) continue;
+    const busy = order.state === "waiting" || order.state === "running";
+    if (busy) { waiting += order.count - order.made.length; if (!page.favorites) tiles.push(busyTile(order)); }
+    if (order.state === "failed" && !page.favorites) tiles.push(badTile(order, order.error));
+    if (order.state === "stopped" && order.made.length < order.count && !page.favorites) tiles.push(badTile(order, "Stopped."));
+    for (const name of [...order.made].reverse()) if (!page.favorites || order.favorites.includes(name)) tiles.push(pictureTile(order, name));
+  }
+  $("results").replaceChildren(...tiles);
+  $("queue").textContent = waiting ? `${waiting} to draw` : "";
+}
+function pictureTile(order, name) {
+  const key = `${order.id}/${name}/${order.favorites.includes(name)}`;
+  if (known.has(key)) { const tile = known.get(key); tile.classList.remove("enter"); tile.onclick = () => viewer.open(page.orders.get(order.id), name); return tile; }
+  const label = tool(order.kind).label, tile = make("button", { className: "tile enter", onclick: () => viewer.open(page.orders.get(order.id), name) },
+    make("img", { src: pictureURL(order, name), alt: "", draggable: false }),
+    make("span", { className: "name" }, make("span", { textContent: `${label} ${Number.parseInt(name, 10)}` }), make("span", { className: "star", textContent: order.favorites.includes(name) ? "★" : "" })));
+  tile.setAttribute("role", "listitem");
+  tile.setAttribute("aria-label", `${label}, seed ${Number.parseInt(name, 10)}`);
+  known.set(key, tile);
+  return tile;
+}
+function busyTile(order) {
+  return make("div", { className: "tile busy" }, make("div", { className: "spin" }), make("span", { textContent: `${tool(order.kind).label} ${order.made.length}/${order.count}` }),
+    make("button", { textContent: "Stop", onclick: () => attempt(() => post(`/api/orders/${order.id}/cancel`)) }));
+}
+function badTile(order, text) {
+  return make("div", { className: "tile bad" }, make("span", { textContent: text }), make("button", { textContent: "Again", onclick: () => attempt(() => post(`/api/orders/${order.id}/again`)) }),
+    make("button", { textContent: "Delete", onclick: () => remove("orders", order) }));
+}
+
+// Trainings
+
+let estimateTimer = 0;
+function trainSettings(values) { return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== "")); }
+function showEstimate() {
+  clearTimeout(estimateTimer);
+  const box = $("estimate");
+  if (!box || !page.photo) return;
+  box.replaceChildren(make("small", { textContent: "Measuring how long it takes here…" }));
+  estimateTimer = setTimeout(async () => {
+    const values = Object.fromEntries(tool("train").controls.map((field) => [field.name, valueOf(field)]));
+    const found = await attempt(() => post("/api/estimate", { photo: page.photo, settings: trainSettings(values) }));
+    if (!found || !$("estimate")) return;
+    $("estimate").replaceChildren(make("small", { textContent: found.error ?? `About ${duration(found.seconds)} on this machine, ${found.levels} levels${found.bytes ? `, ${(found.bytes / 1e9).toFixed(1)} GB` : ""}.` }));
+  }, 400);
+}
+function duration(seconds) { if (seconds < 90) return `${Math.round(seconds)} s`; if (seconds < 5400) return `${Math.round(seconds / 60)} min`; return `${(seconds / 3600).toFixed(1)} h`; }
+async function train(values) {
+  const made = await attempt(() => post("/api/runs", { photo: page.photo, settings: trainSettings(values) }));
+  if (made) { page.runs.set(made.id, { ...made, progress: {} }); renderPanel(); }
+}
+function runName(run) { return `${run.settings.preset ?? "consingan"}${run.settings.for ? ` for ${run.settings.for}` : ""}`; }
+function runList() {
+  const list = make("div", { className: "runs", id: "runs" });
+  for (const run of [...page.runs.values()].reverse()) if (run.photo === page.photo && !run.hidden) list.append(runBox(run));
+  return list;
+}
+function runBox(run) {
+  const p = run.progress ?? {}, words = { waiting: "waiting", running: "training", done: "done", failed: run.error, paused: "paused", stopped: "paused" }[run.state];
+  const act = (verb, text) => make("button", { type: "button", textContent: text, onclick: () => attempt(() => post(`/api/runs/${run.id}/${verb}`)) });
+  const box = make("div", { className: "run" }, make("strong", { textContent: runName(run) }), make("span", { textContent: `${words}${p.levels ? `, level ${p.level + 1} of ${p.levels}` : ""}` }));
+  if (run.state !== "done") box.append(make("progress", { max: 1, value: p.share ?? 0 }));
+  if (p.drafts?.length) box.append(make("div", { className: "drafts" }, ...[...p.drafts].reverse().map((name) => make("img", { src: `/api/runs/${run.id}/drafts/${name}`, alt: name.replace(".png", ""), loading: "lazy" }))));
+  const row = make("div", { className: "row" });
+  if (run.state === "running" || run.state === "waiting") row.append(act("pause", "Pause"));
+  if (run.state === "paused" || run.state === "failed") row.append(act("continue", "Continue"));
+  if (p.model) row.append(make("button", { type: "button", textContent: "Draw with it", onclick: () => { page.source = run.id; chooseTool("vary"); page.source = run.id; renderPanel(); } }));
+  if (run.state !== "running") row.append(make("button", { type: "button", textContent: "Delete", onclick: () => remove("runs", run) }));
+  box.append(row);
+  return box;
+}
+
+// What the server tells
+
+function heard(event) {
+  if (event.type === "photo") { page.photos.set(event.photo.id, event.photo); renderPhotos(); }
+  if (event.type === "order") { page.orders.set(event.order.id, event.order); renderResults(); viewer.refresh(event.order); }
+  if (event.type === "run") {
+    const before = page.runs.get(event.run.id);
+    page.runs.set(event.run.id, event.run);
+    if (page.kind === "train") $("runs")?.replaceWith(runList());
+    else if (!before?.progress?.model && event.run.progress?.model) renderPanel();
+  }
+}
+async function begin() {
+  const state = await attempt(() => get("/api/state"));
+  if (!state) return;
+  page.photos = new Map(state.photos.map((card) => [card.id, card]));
+  page.orders = new Map(state.orders.map((order) => [order.id, order]));
+  page.runs = new Map(state.runs.map((run) => [run.id, run]));
+  renderPhotos();
+  renderResults();
+  if (!page.photo) { const first = state.opened ?? state.photos.at(-1)?.id; if (first) await choosePhoto(first); else renderPanel(); }
+  else renderPanel();
+}
+
+// Files that are dropped, pasted and chosen
+
+function receive(files) {
+  const pictures = [...files].filter((file) => file.type.startsWith("image/") || /\.(tiff?|heic|avif)$/i.test(file.name));
+  if (!pictures.length) { toast("That is no picture."); return; }
+  if (stage.mode === "paste" && page.photo) pastePicture(pictures[0]);
+  else (async () => { for (const file of pictures) await addPhoto(file, file.name); })();
+}
+document.addEventListener("dragover", (event) => { event.preventDefault(); $("stage").classList.add("over"); });
+document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("stage").classList.remove("over"); });
+document.addEventListener("drop", (event) => { event.preventDefault(); $("stage").classList.remove("over"); receive(event.dataTransfer.files); });
+document.addEventListener("paste", (event) => { if (event.clipboardData.files.length) receive(event.clipboardData.files); });
+$("file").addEventListener("change", (event) => { receive(event.target.files); event.target.value = ""; });
+$("add").addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); $("file").click(); } });
+
+// Keys
+
+const KEYS = [["[  ]", "brush smaller, larger"], ["X", "erase"], ["Z", "undo; with Shift redo"], ["Space", "hold to move the view"], ["Tab", "hold on the photo to see it as it was"], ["Enter", "draw"], ["← →", "through results"], ["Arrows", "move what is pasted"], ["?", "this list"]];
+$("keys").append(make("h2", { textContent: "Keys" }), make("table", {}, make("tbody", {}, ...KEYS.map(([key, words]) => make("tr", {}, make("td", {}, make("kbd", { textContent: key })), make("td", { textContent: words })))),), make("button", { textContent: "Close", onclick: () => $("keys").close() }));
+$("help").onclick = () => $("keys").showModal();
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches("input, select, textarea, dialog *") && event.key !== "?") { if (event.key === "Enter" && event.target.matches("#controls input")) { event.preventDefault(); run(); } return; }
+  if ($("viewer").open || $("keys").open) return;
+  const onStage = document.activeElement === $("canvas") || document.activeElement === document.body;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (key === "?") $("keys").showModal();
+  else if (key === "z") { event.preventDefault(); if (event.shiftKey) stage.redo(); else stage.undo(); }
+  else if ((key === "y") && (event.ctrlKey || event.metaKey)) { event.preventDefault(); stage.redo(); }
+  else if (event.ctrlKey || event.metaKey || event.altKey) return;
+  else if (key === "[" || key === "]") { stage.brush.size = Math.min(Math.max(stage.brush.size * (key === "[" ? 1 / 1.2 : 1.2), 2), 300); renderDrawing(); stage.draw(); }
+  else if (key === "x") { stage.brush.erase = !stage.brush.erase; renderDrawing(); }
+  else if (key === " " && onStage) { event.preventDefault(); stage.space = true; stage.draw(); }
+  else if (key === "Tab" && document.activeElement === $("canvas") && !event.shiftKey) { event.preventDefault(); stage.original = true; stage.draw(); }
+  else if (key === "Enter" && onStage) run();
+  else if (key.startsWith("Arrow") && onStage && stage.pasted) { event.preventDefault(); const far = event.shiftKey ? 10 : 1; stage.nudge({ ArrowLeft: -far, ArrowRight: far }[key] ?? 0, { ArrowUp: -far, ArrowDown: far }[key] ?? 0); }
+  else if ((key === "ArrowLeft" || key === "ArrowRight") && onStage) { const all = pictures(); if (all.length) viewer.open(...all[key === "ArrowRight" ? 0 : all.length - 1]); }
+  else if (key === "Escape") $("canvas").blur();
+});
+document.addEventListener("keyup", (event) => { if (event.key === " ") { stage.space = false; stage.draw(); } if (event.key === "Tab") { stage.original = false; stage.draw(); } });
+window.addEventListener("blur", () => { stage.space = stage.original = false; stage.draw(); });
+
+$("run").onclick = run;
+$("controls").onsubmit = (event) => { event.preventDefault(); run(); };
+$("only").onclick = () => { page.favorites = !page.favorites; $("only").setAttribute("aria-pressed", String(page.favorites)); renderResults(); };
+$("zoom").onclick = (event) => { const how = event.target.closest("[data-zoom]")?.dataset.zoom; if (how === "fit") stage.fit(); else if (how) stage.zoom(how === "in" ? 1.4 : 1 / 1.4); };
+stage.addEventListener("change", renderDrawing);
+matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => stage.draw());
+
+renderRail();
+chooseTool("vary");
+listen(heard, begin);
+window.studio = { stage, page }; // for those who look

@@ -1,0 +1,336 @@
+"""Where orders are carried out: one process that draws, one at a time that trains.
+
+Both run command lines of the package. The one that draws stays warm between orders; the one that
+trains is `singleimage train`, which continues whatever was stopped. Orders are taken in turn.
+"""
+
+import asyncio
+import io
+import multiprocessing
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from importlib import import_module
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from singleimage.studio.orders import TRAINING, as_python, as_shell, flags_of, lines_of
+from singleimage.studio.shelf import Order, RunCard, Shelf
+
+GLANCE = 0.5
+"""Seconds between two looks at a training."""
+BEHIND = 1000
+"""Events that a page may be behind; one that is further begins again."""
+ESTIMATE_LIMIT = 60.0
+"""Seconds for the estimate of a training."""
+
+
+def draw_forever(connection: Connection) -> None:
+    """Run command lines as they arrive; the process that draws.
+
+    Args:
+        connection: gives a line at a time, and takes its exit code and what it said.
+    """
+    main = import_module("singleimage.cli").main  # the program as a whole, as a shell would run it
+    import_module("singleimage.models.flow")  # so that the first order need not wait for torch
+    while True:
+        try:
+            line: list[str] = connection.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        said = io.StringIO()
+        try:
+            with redirect_stderr(said), redirect_stdout(io.StringIO()):
+                code = main(line)
+        except BaseException as error:  # whatever it is, the page goes on
+            code = 1
+            said.write(f"error: {type(error).__name__}: {error}")
+        connection.send((code, said.getvalue()))
+
+
+class Workshop:
+    """The queues of a studio."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        """Begin with what is on the `shelf`; nothing runs before `working`."""
+        self.shelf = shelf
+        self.progress: dict[str, dict[str, Any]] = {}
+        """Of each training that runs or ran: level, step, drafts."""
+        self._orders: deque[Order] = deque()
+        self._runs: deque[RunCard] = deque()
+        self._new, self._new_run = asyncio.Event(), asyncio.Event()
+        self._pages: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._drawing: tuple[Order, BaseProcess] | None = None
+        self._training: tuple[RunCard, asyncio.subprocess.Process] | None = None
+        self._worker: tuple[BaseProcess, Connection] | None = None
+
+    # What pages hear
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """What happens from now on."""
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BEHIND)
+        self._pages.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._pages.discard(queue)
+
+    def tell(self, kind: str, **facts: Any) -> None:
+        """Tell all pages that something of a `kind` happened."""
+        for queue in self._pages:
+            with suppress(asyncio.QueueFull):
+                queue.put_nowait({"type": kind, **facts})
+
+    def shown(self, order: Order) -> dict[str, Any]:
+        """An order as pages see it, with the commands that make it."""
+        lines = self.lines(order)
+        words = msgspec.to_builtins(order)
+        return {**words, "shell": [as_shell(x) for x in lines], "python": as_python(lines[0])}
+
+    def tell_order(self, order: Order) -> None:
+        """Tell all pages of an order, and keep it."""
+        self.shelf.keep(order)
+        self.tell("order", order=self.shown(order))
+
+    def tell_run(self, run: RunCard) -> None:
+        """Tell all pages of a training, and keep it."""
+        self.shelf.keep(run)
+        facts = msgspec.to_builtins(run)
+        self.tell("run", run={**facts, "progress": self.progress.get(run.id, {})})
+
+    # Orders
+
+    def lines(self, order: Order) -> list[list[str]]:
+        """The command lines of an order; raises `ArgumentError` if it cannot be."""
+        photo = self.shelf.photos[order.photo]
+        return lines_of(
+            order.kind,
+            order.settings,
+            photo=self.shelf.photo_file(photo),
+            run=None if order.run is None else self.shelf.run_folder(order.run),
+            layers={name: self.shelf.layer_file(order, name) for name in order.layers},
+            folder=self.shelf.pictures(order),
+            suffix=".tiff" if photo.deep else ".png",
+            seeds=range(order.seed, order.seed + order.count),
+        )
+
+    def take(self, order: Order) -> None:
+        """Put an order at the end of the queue."""
+        order.state, order.error = "waiting", ""
+        self._orders.append(order)
+        self.tell_order(order)
+        self._new.set()
+
+    def cancel(self, order: Order) -> None:
+        """Stop an order; pictures that are done stay."""
+        if order in self._orders:
+            self._orders.remove(order)
+            order.state = "stopped"
+            self.tell_order(order)
+        elif self._drawing is not None and self._drawing[0] is order:
+            order.state = "stopped"
+            self._drawing[1].terminate()
+
+    async def working(self) -> None:
+        """Carry out orders and trainings until it is cancelled."""
+        tasks = [asyncio.create_task(self._draw_all()), asyncio.create_task(self._train_all())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            if self._worker is not None:
+                self._worker[0].terminate()
+            if self._training is not None:
+                with suppress(ProcessLookupError):
+                    self._training[1].send_signal(signal.SIGINT)
+                await self._training[1].wait()
+
+    async def _draw_all(self) -> None:
+        self._worker = _begin()
+        while True:
+            while not self._orders:
+                self._new.clear()
+                await self._new.wait()
+            await self._draw(self._orders.popleft())
+
+    async def _draw(self, order: Order) -> None:
+        order.state = "running"
+        self.tell_order(order)
+        started = time.monotonic()
+        folder = self.shelf.pictures(order)
+        folder.mkdir(parents=True, exist_ok=True)
+        for line in self.lines(order):
+            before = set(folder.iterdir())
+            code, said = await self._run(order, line)
+            if order.state != "running":
+                break
+            if code != 0:
+                order.state, order.error = "failed", _last(said)
+                break
+            new = sorted(p.name for p in set(folder.iterdir()) - before if p.name[0] != ".")
+            order.made += [name for name in new if "_mask" not in name and "_map" not in name]
+            order.seconds = time.monotonic() - started
+            self.tell_order(order)
+        else:
+            order.state = "done"
+        order.seconds = time.monotonic() - started
+        self._drawing = None
+        self.tell_order(order)
+
+    async def _run(self, order: Order, line: list[str]) -> tuple[int, str]:
+        """Run a line in the process that draws; begins another if it is gone."""
+        if self._worker is None or not self._worker[0].is_alive():
+            self._worker = _begin()
+        process, connection = self._worker
+        self._drawing = order, process
+        try:
+            await asyncio.to_thread(connection.send, line)
+            code, said = await asyncio.to_thread(connection.recv)
+            return int(code), str(said)
+        except (EOFError, OSError):
+            process.join(5)
+            return 1, "error: the process that draws has ended; try again, or a smaller size."
+
+    # Trainings
+
+    def train(self, run: RunCard) -> None:
+        """Begin a training, or continue it, when those before it are done."""
+        run.state, run.error = "waiting", ""
+        self._runs.append(run)
+        self.tell_run(run)
+        self._new_run.set()
+
+    def pause(self, run: RunCard) -> None:
+        """Stop a training after the step it is at; `train` continues it."""
+        if run in self._runs:
+            self._runs.remove(run)
+            run.state = "paused"
+            self.tell_run(run)
+        elif self._training is not None and self._training[0] is run:
+            self._training[1].send_signal(signal.SIGINT)
+
+    def training_line(self, photo: Path, settings: dict[str, Any], run: Path | None) -> list[str]:
+        """The command line of a training; without a `run` folder, of its estimate."""
+        end = ["--dry-run", "--json"] if run is None else ["-o", str(run)]
+        return ["train", str(photo), *flags_of(settings, TRAINING), *end]
+
+    async def _train_all(self) -> None:
+        while True:
+            while not self._runs:
+                self._new_run.clear()
+                await self._new_run.wait()
+            await self._train(self._runs.popleft())
+
+    async def _train(self, run: RunCard) -> None:
+        folder = self.shelf.run_folder(run.id)
+        photo = self.shelf.photos[run.photo]
+        size = photo.height, photo.width
+        line = self.training_line(self.shelf.photo_file(photo), run.settings, folder)
+        process = await _started(line)
+        self._training = run, process
+        run.state = "running"
+        self.tell_run(run)
+        said = asyncio.create_task(_all_of(process.stderr))
+        ending = asyncio.create_task(process.wait())
+        while not ending.done():
+            await asyncio.wait([ending], timeout=GLANCE)
+            found = await asyncio.to_thread(progress_of, folder, size)
+            if found != self.progress.get(run.id):
+                self.progress[run.id] = found
+                self.tell_run(run)
+        self._training = None
+        code = process.returncode
+        run.state = "done" if code == 0 else "paused" if code in (130, 143) else "failed"
+        run.error = _last(await said) if run.state == "failed" else ""
+        self.progress[run.id] = await asyncio.to_thread(progress_of, folder, size)
+        self.tell_run(run)
+
+    async def estimate(self, photo: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """Seconds, levels and memory of a training on this machine, tried for a few seconds."""
+        file = self.shelf.photo_file(self.shelf.photos[photo])
+        process = await _started(self.training_line(file, settings, None))
+        try:
+            async with asyncio.timeout(ESTIMATE_LIMIT):
+                out, said = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            return {"error": "the estimate took too long."}
+        if process.returncode != 0:
+            return {"error": _last(said.decode(errors="replace"))}
+        plan = msgspec.json.decode(out)
+        memory = max((level["bytes"] or 0 for level in plan["levels"]), default=0)
+        return {"seconds": plan["seconds"], "levels": len(plan["levels"]), "bytes": memory}
+
+
+def progress_of(folder: Path, photo: tuple[int, int]) -> dict[str, Any]:
+    """How far a training is: level, step, of how many, seconds left, and its drafts.
+
+    Args:
+        folder: of the run.
+        photo: its height and width.
+    """
+    drafts = sorted(path.name for path in folder.glob("previews/level-*.png"))
+    found: dict[str, Any] = {"drafts": drafts, "model": (folder / "model.safetensors").exists()}
+    lines: list[dict[str, Any]] = []
+    with suppress(OSError):
+        for text in (folder / "log.jsonl").read_bytes().splitlines():
+            with suppress(msgspec.DecodeError):
+                lines.append(msgspec.json.decode(text))
+    if not lines:
+        return found
+    last = lines[-1]
+    found |= {"level": last["level"], "step": last["step"]}
+    with suppress(Exception):  # the run is being begun, or is not ours
+        found |= _ahead(folder, photo, last["level"], last["step"])
+    return found
+
+
+def _ahead(folder: Path, photo: tuple[int, int], level: int, step: int) -> dict[str, Any]:
+    from singleimage.multiscale.geometry import Size
+    from singleimage.training.identity import Identity
+
+    recipe = Identity.read(folder).recipe
+    sizes = recipe.pyramid.plan(Size(*photo)).sizes
+    steps = [recipe.schedule.steps_at(i) for i in range(len(sizes))]
+    work = [n * (size.height * size.width + 2500) for n, size in zip(steps, sizes, strict=True)]
+    done = sum(work[:level]) + work[level] * step / max(steps[level], 1)
+    return {"levels": len(sizes), "steps": steps[level], "share": done / sum(work)}
+
+
+def _begin() -> tuple[BaseProcess, Connection]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=draw_forever, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+async def _started(line: list[str]) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "singleimage", *line),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=pipe if "--dry-run" in line else asyncio.subprocess.DEVNULL,
+        stderr=pipe,
+        start_new_session=True,  # Ctrl-C is for the server, which then tells it
+    )
+
+
+async def _all_of(stream: asyncio.StreamReader | None) -> str:
+    return "" if stream is None else (await stream.read()).decode(errors="replace")
+
+
+def _last(said: str) -> str:
+    """The error in what a command said, in a line."""
+    lines = [line for line in said.strip().splitlines() if line.strip()]
+    return lines[-1].removeprefix("error: ") if lines else "it ended without a word; try again."

@@ -1,0 +1,121 @@
+"""Orders are command lines, and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import singleimage
+from singleimage.errors import ArgumentError
+from singleimage.studio.orders import KINDS, TRAINING, as_python, as_shell, flags_of, lines_of
+from tiny import Command
+
+PHOTO, FOLDER = Path("/s/photo.png"), Path("/s/made")
+LAYERS = {name: Path(f"/s/{name}.png") for name in ("mask", "keep", "picture")}
+
+
+def lines(kind: str, settings: dict[str, Any], **more: Any) -> list[list[str]]:
+    given: dict[str, Any] = {
+        "photo": PHOTO,
+        "run": None,
+        "layers": {name: LAYERS[name] for name in KINDS[kind].needed},
+        "folder": FOLDER,
+        "suffix": ".png",
+        "seeds": range(3, 4),
+    }
+    return lines_of(kind, settings, **(given | more))
+
+
+def test_an_order_is_a_line_for_each_picture() -> None:
+    made = lines("vary", {"variety": 0.5}, seeds=range(7, 9))
+    assert [" ".join(line) for line in made] == [
+        f"sample /s/photo.png --variety 0.5 --seed {seed} -n 1 --no-sheet -o /s/made"
+        for seed in (7, 8)
+    ]
+    (line,) = lines("fill", {"exact": True}, run=Path("/s/run"))
+    assert " ".join(line) == (
+        "fill /s/run /s/photo.png --exact --mask /s/mask.png --seed 3 -o /s/made/0003.png"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_line_is_one_that_the_program_takes(kind: str, command: Command) -> None:
+    """It fails for want of the photo, not of a flag."""
+    run = Path("/s/run") if KINDS[kind].trained else None
+    values = {"number": 0.5, "whole": 5, "switch": True, "size": "50x60"}
+    settings = {
+        s.name: s.choices[0]
+        if s.kind == "choice"
+        else max(values[s.kind], s.low)
+        if s.kind in ("number", "whole")
+        else values[s.kind]
+        for s in KINDS[kind].settings
+    }
+    (line,) = lines(kind, settings, run=run)
+    done = command(" ".join(line))
+    assert done.code == 2
+    assert "does not exist" in done.err or "there is no" in done.err or "no file" in done.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"variety": 2}, "variety is a number from 0 to 1"),
+        ({"variety": "--overwrite"}, "variety is a number"),
+        ({"variety": True}, "variety is a number"),
+        ({"variety": float("nan")}, "variety is a number"),
+        ({"size": "9x9 --overwrite"}, "size is HEIGHTxWIDTH"),
+        ({"size": "0x5"}, "size is HEIGHTxWIDTH"),
+        ({"output": "/etc"}, "there is no setting 'output'"),
+        ({"device": "cpu"}, "there is no setting"),
+    ],
+)
+def test_settings_are_values_of_known_names(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        lines("vary", settings)
+
+
+def test_what_is_missing_is_said() -> None:
+    with pytest.raises(ArgumentError, match="fill needs a mask; draw one"):
+        lines("fill", {}, layers={})
+    with pytest.raises(ArgumentError, match="animate needs a trained model"):
+        lines("animate", {})
+    with pytest.raises(ArgumentError, match="there is no 'rm'"):
+        lines_of("rm", {}, **dict.fromkeys(("photo", "folder"), PHOTO), run=None, layers={},
+                 suffix=".png", seeds=range(1))  # fmt: skip
+    with pytest.raises(ArgumentError, match="preset is one of preview"):
+        flags_of({"preset": "/etc/passwd"}, TRAINING)
+
+
+def test_commands_can_be_pasted(tmp_path: Path) -> None:
+    (line,) = lines("vary", {}, photo=Path("/s/a photo's.png"))
+    assert as_shell(line).startswith("singleimage sample '/s/a photo'\"'\"'s.png' --seed 3")
+
+
+@pytest.mark.parametrize("kind", ["vary", "tile", "fill", "extend", "upscale", "paint"])
+def test_the_python_that_is_shown_draws_the_same(
+    kind: str, tmp_path: Path, photo_bytes: bytes, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(photo_bytes)
+    layers = {}
+    if kind == "fill":
+        from scenes import disk
+
+        picture = singleimage.read_photo(photo)
+        disk(picture.size).save(tmp_path / "mask.png")
+        layers = {"mask": tmp_path / "mask.png"}
+    if kind == "paint":
+        layers = {"picture": photo}
+    told: dict[str, dict[str, Any]] = {
+        "extend": {"left": 6},
+        "tile": {"tile": "x"},
+        "vary": {"variety": 0.2, "size": "40x50"},
+    }
+    settings = told.get(kind, {})
+    (line,) = lines(kind, settings, photo=photo, layers=layers, folder=tmp_path / "made")
+    (tmp_path / "made").mkdir()
+    assert command(" ".join(line)).code == 0
+    monkeypatch.chdir(tmp_path)
+    exec(as_python(line), {})
+    assert (tmp_path / "picture.png").read_bytes() == (tmp_path / "made/0003.png").read_bytes()

@@ -1,0 +1,251 @@
+"""What the server does for its page, and what it does not do for anyone else."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from starlette.testclient import TestClient
+
+from encoded import noise, save_png
+from singleimage.studio import server
+from studio_client import HOST, client_of
+from tiny import Command
+
+
+def added(studio: TestClient, data: bytes, name: str = "a.png") -> str:
+    answer = studio.post("/api/photos", content=data, headers={"x-name": name})
+    assert answer.status_code == 200, answer.text
+    found: str = answer.json()["id"]
+    return found
+
+
+def order_of(studio: TestClient, key: str) -> dict[str, Any]:
+    orders = studio.get("/api/state").json()["orders"]
+    return next(order for order in orders if order["id"] == key)
+
+
+def ended(studio: TestClient, key: str) -> dict[str, Any]:
+    for _ in range(600):
+        order = order_of(studio, key)
+        if order["state"] not in ("waiting", "running"):
+            return order
+        time.sleep(0.1)
+    raise AssertionError("it does not end")
+
+
+def test_a_picture_of_the_page_is_that_of_the_command_line(
+    studio: TestClient, photo_bytes: bytes, tmp_path: Path, command: Command
+) -> None:
+    photo = added(studio, photo_bytes)
+    made = studio.post("/api/orders", json={"kind": "vary", "photo": photo, "seed": 4, "count": 2})
+    order = ended(studio, made.json()["id"])
+    assert (order["state"], order["made"]) == ("done", ["0004.png", "0005.png"])
+    (tmp_path / "a.png").write_bytes(photo_bytes)
+    assert command(f"sample {tmp_path}/a.png -n 2 --seed 4 -o {tmp_path}/o").code == 0
+    for name in order["made"]:
+        drawn = studio.get(f"/api/orders/{order['id']}/pictures/{name}?as=download")
+        assert drawn.content == (tmp_path / "o" / name).read_bytes()
+        assert f"a-vary-{name}" in drawn.headers["content-disposition"]
+    assert order["shell"][0].startswith("singleimage sample ")
+
+
+def test_layers_go_along_bit_for_bit_and_the_last_begins_the_order(
+    studio: TestClient, photo_bytes: bytes, tmp_path: Path
+) -> None:
+    photo = added(studio, photo_bytes)
+    mask = np.zeros((60, 75, 1), np.uint8)
+    mask[20:30, 20:40] = 255
+    data = save_png(tmp_path / "m.png", mask).read_bytes()
+    made = studio.post("/api/orders", json={"kind": "fill", "photo": photo, "layers": ["mask"]})
+    key = made.json()["id"]
+    assert order_of(studio, key)["state"] == "stopped"
+    assert studio.post(f"/api/orders/{key}/layers/mask", content=data).status_code == 200
+    assert studio.post(f"/api/orders/{key}/layers/mask", content=data).status_code == 409
+    assert studio.post(f"/api/orders/{key}/layers/keep", content=data).status_code == 404
+    order = ended(studio, key)
+    assert order["state"] == "done", order["error"]
+    picture = studio.get(f"/api/orders/{key}/pictures/{order['made'][0]}").content
+    (tmp_path / "p.png").write_bytes(picture)
+    (tmp_path / "a.png").write_bytes(photo_bytes)
+    outside = mask[..., 0] == 0
+    drawn, given = (np.asarray(Image.open(tmp_path / name)) for name in ("p.png", "a.png"))
+    np.testing.assert_array_equal(drawn[outside], given[outside])
+    assert (drawn[~outside] != given[~outside]).any()
+
+
+def test_deep_photos_are_drawn_deep_and_shown_all_the_same(
+    studio: TestClient, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(40, 50, 3, bits=16), photometric="rgb")
+    photo = added(studio, (tmp_path / "a.tif").read_bytes(), "deep scan.tif")
+    made = studio.post("/api/orders", json={"kind": "vary", "photo": photo})
+    order = ended(studio, made.json()["id"])
+    assert order["made"] == ["0000.tiff"]
+    address = f"/api/orders/{order['id']}/pictures/0000.tiff"
+    (tmp_path / "o.tiff").write_bytes(studio.get(address).content)
+    assert tifffile.imread(tmp_path / "o.tiff").dtype == np.uint16
+    assert studio.get(f"{address}?as=preview").content.startswith(b"\x89PNG")
+    assert studio.get(f"/api/photos/{photo}/preview").content.startswith(b"\x89PNG")
+
+
+def test_what_fails_says_why_in_plain_words(studio: TestClient, photo_bytes: bytes) -> None:
+    photo = added(studio, photo_bytes)
+    made = studio.post("/api/orders", json={"kind": "extend", "photo": photo})
+    order = ended(studio, made.json()["id"])
+    assert order["state"] == "failed"
+    assert order["error"].startswith("nothing to add; give one side")
+
+
+def test_all_is_there_after_a_restart(tmp_path: Path, photo_bytes: bytes) -> None:
+    with client_of(tmp_path / "s") as studio:
+        photo = added(studio, photo_bytes)
+        made = studio.post("/api/orders", json={"kind": "vary", "photo": photo, "count": 2})
+        order = ended(studio, made.json()["id"])
+        name = order["made"][1]
+        studio.post(f"/api/orders/{order['id']}/favorite", json={"name": name})
+        gone = studio.post("/api/orders", json={"kind": "vary", "photo": photo, "seed": 9})
+        key = ended(studio, gone.json()["id"])["id"]
+        studio.post(f"/api/orders/{key}/delete")
+        assert len(studio.get("/api/state").json()["orders"]) == 1
+        studio.post(f"/api/orders/{key}/restore")
+        assert len(studio.get("/api/state").json()["orders"]) == 2
+        studio.post(f"/api/orders/{key}/delete")
+    with client_of(tmp_path / "s") as studio:
+        state = studio.get("/api/state").json()
+        assert [card["id"] for card in state["photos"]] == [photo]
+        (again,) = state["orders"]
+        assert (again["made"], again["favorites"]) == (order["made"], [name])
+        assert studio.get(f"/api/orders/{again['id']}/pictures/{name}").status_code == 200
+
+
+FOREIGN = [
+    ({"host": "evil.example:8321"}, 421),
+    ({"host": "127.0.0.1:9"}, 421),
+    ({"host": ""}, 421),
+    ({"origin": "http://evil.example"}, 403),
+    ({"origin": "null"}, 403),
+    ({"origin": f"http://{HOST}.evil.example"}, 403),
+    ({"x-studio": "0"}, 403),
+]
+
+
+@pytest.mark.parametrize(("headers", "status"), FOREIGN)
+def test_only_its_own_page_is_answered(
+    studio: TestClient, headers: dict[str, str], status: int
+) -> None:
+    assert studio.post("/api/orders", json={}, headers=headers).status_code == status
+    if "x-studio" not in headers:
+        assert studio.get("/api/state", headers=headers).status_code == status
+
+
+def test_another_machine_needs_the_token(tmp_path: Path) -> None:
+    studio = client_of(tmp_path / "s", token="secret")
+    assert studio.get("/").status_code == 401
+    assert studio.get("/api/state").status_code == 401
+    assert studio.get("/?token=wrong").status_code == 401
+    assert studio.get("/?token=secret").status_code == 200
+    assert studio.get("/api/state").status_code == 200  # by the cookie
+
+
+def test_nothing_from_elsewhere_is_loaded(studio: TestClient) -> None:
+    answer = studio.get("/")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    for path in server.PAGE.iterdir():
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text, path
+        assert "https://" not in text, path
+
+
+NOT_THERE = "0123456789abcdef"
+BAD: list[tuple[str, str, Any, int]] = [
+    ("POST", "/api/photos", b"", 400),
+    ("POST", "/api/photos", b"not a picture", 400),
+    ("POST", "/api/photos", b"\x89PNG\r\n\x1a\n" + bytes(50), 400),
+    ("POST", "/api/photos", b"<svg xmlns='x'><script/></svg>", 400),
+    ("POST", "/api/photos", b"%PDF-1.4", 400),
+    ("POST", "/api/photos", b"GIF89a" + bytes(30), 400),
+    ("POST", "/api/orders", b"{", 400),
+    ("POST", "/api/orders", b"[" * 5000, 400),
+    ("POST", "/api/orders", b"[]", 400),
+    ("POST", "/api/orders", b"null", 400),
+    ("POST", "/api/orders", {"kind": "vary"}, 404),
+    ("POST", "/api/orders", {"kind": "vary", "photo": NOT_THERE}, 404),
+    ("POST", "/api/orders", {"kind": "vary", "photo": "../../etc"}, 404),
+    ("POST", "/api/orders", {"kind": "rm", "photo": "PHOTO"}, 400),
+    ("POST", "/api/orders", {"kind": "vary", "photo": "PHOTO", "count": 10**9}, 400),
+    ("POST", "/api/orders", {"kind": "vary", "photo": "PHOTO", "count": -1}, 400),
+    ("POST", "/api/orders", {"kind": "vary", "photo": "PHOTO", "seed": "7"}, 400),
+    ("POST", "/api/orders", {"kind": "vary", "photo": "PHOTO", "seed": 1e300}, 400),
+    ("POST", "/api/orders", {"kind": "vary", "photo": "PHOTO", "settings": []}, 400),
+    ("POST", "/api/orders", {"kind": "vary", "photo": "PHOTO", "settings": {"-o": "/x"}}, 400),
+    ("POST", "/api/orders", {"kind": "vary", "photo": "PHOTO", "layers": ["../x"]}, 400),
+    ("POST", "/api/orders", {"kind": "vary", "photo": "PHOTO", "layers": "mask"}, 400),
+    ("POST", "/api/orders", {"kind": "vary", "photo": "PHOTO", "run": NOT_THERE}, 404),
+    ("POST", "/api/orders", {"kind": "fill", "photo": "PHOTO"}, 400),
+    ("POST", f"/api/orders/{NOT_THERE}/cancel", {}, 404),
+    ("POST", f"/api/orders/{NOT_THERE}/layers/mask", b"x", 404),
+    ("POST", "/api/orders/..%2F..%2Fphotos/delete", {}, 404),
+    ("POST", "/api/runs", {"photo": "PHOTO", "settings": {"preset": "/etc/passwd"}}, 400),
+    ("POST", "/api/runs", {"photo": "PHOTO", "settings": {"source": "x"}}, 400),
+    ("POST", "/api/runs", {"photo": NOT_THERE}, 404),
+    ("POST", f"/api/runs/{NOT_THERE}/continue", {}, 404),
+    ("GET", f"/api/photos/{NOT_THERE}/file", None, 404),
+    ("GET", "/api/photos/PHOTO/card.json", None, 404),
+    ("GET", "/api/photos/..%2f..%2fetc/file", None, 404),
+    ("GET", f"/api/orders/{NOT_THERE}/pictures/0000.png", None, 404),
+    ("GET", f"/api/runs/{NOT_THERE}/drafts/level-0.png", None, 404),
+    ("GET", "/page/../server.py", None, 404),
+    ("GET", "/page/%2e%2e/server.py", None, 404),
+    ("GET", "/api/nothing", None, 404),
+    ("DELETE", "/api/photos", None, 405),
+]
+
+
+@pytest.mark.parametrize("index", range(len(BAD)))
+def test_bad_requests_are_answered_in_a_line_and_change_nothing(
+    index: int, studio: TestClient, photo_bytes: bytes
+) -> None:
+    photos = studio.get("/api/state").json()["photos"]
+    photo = photos[0]["id"] if photos else added(studio, photo_bytes)
+    before = studio.get("/api/state").json()
+    method, path, body, status = BAD[index]
+    data = body if isinstance(body, bytes) else json.dumps(body).replace("PHOTO", photo).encode()
+    answer = studio.request(method, path.replace("PHOTO", photo), content=data)
+    assert answer.status_code == status, answer.text
+    assert "Traceback" not in answer.text
+    assert answer.text.count("\n") == 0
+    assert studio.get("/api/state").json() == before
+
+
+def test_a_body_over_the_limit_is_cut_off(
+    studio: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "UPLOAD_LIMIT", 1_000_000)
+    sent = 0
+
+    def endless() -> Any:
+        nonlocal sent
+        while sent < 50_000_000:
+            sent += 100_000
+            yield bytes(100_000)
+
+    answer = studio.post("/api/photos", content=endless())
+    assert answer.status_code == 413
+    assert "over 1,000 kB" in answer.json()["error"]
+    assert studio.get("/api/state").status_code == 200
+
+
+def test_a_name_is_for_people_alone(studio: TestClient, photo_bytes: bytes) -> None:
+    for name in ("../../x.png", "C%3A%5Cx.exe", "%00.png", "a" * 3000 + ".png"):
+        answer = studio.post("/api/photos", content=photo_bytes, headers={"x-name": name})
+        assert answer.status_code == 200
+        card = answer.json()
+        assert "/" not in card["name"]
+        assert len(card["name"]) <= 200
+        assert studio.get(f"/api/photos/{card['id']}/file").content == photo_bytes
