@@ -51,6 +51,20 @@ def claimed(folder: Path, *, patience: float = PATIENCE) -> Iterator[int | None]
         os.close(descriptor)
 
 
+def owner_of(folder: Path) -> int | None:
+    """Find the process of this machine that holds the lock of a folder; None: none does."""
+    if not (folder / LOCK).exists():
+        return None
+    descriptor = _open(folder / LOCK)
+    try:
+        if _lock(descriptor) is not False:
+            return None
+        pid, _, node = (_owner(descriptor) or "").partition(" on ")
+        return int(pid) if pid.isdecimal() and node == platform.node() else None
+    finally:
+        os.close(descriptor)
+
+
 def _open(path: Path) -> int:
     """Open the lock file, which is never a link to another file or a pipe."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)

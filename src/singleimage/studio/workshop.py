@@ -7,6 +7,7 @@ trains is `singleimage train`, which continues whatever was stopped. Orders are 
 import asyncio
 import io
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -21,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from singleimage.machine.lock import owner_of
 from singleimage.studio.orders import TRAINING, as_python, as_shell, flags_of, lines_of
 from singleimage.studio.shelf import Order, RunCard, Shelf
 
@@ -28,6 +30,8 @@ GLANCE = 0.5
 """Seconds between two looks at a training."""
 BEHIND = 1000
 """Events that a page may be behind; one that is further begins again."""
+ORPHAN_SECONDS = 30.0
+"""Seconds for the training of a killed server to end."""
 ESTIMATE_LIMIT = 60.0
 """Seconds for the estimate of a training."""
 
@@ -235,6 +239,7 @@ class Workshop:
         photo = self.shelf.photos[run.photo]
         size = photo.height, photo.width
         line = self.training_line(self.shelf.photo_file(photo), run.settings, folder)
+        await asyncio.to_thread(end_orphan, folder)
         process = await _started(line)
         self._training = run, process
         run.state = "running"
@@ -269,6 +274,16 @@ class Workshop:
         plan = msgspec.json.decode(out)
         memory = max((level["bytes"] or 0 for level in plan["levels"]), default=0)
         return {"seconds": plan["seconds"], "levels": len(plan["levels"]), "bytes": memory}
+
+
+def end_orphan(folder: Path) -> None:
+    """End a training that a killed server left behind in a folder; it keeps what it has learned."""
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    if (pid := owner_of(folder)) is not None:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGINT)  # once: the second would not wait for the step
+    while time.monotonic() < deadline and owner_of(folder) is not None:
+        time.sleep(0.2)
 
 
 def progress_of(folder: Path, photo: tuple[int, int]) -> dict[str, Any]:

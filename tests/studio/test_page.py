@@ -1,0 +1,338 @@
+"""The page in a real browser, as an artist uses it; with Debian's package chromium."""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from encoded import save_png
+from scenes import scene
+from singleimage import Channels, Photo
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no browser; apt-get install chromium"),
+]
+PORT = 8466
+
+
+class Served:
+    """A studio in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.begin()
+
+    def begin(self) -> None:
+        line = [sys.executable, "-m", "singleimage", "studio", "-o", str(self.folder)]
+        line += ["--port", str(PORT), "--no-browser"]
+        said = self.folder.with_name("said.txt")
+        with said.open("wb") as stream:
+            self.process = subprocess.Popen(line, stderr=stream)
+        while b"http://" not in said.read_bytes():
+            assert self.process.poll() is None, said.read_text()
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    studio = Served(tmp_path_factory.mktemp("studio") / "s")
+    yield studio
+    studio.process.terminate()
+    studio.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
+        )
+        yield launched
+        launched.close()
+
+
+class Visit:
+    """A page, what it asked of other hosts, and what went wrong in it."""
+
+    def __init__(self, browser: Any, **how: Any) -> None:
+        self.context = browser.new_context(viewport={"width": 1280, "height": 860}, **how)
+        self.page = self.context.new_page()
+        self.elsewhere: list[str] = []
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.context.route("**/*", self._watch)
+        self.page.goto(f"http://127.0.0.1:{PORT}/")
+
+    def _watch(self, route: Any) -> None:
+        url = route.request.url
+        if url.startswith((f"http://127.0.0.1:{PORT}/", "blob:", "data:")):
+            route.continue_()
+        else:
+            self.elsewhere.append(url)
+            route.abort()
+
+    def results(self) -> Any:
+        return self.page.locator("#results .tile img")
+
+    def draws(self, more: int) -> None:
+        """Press the button, and wait for so many pictures more."""
+        before = self.results().count()
+        self.page.click("#run")
+        playwright.expect(self.results()).to_have_count(before + more, timeout=60_000)
+
+    def mask(self) -> np.ndarray:
+        """The mask that is seen, (H, W) of 0 and 255."""
+        script = "() => [studio.stage.height, studio.stage.width, ...studio.stage.mask]"
+        height, width, *values = self.page.evaluate(script)
+        return np.array(values, np.uint8).reshape(height, width)
+
+    def stroke(self, *points: tuple[float, float]) -> None:
+        """Draw with the mouse; points are in shares of the photo."""
+        first, *others = map(self.place, points)
+        self.page.mouse.move(*first)
+        self.page.mouse.down()
+        for point in others:
+            self.page.mouse.move(*point, steps=4)
+        self.page.mouse.up()
+
+    def place(self, share: tuple[float, float]) -> tuple[float, float]:
+        script = (
+            "() => { const s = studio.stage, b = s.canvas.getBoundingClientRect();"
+            " return [b.left + s.view.x, b.top + s.view.y, s.width * s.view.scale,"
+            " s.height * s.view.scale]; }"
+        )
+        self.page.wait_for_selector("#photos [aria-current=true]")
+        left, top, width, height = self.page.evaluate(script)
+        return left + share[0] * width, top + share[1] * height
+
+    def close(self) -> None:
+        assert not self.errors
+        assert not self.elsewhere
+        self.context.close()
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("in") / "meadow.png"
+    Photo(scene(64, 80), Channels(mode="RGB")).save(path)
+    return path
+
+
+@pytest.fixture
+def visit(browser: Any, served: Served) -> Iterator[Visit]:
+    visit = Visit(browser)
+    yield visit
+    visit.close()
+
+
+def dropped(visit: Visit, path: Path) -> None:
+    """Drop a file on the page."""
+    data = visit.page.evaluate_handle(
+        "([bytes, name]) => { const d = new DataTransfer();"
+        " d.items.add(new File([new Uint8Array(bytes)], name, {type: 'image/png'})); return d; }",
+        [list(path.read_bytes()), path.name],
+    )
+    visit.page.dispatch_event("#stage", "drop", {"dataTransfer": data})
+
+
+def test_drop_a_photo_vary_it_and_download_what_the_command_line_makes(
+    visit: Visit, photo: Path, tmp_path: Path
+) -> None:
+    dropped(visit, photo)
+    playwright.expect(visit.page.locator("#photos button")).to_have_count(1, timeout=20_000)
+    visit.draws(4)
+    visit.results().first.click()
+    shell = visit.page.locator("#viewer details").first
+    shell.locator("summary").click()
+    line = shell.locator("pre").inner_text()
+    with visit.page.expect_download() as waiting:
+        visit.page.click("#viewer a[download]")
+    waiting.value.save_as(tmp_path / "got.png")
+    words = line.replace("singleimage", f"{sys.executable} -m singleimage", 1)
+    words = words[: words.index(" -o ")] + f" -o {tmp_path}/o"
+    subprocess.run(words.split(), check=True, capture_output=True)
+    (made,) = (tmp_path / "o").glob("*.png")
+    assert made.read_bytes() == (tmp_path / "got.png").read_bytes()
+
+
+def test_paint_erase_undo_and_fill_by_mouse(visit: Visit, served: Served) -> None:
+    visit.page.click("[data-kind=fill]")
+    visit.stroke((0.3, 0.3), (0.6, 0.3))
+    painted = visit.mask()
+    assert 100 < (painted > 0).sum() < painted.size / 3
+    visit.page.keyboard.press("x")
+    visit.stroke((0.45, 0.2), (0.45, 0.4))
+    erased = visit.mask()
+    assert 0 < (erased > 0).sum() < (painted > 0).sum()
+    visit.page.keyboard.press("z")
+    np.testing.assert_array_equal(visit.mask(), painted)
+    visit.page.keyboard.press("Shift+z")
+    np.testing.assert_array_equal(visit.mask(), erased)
+    visit.page.keyboard.press("x")
+    visit.page.click("[aria-label=Rectangle]")
+    visit.stroke((0.7, 0.7), (0.8, 0.85))
+    visit.page.click("[aria-label=Lasso]")
+    visit.stroke((0.1, 0.7), (0.2, 0.7), (0.15, 0.8))
+    seen = visit.mask()
+    assert (seen > 0).sum() > (erased > 0).sum() + 80
+    visit.draws(2)
+    (sent,) = served.folder.glob("orders/*/mask.png")
+    with Image.open(sent) as opened:
+        np.testing.assert_array_equal(np.asarray(opened.convert("L")), seen)
+
+
+def test_draw_with_fingers_and_pinch(browser: Any, served: Served) -> None:
+    visit = Visit(browser, has_touch=True)
+    visit.page.click("[data-kind=fill]")
+    playwright.expect(visit.page.locator("#drawing")).to_be_visible()
+    fingers = visit.context.new_cdp_session(visit.page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        found = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": found})
+
+    touch("touchStart", visit.place((0.3, 0.5)))
+    for step in range(1, 9):
+        touch("touchMove", visit.place((0.3 + step * 0.04, 0.5)))
+    touch("touchEnd")
+    drawn = visit.mask()
+    assert (drawn > 0).sum() > 100
+    scale = visit.page.evaluate("() => studio.stage.view.scale")
+    one, other = visit.place((0.4, 0.5)), visit.place((0.6, 0.5))
+    touch("touchStart", one, other)
+    touch("touchMove", (one[0] - 80, one[1]), (other[0] + 80, other[1]))
+    touch("touchEnd")
+    assert visit.page.evaluate("() => studio.stage.view.scale") > 1.3 * scale
+    np.testing.assert_array_equal(visit.mask(), drawn)  # two fingers draw nothing
+    visit.close()
+
+
+def test_paste_move_scale_and_harmonize(visit: Visit, tmp_path: Path) -> None:
+    visit.page.click("[data-kind=harmonize]")
+    cut = np.zeros((40, 40, 4), np.uint8)
+    cut[5:35, 5:35] = 220, 40, 60, 255
+    dropped(visit, save_png(tmp_path / "cut.png", cut))
+    visit.page.wait_for_timeout(300)
+    before = visit.page.evaluate("() => ({...studio.stage.pasted, bitmap: 0})")
+    visit.stroke((0.5, 0.5), (0.6, 0.6))
+    moved = visit.page.evaluate("() => ({...studio.stage.pasted, bitmap: 0})")
+    assert moved["x"] > before["x"] + 5
+    corner = visit.page.evaluate("() => studio.stage.corner")
+    size = visit.page.evaluate("() => [studio.stage.width, studio.stage.height]")
+    share = corner["x"] / size[0], corner["y"] / size[1]
+    visit.stroke(share, (share[0] + 0.1, share[1] + 0.1))
+    assert visit.page.evaluate("() => studio.stage.pasted.scale") > 1.1 * moved["scale"]
+    visit.draws(2)
+
+
+def test_lift_a_part_and_mend(visit: Visit) -> None:
+    visit.page.click("[data-kind=edit]")
+    visit.page.click("#run")
+    assert "lift it" in visit.page.locator("#trouble").inner_text()
+    visit.stroke((0.2, 0.7), (0.35, 0.8))
+    visit.page.click("[aria-label='Lift what is marked']")
+    visit.stroke((0.27, 0.75), (0.7, 0.4))
+    visit.draws(2)
+
+
+def test_tile_extend_paint_and_enlarge(visit: Visit) -> None:
+    visit.page.click("[data-kind=tile]")
+    visit.draws(4)
+    visit.page.click("[data-kind=extend]")
+    visit.draws(2)
+    visit.page.click("[data-kind=paint]")
+    visit.stroke((0.2, 0.2), (0.8, 0.3))
+    visit.draws(2)
+    visit.page.click("[data-kind=upscale]")
+    visit.draws(1)
+    visit.results().first.click()
+    assert visit.page.locator("#viewer").is_visible()
+    visit.page.keyboard.press("Escape")
+
+
+def test_delete_and_have_back(visit: Visit) -> None:
+    visit.page.wait_for_selector("#results .tile img")
+    before = visit.results().count()
+    visit.results().first.click()
+    visit.page.click("#viewer [data-act=remove]")
+    playwright.expect(visit.results()).not_to_have_count(before)
+    visit.page.click("#toast button")
+    playwright.expect(visit.results()).to_have_count(before)
+
+
+def test_the_keyboard_alone_is_enough(visit: Visit) -> None:
+    visit.page.wait_for_selector("#results .tile img")
+    before = visit.results().count()
+    visit.page.focus("#rail [aria-selected=true]")
+    for _ in range(3):
+        visit.page.keyboard.press("ArrowDown")
+    assert visit.page.locator("#panel-title").inner_text() == "Edit"
+    for _ in range(3):
+        visit.page.keyboard.press("ArrowUp")
+    visit.page.focus("#canvas")
+    visit.page.keyboard.press("Enter")
+    playwright.expect(visit.results()).to_have_count(before + 4, timeout=60_000)
+    visit.page.keyboard.press("ArrowRight")
+    assert visit.page.locator("#viewer").is_visible()
+    visit.page.keyboard.press("Escape")
+    visit.page.keyboard.press("?")
+    assert visit.page.locator("#keys").is_visible()
+
+
+def test_everything_has_a_name_for_screen_readers(visit: Visit) -> None:
+    visit.page.wait_for_selector("#results .tile img")
+    for kind in ("vary", "fill", "paint", "train"):
+        visit.page.click(f"[data-kind={kind}]")
+        script = """() => [...document.querySelectorAll('button, input, select, canvas, a')]
+            .filter((e) => e.offsetParent && !(e.ariaLabel || e.getAttribute('aria-label')
+                || e.innerText?.trim() || e.title || e.labels?.length))
+            .map((e) => e.outerHTML)"""
+        assert visit.page.evaluate(script) == []
+
+
+def test_train_with_drafts_kill_the_server_and_find_everything(
+    visit: Visit, served: Served
+) -> None:
+    visit.page.wait_for_selector("#results .tile img")
+    pictures = visit.results().count()
+    visit.page.click("[data-kind=train]")
+    visit.page.click("#run")
+    playwright.expect(visit.page.locator(".run .drafts img").first).to_be_visible(timeout=120_000)
+    served.kill()
+    time.sleep(0.5)
+    served.begin()
+    visit.page.reload()
+    visit.page.wait_for_selector("#results .tile img")
+    assert visit.results().count() == pictures
+    visit.page.click("[data-kind=train]")
+    visit.page.click("text=Continue", timeout=60_000)
+    playwright.expect(visit.page.locator(".run")).to_contain_text("done", timeout=180_000)
+    visit.page.click("text=Draw with it")
+    visit.draws(4)
+    visit.page.click("[data-kind=animate]")
+    visit.draws(1)
+    assert (
+        io.BytesIO(
+            visit.page.request.get(
+                f"http://127.0.0.1:{PORT}" + visit.results().first.get_attribute("src")
+            ).body()
+        ).read(4)
+        == b"GIF8"
+    )
