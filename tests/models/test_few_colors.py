@@ -48,7 +48,7 @@ def test_edges_are_not_darkened_by_what_is_hidden(tmp_path: Path) -> None:
     assert float((small[:3, seen] - wanted).abs().max()) < 2
 
 
-@pytest.mark.parametrize("side", [6, 8, 12, 16, 20, 48])
+@pytest.mark.parametrize("side", [6, 16, 48])
 def test_sprites_of_any_size_are_drawn_in_their_colors(side: int, tmp_path: Path) -> None:
     photo = si.read_photo(save_png(tmp_path / "f.png", face(side)))
     for picture in [

@@ -92,7 +92,7 @@ def test_commands_can_be_pasted(tmp_path: Path) -> None:
     assert as_shell(line).startswith("singleimage sample '/s/a photo'\"'\"'s.png' --seed 3")
 
 
-@pytest.mark.parametrize("kind", ["vary", "tile", "fill", "extend", "upscale", "paint"])
+@pytest.mark.parametrize("kind", ["vary", "tile", "fill", "extend"])
 def test_the_python_that_is_shown_draws_the_same(
     kind: str, tmp_path: Path, photo_bytes: bytes, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
