@@ -19,6 +19,7 @@ from singleimage.commands.model import model
 from singleimage.commands.reconstruct import reconstruct
 from singleimage.commands.sample import sample
 from singleimage.commands.studio import studio
+from singleimage.commands.study import study, study_report
 from singleimage.commands.tool import tool_commands
 from singleimage.commands.train import train
 from singleimage.commands.tune import tune
@@ -34,7 +35,7 @@ app = App(
 COMMANDS: tuple[Callable[..., int], ...] = (
     *(train, tune, model, interpolate, sample, reconstruct, info),
     *tool_commands(without=("upscale", "animate")),
-    *(upscale, animate, apply, evaluate, bench, studio),
+    *(upscale, animate, apply, evaluate, bench, studio, study, study_report),
 )
 """In the order of the help."""
 for command in COMMANDS:

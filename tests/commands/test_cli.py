@@ -42,6 +42,9 @@ FLAGS = {
     "bench": "IMAGES --output -o --presets --published --seeds --count -n --features --jpeg "
     "--steps --set --workers --ray --device --precision --json",
     "studio": "SOURCE --output -o --host --port --browser --no-browser",
+    "study": "FIRST SECOND --output -o --kind --trials --seconds --seed --host --port --browser "
+    "--no-browser",
+    "study-report": "FOLDER --json",
 }
 """Every flag is a promise: add one here only with a test of what it does."""
 

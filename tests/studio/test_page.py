@@ -336,3 +336,34 @@ def test_train_with_drafts_kill_the_server_and_find_everything(
         ).read(4)
         == b"GIF8"
     )
+
+
+def test_a_study_by_keyboard(browser: Any, tmp_path: Path, photo: Path) -> None:
+    for name in ("ours", "real"):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            shutil.copy(photo, tmp_path / name / f"{i}.png")
+    line = f"study {tmp_path}/ours {tmp_path}/real -o {tmp_path}/s --trials 4 --seconds 0.2"
+    words = [sys.executable, "-m", "singleimage", *line.split(), "--port", str(PORT + 1)]
+    process = subprocess.Popen([*words, "--no-browser"], stderr=subprocess.DEVNULL)
+    try:
+        page = browser.new_page()
+        for _ in range(100):
+            try:
+                page.goto(f"http://127.0.0.1:{PORT + 1}/")
+                break
+            except playwright.Error:
+                time.sleep(0.2)
+        page.click("text=Begin")
+        for _ in range(4):
+            playwright.expect(page.locator("text=Real")).to_be_enabled(timeout=20_000)
+            assert page.locator("figure.gone").count() == 1
+            page.keyboard.press("ArrowRight")
+            page.wait_for_timeout(150)
+        playwright.expect(page.locator("h1")).to_contain_text("That was all")
+        page.close()
+    finally:
+        process.terminate()
+        process.wait(20)
+    (file,) = (tmp_path / "s" / "participants").iterdir()
+    assert len(file.read_text().splitlines()) == 1 + 4

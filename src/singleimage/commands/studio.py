@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from singleimage.commands.console import say
 from singleimage.errors import ArgumentError, OutputError
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from singleimage.studio.shelf import Shelf
 
 MOST = 100
@@ -42,37 +45,70 @@ def studio(
     browser
         Open the page.
     """
+    where = addresses(host, port)
+    from singleimage.studio.server import make_app
+    from singleimage.studio.shelf import Shelf
+
+    shelf = Shelf(output)
+    opened = None if source is None else _opened(shelf, source)
+    app = make_app(shelf, hosts=where.hosts, token=where.token, opened=opened)
+    serve(app, where, f"studio in {output}", browser=browser)
+    return 0
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a server is reached, and by whom."""
+
+    listener: socket.socket
+    hosts: tuple[str, ...]
+    """Names with the port."""
+    token: str | None
+    """What clients must know; None: they are on this machine."""
+    address: str
+    """For a browser."""
+
+
+def addresses(host: str, port: int) -> Where:
+    """Listen on an address.
+
+    Args:
+        host: name or number; one that is not this machine's own asks for a token.
+        port: 0 is any free one.
+
+    Raises:
+        ArgumentError: the port is none, or the server's packages are not installed.
+        OutputError: the address is in use, or not this machine's.
+    """
     try:
-        import uvicorn
-
         from singleimage.studio.guard import new_token
-        from singleimage.studio.server import make_app
-        from singleimage.studio.shelf import Shelf
     except ImportError:
-        raise ArgumentError("the studio needs: pip install 'singleimage[studio]'.") from None
-
+        raise ArgumentError("the page needs: pip install 'singleimage[studio]'.") from None
     if not 0 <= port <= 65535:
         raise ArgumentError(f"--port {port} is none; use 0 to 65535.")
     listener = _listener(host, port)
     port = listener.getsockname()[1]
-    shelf = Shelf(output)
-    opened = None if source is None else _opened(shelf, source)
     own = _is_own(host)
     token = None if own else new_token()
     names = {host, "localhost", "127.0.0.1", "[::1]"} if own else {host, socket.gethostname()}
-    app = make_app(shelf, hosts=[f"{name}:{port}" for name in names], token=token, opened=opened)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}/" + ("" if token is None else f"?token={token}")
-    say(f"studio in {output}: {address} (Ctrl-C ends it)")
-    if browser and own:
+    return Where(listener, tuple(f"{name}:{port}" for name in names), token, address)
+
+
+def serve(app: "Starlette", where: Where, name: str, *, browser: bool) -> None:
+    """Serve an app until Ctrl-C; say its `name` and address, and open the page in a `browser`."""
+    import uvicorn
+
+    say(f"{name}: {where.address} (Ctrl-C ends it)")
+    if browser and where.token is None:
         import webbrowser
 
-        webbrowser.open(address)
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=3, server_header=False)
+        webbrowser.open(where.address)
+    settings = uvicorn.Config(
+        app, log_level="critical", timeout_graceful_shutdown=3, server_header=False
     )
-    server.run(sockets=[listener])
-    return 0
+    uvicorn.Server(settings).run(sockets=[where.listener])
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -79,29 +79,33 @@ def make_app(
         routes=studio.routes(),
         middleware=[Middleware(Guard, hosts=frozenset(hosts), token=token)],
         exception_handlers={
-            Refused: _refused,
-            SingleImageError: _not_ours,
-            KeyError: _missing,
-            ClientDisconnect: _gone,
+            Refused: refused,
+            SingleImageError: in_words,
+            KeyError: missing,
+            ClientDisconnect: gone,
         },
         lifespan=lifespan,
     )
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def refused(_: Request, error: Exception) -> Response:
+    """Answer a request with the status and the words of its `error`."""
     assert isinstance(error, Refused)
     return JSONResponse({"error": str(error)}, error.status)
 
 
-async def _not_ours(_: Request, error: Exception) -> Response:
+async def in_words(_: Request, error: Exception) -> Response:
+    """Answer with the words of an `error` that is the user's to mend."""
     return JSONResponse({"error": " ".join(str(error).split())}, 400)
 
 
-async def _missing(_: Request, error: Exception) -> Response:
+async def missing(_: Request, error: Exception) -> Response:
+    """Answer that what was asked for does not exist; `error` is a `KeyError`."""
     return JSONResponse({"error": "there is no such thing here; it may have been deleted."}, 404)
 
 
-async def _gone(_: Request, error: Exception) -> Response:
+async def gone(_: Request, error: Exception) -> Response:
+    """Answer a client that has left; `error` says so."""
     return Response(status_code=400)
 
 
@@ -189,7 +193,7 @@ class Studio:
 
     async def add_photo(self, request: Request) -> Response:
         """Take a photo: its bytes are the body, its name a header."""
-        data = await _body(request, UPLOAD_LIMIT)
+        data = await body_of(request, UPLOAD_LIMIT)
         name = Path(_header(request, "x-name") or "photo.png").name[:200]
         card = await self._kept(data, name)
         self.workshop.tell("photo", photo=msgspec.to_builtins(card))
@@ -249,7 +253,7 @@ class Studio:
         file = self.shelf.layer_file(order, name)
         if file.exists():
             raise Refused(409, "that layer is there already.")
-        data = await _body(request, UPLOAD_LIMIT)
+        data = await body_of(request, UPLOAD_LIMIT)
         require_space(self.shelf.folder, len(data))
         async with self._decoding:
             photo = await run_in_threadpool(photo_from, data, f"the {name}")
@@ -348,7 +352,7 @@ def _file(path: Path, download: str | None = None) -> Response:
     return FileResponse(path, filename=download, headers={"cache-control": "max-age=86400"})
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def body_of(request: Request, limit: int) -> bytes:
     """The body of a request; raises `Refused` where it is over `limit` bytes, or too slow."""
     parts, size = list[bytes](), 0
     try:
@@ -365,7 +369,7 @@ async def _body(request: Request, limit: int) -> bytes:
 
 async def _facts(request: Request) -> dict[str, Any]:
     try:
-        found = msgspec.json.decode(await _body(request, WORDS_LIMIT) or b"{}")
+        found = msgspec.json.decode(await body_of(request, WORDS_LIMIT) or b"{}")
     except (msgspec.DecodeError, RecursionError):
         raise Refused(400, "that is no JSON.") from None
     if not isinstance(found, dict):

@@ -12,8 +12,8 @@ const stage = new Stage($("canvas"));
 const viewer = new Viewer($("viewer"), {
   photoOf: (order) => page.photos.get(order.photo), neighbors: pictures, say: toast,
   favorite: (order, name) => attempt(() => post(`/api/orders/${order.id}/favorite`, { name })),
-  use: async (order, name) => { $("viewer").close(); const blob = await (await fetch(pictureURL(order, name, "download"))).blob(); await addPhoto(blob, `${order.kind}-${name}`); },
-  more: (order) => { $("viewer").close(); send(order.kind, order.settings, { count: 4, seed: nextSeed(), run: order.run }); },
+  use: work,
+  more: async (order, name) => { await work(order, name); chooseTool("vary"); await send("vary", { variety: 0.15 }, { count: 4, seed: nextSeed() }); },
   remove: (order) => { $("viewer").close(); remove("orders", order); },
 });
 
@@ -30,6 +30,11 @@ function trouble(text) { $("trouble").textContent = text; }
 async function attempt(act) { try { trouble(""); return await act(); } catch (error) { trouble(error.message); return null; } }
 
 // Photos
+
+async function work(order, name) { // on a result, as a photo of its own
+  $("viewer").close();
+  await addPhoto(await (await fetch(pictureURL(order, name, "download"))).blob(), `${order.kind}-${name}`);
+}
 
 async function addPhoto(blob, name) {
   const card = await attempt(() => upload("/api/photos", blob, name));

@@ -51,7 +51,7 @@ export class Viewer {
           <button data-act="favorite"></button>
           <a class="button" href="${pictureURL(order, name, "download")}" download>Download</a>
           <button data-act="use">Work on this one</button>
-          ${["vary", "tile"].includes(order.kind) ? '<button data-act="more">More like these</button>' : ""}
+          ${order.kind === "animate" ? "" : '<button data-act="more" title="Its layout, other details">More like this</button>'}
           <button data-act="copy">Copy</button>
           <button data-act="remove">Delete</button>
         </div>

@@ -1,0 +1,59 @@
+// One question after another. A picture that is shown for a second is loaded before, and then hidden.
+
+import { get, post } from "./api.js";
+
+const $ = (id) => document.getElementById(id);
+const make = (tag, facts = {}, ...children) => { const element = Object.assign(document.createElement(tag), facts); element.append(...children); return element; };
+let state = null, asked = 0, answerNow = null;
+
+async function attempt(act) { try { $("trouble").textContent = ""; return await act(); } catch (error) { $("trouble").textContent = error.message; return null; } }
+
+async function load(url) { const image = make("img", { src: url, alt: "", draggable: false }); await image.decode(); return image; }
+
+function welcome() {
+  const words = (state?.kind ?? "confusion") === "confusion"
+    ? "You will see pictures for a moment each. Some are photos, some were made by a program. Say which: left arrow for real, right arrow for fake."
+    : "You will see two pictures at a time. Say which one looks more like a real photo: left or right arrow.";
+  $("scene").replaceChildren(make("h1", { textContent: "Thank you for taking part" }), make("p", { textContent: words }),
+    make("p", { textContent: `${state.trials} questions; you can stop at any time, and go on later in this browser.` }), make("button", { className: "primary", textContent: state.answered ? "Go on" : "Begin", onclick: next }));
+  $("scene").querySelector("button").focus();
+}
+
+async function next() {
+  $("progress").value = state.answered / state.trials;
+  answerNow = null;
+  if (state.answered >= state.trials) { $("scene").replaceChildren(make("h1", { textContent: "That was all. Thank you!" })); return; }
+  const url = (side) => `/api/study/${state.id}/pictures/${state.answered}/${side}`;
+  const single = state.kind === "confusion";
+  const images = await attempt(() => Promise.all((single ? [0] : [0, 1]).map((side) => load(url(side)))));
+  if (!images) return;
+  const labels = single ? ["Real", "Fake"] : ["Left", "Right"];
+  const buttons = labels.map((label, choice) => make("button", { textContent: `${choice ? "" : "← "}${label}${choice ? " →" : ""}`, disabled: single, onclick: () => answer(choice) }));
+  if (single) {
+    const figure = make("figure", { className: "one" }, images[0]);
+    $("scene").replaceChildren(figure, make("div", { className: "row" }, ...buttons));
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    asked = performance.now();
+    setTimeout(() => { figure.classList.add("gone"); buttons.forEach((button) => { button.disabled = false; }); answerNow = answer; }, state.seconds * 1000);
+  } else {
+    $("scene").replaceChildren(make("div", { className: "pair" }, ...images.map((image, i) => make("figure", {}, image, buttons[i]))));
+    asked = performance.now();
+    answerNow = answer;
+  }
+}
+
+async function answer(choice) {
+  answerNow = null;
+  const found = await attempt(() => post(`/api/study/${state.id}/answers`, { trial: state.answered, choice, seconds: (performance.now() - asked) / 1000 }));
+  if (found) { state = found; next(); }
+}
+
+document.addEventListener("keydown", (event) => {
+  const choice = { ArrowLeft: 0, ArrowRight: 1 }[event.key];
+  if (choice !== undefined && answerNow) { event.preventDefault(); answerNow(choice); }
+});
+
+const kept = localStorage.getItem("study");
+state = kept && await get(`/api/study/${kept}`).catch(() => null);
+if (!state || state.answered >= state.trials) state = await attempt(() => post("/api/study"));
+if (state) { localStorage.setItem("study", state.id); welcome(); }
