@@ -356,7 +356,8 @@ def test_a_study_by_keyboard(browser: Any, tmp_path: Path, photo: Path) -> None:
                 time.sleep(0.2)
         page.click("text=Begin")
         for _ in range(4):
-            playwright.expect(page.locator("text=Real")).to_be_enabled(timeout=20_000)
+            real = page.get_by_role("button", name="Real")
+            playwright.expect(real).to_be_enabled(timeout=20_000)
             assert page.locator("figure.gone").count() == 1
             page.keyboard.press("ArrowRight")
             page.wait_for_timeout(150)
