@@ -267,6 +267,27 @@ def test_tile_extend_paint_and_enlarge(visit: Visit) -> None:
     visit.page.keyboard.press("Escape")
 
 
+def test_results_of_one_photo_and_favorites_alone(visit: Visit, tmp_path: Path) -> None:
+    visit.page.wait_for_selector("#results .tile img")
+    before = visit.results().count()
+    Photo(scene(60, 60), Channels(mode="RGB")).save(tmp_path / "other.png")
+    visit.page.click("[data-kind=vary]")
+    dropped(visit, tmp_path / "other.png")
+    playwright.expect(visit.page.locator("#photos button")).to_have_count(2, timeout=20_000)
+    visit.page.click("#mine")
+    playwright.expect(visit.results()).to_have_count(0)
+    visit.page.click("#mine")
+    visit.results().first.click()
+    visit.page.click("#viewer [data-act=favorite]")
+    playwright.expect(visit.page.locator("#viewer [data-act=favorite]")).to_contain_text("★")
+    visit.page.keyboard.press("Escape")
+    visit.page.click("#only")
+    playwright.expect(visit.results()).to_have_count(1)
+    visit.page.click("#only")
+    playwright.expect(visit.results()).to_have_count(before)
+    visit.page.locator("#photos button").last.click()  # the first photo again
+
+
 def test_delete_and_have_back(visit: Visit) -> None:
     visit.page.wait_for_selector("#results .tile img")
     before = visit.results().count()

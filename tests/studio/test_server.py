@@ -241,6 +241,12 @@ def test_a_body_over_the_limit_is_cut_off(
     assert studio.get("/api/state").status_code == 200
 
 
+def test_a_slow_upload_is_given_up(studio: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "UPLOAD_SECONDS", 0.0)
+    assert studio.post("/api/photos", content=b"x" * 10).status_code in (400, 408)
+    assert studio.get("/api/state").status_code == 200
+
+
 def test_a_name_is_for_people_alone(studio: TestClient, photo_bytes: bytes) -> None:
     for name in ("../../x.png", "C%3A%5Cx.exe", "%00.png", "a" * 3000 + ".png"):
         answer = studio.post("/api/photos", content=photo_bytes, headers={"x-name": name})

@@ -7,7 +7,7 @@ import { Viewer } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 const make = (tag, facts = {}, ...children) => { const element = Object.assign(document.createElement(tag), facts); element.append(...children); return element; };
-const page = { photos: new Map(), orders: new Map(), runs: new Map(), photo: null, kind: "vary", values: {}, favorites: false, source: "" };
+const page = { photos: new Map(), orders: new Map(), runs: new Map(), photo: null, kind: "vary", values: {}, favorites: false, mine: false, source: "" };
 const stage = new Stage($("canvas"));
 const viewer = new Viewer($("viewer"), {
   photoOf: (order) => page.photos.get(order.photo), neighbors: pictures, say: toast,
@@ -50,6 +50,7 @@ async function choosePhoto(id) {
   await stage.show(card, [photoURL(card, "file"), photoURL(card)]);
   renderPhotos();
   renderPanel();
+  if (page.mine) renderResults();
 }
 function renderPhotos() {
   $("photos").replaceChildren(...[...page.photos.values()].reverse().map((card) => {
@@ -85,6 +86,7 @@ function chooseTool(kind, focus = false) {
   if (before !== drawn && (before === "paste" || before === "lift")) stage.pasted = null;
   renderRail();
   renderDrawing();
+  $("drawing").scrollLeft = 0;
   renderPanel();
   showFrame();
   if (focus) $("rail").querySelector(`[data-kind="${kind}"]`).focus();
@@ -255,16 +257,17 @@ async function remove(what, card) {
 }
 function pictures() {
   const all = [];
-  for (const order of [...page.orders.values()].reverse()) if (!order.hidden) for (const name of order.made) if (!page.favorites || order.favorites.includes(name)) all.push([order, name]);
+  for (const order of shownOrders()) for (const name of order.made) if (!page.favorites || order.favorites.includes(name)) all.push([order, name]);
   return all;
 }
+
+function shownOrders() { return [...page.orders.values()].reverse().filter((order) => !order.hidden && (!page.mine || order.photo === page.photo)); }
 
 const known = new Map();
 function renderResults() {
   const tiles = [];
   let waiting = 0;
-  for (const order of [...page.orders.values()].reverse()) {
-    if (order.hidden) continue;
+  for (const order of shownOrders()) {
     const busy = order.state === "waiting" || order.state === "running";
     if (busy) { waiting += order.count - order.made.length; if (!page.favorites) tiles.push(busyTile(order)); }
     if (order.state === "failed" && !page.favorites) tiles.push(badTile(order, order.error));
@@ -404,6 +407,7 @@ window.addEventListener("blur", () => { stage.space = stage.original = false; st
 $("run").onclick = run;
 $("controls").onsubmit = (event) => { event.preventDefault(); run(); };
 $("only").onclick = () => { page.favorites = !page.favorites; $("only").setAttribute("aria-pressed", String(page.favorites)); renderResults(); };
+$("mine").onclick = () => { page.mine = !page.mine; $("mine").setAttribute("aria-pressed", String(page.mine)); renderResults(); };
 $("zoom").onclick = (event) => { const how = event.target.closest("[data-zoom]")?.dataset.zoom; if (how === "fit") stage.fit(); else if (how) stage.zoom(how === "in" ? 1.4 : 1 / 1.4); };
 stage.addEventListener("change", renderDrawing);
 matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => stage.draw());
