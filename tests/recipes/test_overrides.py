@@ -42,7 +42,7 @@ $ train {photo} --set generator.width -o {out}
 group as field
 $ train {photo} --set generator=3 -o {out}
 generator is a group of fields; set one of them: body, width, norm, entry_norm, slope, edge,
-train_depth, lr_scale, noise_amplitude, anchor, anchor_noise, head_room.
+train_depth, lr_scale, noise_amplitude, anchor, anchor_noise, walk_step, head_room.
 
 list as field
 $ train {photo} --set phases=3 -o {out}

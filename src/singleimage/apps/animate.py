@@ -25,6 +25,9 @@ from singleimage.generators.base import Generator
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.latent import Latent, combine, mix, seed_for, splice
 
+FIRST_STEP = 0.05
+"""How far the first step of a walk goes, in SinGAN's code."""
+
 Draw = Callable[[int], Latent]
 """Fresh noise of all levels for a time; always the same for the same time."""
 
@@ -100,7 +103,7 @@ class Motion:
 
 
 def walk(
-    anchor: Latent, draw: Draw, *, alpha: float, beta: float, first_step: float = 0.05
+    anchor: Latent, draw: Draw, *, alpha: float, beta: float, first_step: float = FIRST_STEP
 ) -> Iterator[Latent]:
     """z_2, z_3, ... without end; z_t uses `draw(1)` to `draw(t)`, all levels at once.
 
@@ -164,7 +167,7 @@ def animate(
     seed: int,
     alpha: float = 0.1,
     beta: float = 0.9,
-    first_step: float = 0.05,
+    first_step: float = FIRST_STEP,
     start_level: int = 0,
     size: Size | None = None,
     seamless: bool = False,

@@ -118,6 +118,9 @@ class GrowingSpec(
     anchor_noise: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """Fixed noise on top of the photo in that input; 0.1 in the code's mode `editing`."""
 
+    walk_step: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+    """How far the first step of an animation goes from the anchor (ConSinGAN's code; SinGAN's takes
+    0.05)."""
     head_room: HeadRoom = 0.0
     """How far beyond black and white images may go."""
 

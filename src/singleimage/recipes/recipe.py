@@ -283,6 +283,7 @@ _ADDITIONS: dict[str, Any] = {
     "base_noise": "gray",
     "enlarging": "bicubic",
     "entry_norm": "own",
+    "walk_step": 0.01,
     "head_room": 0.0,
     "counted_side": "long",
     "view": None,

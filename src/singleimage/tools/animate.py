@@ -6,6 +6,7 @@ from singleimage.apps import animate as app
 from singleimage.images.photo import Photo
 from singleimage.models.model import Model
 from singleimage.multiscale.geometry import Size
+from singleimage.tools.channels import photo_of
 
 
 def animate(
@@ -51,5 +52,6 @@ def animate(
         start_level=start_level,
         size=Size(*size) if size else None,
         seamless=loop,
+        first_step=getattr(model.recipe.generator, "walk_step", app.FIRST_STEP),
     )
-    return (Photo(image.float().cpu(), model.channels) for image in images)
+    return (photo_of(model, image[None].float().cpu()) for image in images)
