@@ -21,6 +21,10 @@ from singleimage.multiscale.filling import filled
 from singleimage.multiscale.geometry import Size, size_of
 
 
+ROUNDING = 5e-6
+"""Pixels that differ by less are the same: a sixth of the step of 16 bits, many of float32."""
+
+
 @dataclass(frozen=True, eq=False)
 class Original:
     """The integers of a file."""
@@ -82,7 +86,7 @@ class Original:
 
     def _same(self, pixels: Tensor) -> NDArray[np.bool_]:
         """Where an image is the file's; what is hidden in both is."""
-        equal = self.pixels() == pixels
+        equal = (self.pixels() - pixels).abs() < ROUNDING
         if (alpha := self.channels.alpha) is not None:
             equal[: self.channels.colors] |= (pixels[alpha] <= HIDDEN) & equal[alpha]
         return np.asarray(equal.all(0).numpy())

@@ -302,8 +302,8 @@ def to_stored(image: Tensor, channels: Channels) -> Tensor:
 
 
 def from_stored(stored: Tensor, channels: Channels) -> Tensor:
-    """What `to_stored` was given with these `channels`, rounded; just as a file is read."""
-    return stored.float() / _top(channels) * 2 - 1
+    """What `to_stored` was given with these `channels`, rounded."""
+    return stored.double().mul(2 / _top(channels)).sub(1).float()
 
 
 def _top(channels: Channels) -> int:
