@@ -117,6 +117,7 @@ def _listener(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(128)  # a browser that comes before the server is ready waits
     except OSError as error:
         raise OutputError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; use another --port."

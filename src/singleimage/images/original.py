@@ -20,7 +20,6 @@ from singleimage.images.values import from_integers, strips, to_integers
 from singleimage.multiscale.filling import filled
 from singleimage.multiscale.geometry import Size, size_of
 
-
 ROUNDING = 5e-6
 """Pixels that differ by less are the same: a sixth of the step of 16 bits, many of float32."""
 
