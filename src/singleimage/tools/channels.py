@@ -11,13 +11,11 @@ from singleimage.apps.complete import complete
 from singleimage.errors import ImageError
 from singleimage.generators.base import Copier, Known
 from singleimage.images.channels import Channels
-from singleimage.images.palette import snapped
+from singleimage.images.palette import COLORS, snapped
 from singleimage.images.photo import Photo
 from singleimage.images.rearrangement import Rearrangement
 from singleimage.models.model import Model
 
-PALETTE = 64
-"""A photo of at most so many colors keeps to them."""
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in gray (ITU-R BT.601)."""
 
@@ -38,16 +36,19 @@ def fitted_to(model: Model, picture: Photo) -> Tensor:
 
 
 def to_work_on(model: Model, picture: Photo | None) -> Tensor:
-    """The pixels (1, C, H, W) of a picture in the channels of the model; None: its photo.
+    """The pixels (1, C, H, W) of a picture in the channels of the generator; None: the photo's.
+
+    A model that was trained with masks works on those of its photo, too; one that copies carries
+    them along.
 
     Raises:
         ImageError: as `fitted_to`, or the model does not hold its photo.
     """
     if picture is not None:
         return fitted_to(model, picture)
-    if model.image is None:
-        raise ImageError("the model does not hold its photo; give the picture to work on.")
-    return model.image[None].cpu()
+    copies = model.generator.copier is not None
+    count = model.channels.picture if copies else model.channels.count
+    return worked_on(model, None).pixels[None, :count].cpu()
 
 
 def worked_on(model: Model, picture: Photo | None) -> Photo:
@@ -72,7 +73,7 @@ def lit_channels(model: Model) -> int:
     count = model.channels.colors
     colors = model.image[:count].flatten(1)
     some = colors[:, :: max(colors.shape[1] // 50_000, 1)].T.tolist()
-    return count if len({tuple(color) for color in some}) > PALETTE else 0
+    return count if len({tuple(color) for color in some}) > COLORS else 0
 
 
 def completed(
@@ -91,10 +92,12 @@ def completed(
     """
     lit = 0 if exact else lit_channels(model)
     images, places = complete(model.generator, copier, known, level=level, seeds=seeds, lit=lit)
-    return [
-        replace(photo, rearrangement=Rearrangement(where, copier.photo))
-        for photo, where in zip(given_back(model, images, base, known.part), places, strict=True)
-    ]
+    how = [Rearrangement(where, copier.photo) for where in places]
+    if model.channels.masks:
+        planes = worked_on(model, None).pixels[model.channels.picture :].cpu()
+        images = torch.cat([images, torch.stack([one.applied(planes) for one in how])], 1)
+    photos = given_back(model, images, base, known.part)
+    return [replace(p, rearrangement=one) for p, one in zip(photos, how, strict=True)]
 
 
 def given_back(model: Model, images: Tensor, base: Photo, part: Tensor) -> list[Photo]:
@@ -103,28 +106,26 @@ def given_back(model: Model, images: Tensor, base: Photo, part: Tensor) -> list[
     Args:
         model: that made them.
         images: (B, C, H, W) in the channels of the model.
-        base: the picture, of the same size.
+        base: the picture, of the same size; with masks where it is the model's own photo.
         part: (1, 1, H, W), over 0 where the picture is to be new.
 
     Returns:
         Photos that are `base` bit for bit where the part is 0.
     """
-    channels = given_channels(model, base)
-    ground = as_channels(Photo(base.pixels[: base.channels.picture], base.channels.plain), channels)
-    inside, original = part[0] > 0, base.original if channels == base.channels.plain else None
-    return [
-        Photo(
-            torch.where(inside, as_channels(photo_of(model, image[None]), channels), ground),
-            channels,
-            original=original,
-        )
-        for image in images
-    ]
+    channels, inside = given_channels(model, base), part[0] > 0
+    ground = torch.cat([as_channels(base, channels), base.pixels[base.channels.picture :]])
+    original = base.original if channels.plain == base.channels.plain else None
+    photos = []
+    for image in images:
+        new = photo_of(model, image[None])
+        pixels = torch.cat([as_channels(new, channels), new.pixels[model.channels.picture :]])
+        photos.append(Photo(torch.where(inside, pixels, ground), channels, original=original))
+    return photos
 
 
 def given_channels(model: Model, base: Photo) -> Channels:
     """The channels of `base` with a part by the model, which may be transparent."""
-    channels = base.channels.plain
+    channels = replace_fields(base.channels, palette=())
     if model.channels.alpha is None or channels.alpha is not None:
         return channels
     return replace_fields(channels, mode="LA" if channels.mode == "L" else "RGBA")

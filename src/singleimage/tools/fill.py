@@ -121,19 +121,19 @@ def extend(
 
 
 def _on_canvas(picture: Photo, top: int, left: int, size: Size) -> Photo:
-    """A picture without masks on a canvas, from `top` and `left` on."""
-    channels, (height, width) = picture.channels.plain, picture.size
-    pixels = torch.zeros(channels.count, *size)
-    pixels[:, top : top + height, left : left + width] = picture.pixels[: channels.count]
+    """A picture on a canvas, from `top` and `left` on."""
+    height, width = picture.size
+    pixels = torch.zeros(len(picture.pixels), *size)
+    pixels[:, top : top + height, left : left + width] = picture.pixels
     original = picture.original
     if original is not None:
         original = original.placed(top, left, size)
-    return Photo(pixels, channels, original=original)
+    return Photo(pixels, picture.channels, original=original)
 
 
 def _shows(model: Model, pixels: Tensor, part: Tensor) -> bool:
     """Whether a picture is the model's photo, but for a part."""
-    photo = model.image
+    photo = None if model.image is None else model.image[: pixels.shape[1]].cpu()
     if photo is None or photo.shape != pixels.shape[1:]:
         return False
     return bool(((pixels - photo).abs() * (1 - part) < ALIKE).all())

@@ -11,7 +11,8 @@ from singleimage.apps import upscale as app
 from singleimage.errors import ImageError, UnsupportedEntry
 from singleimage.images.photo import Photo
 from singleimage.models.model import Model
-from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.resample import resize
 from singleimage.tools.channels import as_channels, photo_of, to_work_on, worked_on
 
 
@@ -52,13 +53,18 @@ def upscale(
         )
     pixels = to_work_on(model, picture).to(model.generator.device)
 
-    def enlarged(seed: int) -> Tensor:
-        return app.upscale(
-            model.generator, pixels, factor, seed=seed, strength=strength, consistent=consistent
-        )
-
     base = worked_on(model, picture)
-    found = [photo_of(model, enlarged(seed).cpu()) for seed in seeds]
+    masks = base.pixels[None, pixels.shape[1] :].cpu() if model.channels.masks else None
+
+    def enlarged(seed: int) -> Tensor:
+        image = app.upscale(
+            model.generator, pixels, factor, seed=seed, strength=strength, consistent=consistent
+        ).cpu()
+        if masks is None or not masks.shape[1]:  # a model that was trained enlarges them itself
+            return image
+        return torch.cat([image, resize(masks, size_of(image))], 1)
+
+    found = [photo_of(model, enlarged(seed)) for seed in seeds]
     return [_like(base, photo) for photo in found]
 
 
