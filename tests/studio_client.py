@@ -12,5 +12,5 @@ OURS = {"x-studio": "1"}
 
 
 def client_of(folder: Path, token: str | None = None) -> TestClient:
-    app = make_app(Shelf(folder), hosts=[HOST], token=token)
+    app = make_app(Shelf(folder), hosts=frozenset({HOST}), token=token)
     return TestClient(app, base_url=f"http://{HOST}", headers=OURS)

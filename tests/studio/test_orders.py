@@ -1,5 +1,6 @@
 """Orders are command lines, and nothing else."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import singleimage
 from singleimage.errors import ArgumentError
 from singleimage.studio.orders import KINDS, TRAINING, as_python, as_shell, flags_of, lines_of
+from singleimage.studio.server import PAGE
 from tiny import Command
 
 PHOTO, FOLDER = Path("/s/photo.png"), Path("/s/made")
@@ -42,7 +44,12 @@ def test_an_order_is_a_line_for_each_picture() -> None:
 def test_every_line_is_one_that_the_program_takes(kind: str, command: Command) -> None:
     """It fails for want of the photo, not of a flag."""
     run = Path("/s/run") if KINDS[kind].trained else None
-    values = {"number": 0.5, "whole": 5, "switch": True, "size": "50x60"}
+    values = {
+        "number": 2.0 if kind == "upscale" else 0.5,
+        "whole": 5,
+        "switch": True,
+        "size": "50x60",
+    }
     settings = {
         s.name: s.choices[0]
         if s.kind == "choice"
@@ -119,3 +126,30 @@ def test_the_python_that_is_shown_draws_the_same(
     monkeypatch.chdir(tmp_path)
     exec(as_python(line), {})
     assert (tmp_path / "picture.png").read_bytes() == (tmp_path / "made/0003.png").read_bytes()
+
+
+def test_the_page_has_a_control_for_each_setting_and_no_other() -> None:
+    text = (PAGE / "tools.js").read_text()
+    named = dict(re.findall(r'const (\w+) = \{ name: "(\w+)"', text)) | {"one": "count"}
+    for part in text.split("kind: ")[1:]:
+        kind = re.match(r'"(\w+)", label: "\w+", icon', part)
+        if kind is None:
+            continue
+        inside = text[text.index(f'kind: "{kind[1]}", label') :]
+        controls = re.search(r"controls: \[(.*?)\],? ?\n? *run:", inside, re.S)
+        assert controls is not None
+        names = set(re.findall(r'name: "(\w+)"|side\("(\w+)"', controls[1]))
+        found = {one or other for one, other in names}
+        plain = re.sub(r"\{.*?\}", "", controls[1], flags=re.S)
+        found |= {named[word] for word in re.findall(r"\b(variety|one|exact|count)\b", plain)}
+        known = TRAINING if kind[1] == "train" else KINDS[kind[1]].settings
+        assert found - {"count", "other"} == {setting.name for setting in known}, kind[1]
+
+
+def test_the_python_of_an_animation_is_a_movie() -> None:
+    (line,) = lines("animate", {"frames": 5, "loop": True}, run=Path("/s/run"))
+    assert line[-1] == "/s/made/0003.gif"
+    assert as_python(line).splitlines()[2:] == [
+        "model = si.Model.load('/s/run')",
+        'si.write_movie("picture.gif", si.animate(model, frames=5, loop=True, seed=3))',
+    ]

@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 from encoded import noise, save_png
 from singleimage.studio import server
-from studio_client import HOST, client_of
+from singleimage.studio.shelf import Shelf
+from studio_client import HOST, OURS, client_of
 from tiny import Command
 
 
@@ -150,6 +151,15 @@ def test_another_machine_needs_the_token(tmp_path: Path) -> None:
     assert studio.get("/?token=wrong").status_code == 401
     assert studio.get("/?token=secret").status_code == 200
     assert studio.get("/api/state").status_code == 200  # by the cookie
+
+
+def test_who_knows_the_token_may_come_by_any_name(tmp_path: Path) -> None:
+    app = server.make_app(Shelf(tmp_path / "s"), hosts=None, token="secret")
+    studio = TestClient(app, base_url="http://192.168.7.7:8321", headers=OURS)
+    assert studio.get("/api/state").status_code == 401
+    assert studio.get("/?token=secret").status_code == 200
+    assert studio.get("/api/state").status_code == 200
+    assert studio.get("/api/state", headers={"origin": "http://evil.example"}).status_code == 403
 
 
 def test_nothing_from_elsewhere_is_loaded(studio: TestClient) -> None:

@@ -42,7 +42,7 @@ def study_of(folders: Path, **more: Any) -> Study:
 
 
 def client_of(folder: Path, study: Study) -> TestClient:
-    app = make_study_app(Participants(folder, open_study(folder, study)), hosts=[HOST])
+    app = make_study_app(Participants(folder, open_study(folder, study)), hosts=frozenset({HOST}))
     return TestClient(app, base_url=f"http://{HOST}", headers=OURS)
 
 
@@ -158,6 +158,23 @@ def test_answers_last_and_come_in_their_order(folders: Path, tmp_path: Path) -> 
     assert after.answered(key) == 1
     after.answer(key, Answer(trial=1, choice=0, seconds=1.0))
     assert Participants(tmp_path / "s", study).answered(key) == 2
+
+
+def test_pictures_that_are_added_later_change_no_answer(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    save_png(tmp_path / "ours" / "0.png", noise(20, 24, 3))
+    study = Study(
+        kind="confusion", first=str(tmp_path / "ours"), second=str(folders / "real"), trials=4
+    )
+    people = Participants(tmp_path / "s", open_study(tmp_path / "s", study))
+    key = people.begin()
+    for index, trial in enumerate(people.trials(key)):
+        people.answer(key, Answer(trial=index, choice=trial.right, seconds=1.0))
+    before = report(tmp_path / "s")
+    for i in range(1, 5):
+        save_png(tmp_path / "ours" / f"{i}.png", noise(20, 24, 3, seed=i))
+    assert report(tmp_path / "s") == before
+    assert Participants(tmp_path / "s", study).trials(key) == people.trials(key)
 
 
 def test_nothing_tells_what_is_what(folders: Path, tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from singleimage.commands.arguments import Json, Output, Seed, Whole
 from singleimage.commands.console import print_table, say
-from singleimage.commands.studio import addresses, serve
+from singleimage.commands.serving import Serving, Where, require_packages
 from singleimage.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 
 def study(
@@ -22,9 +25,7 @@ def study(
     trials: Whole = 50,
     seconds: float = 1.0,
     seed: Seed = 0,
-    host: str = "127.0.0.1",
-    port: Whole = 8322,
-    browser: bool = True,
+    serving: Serving = Serving(),  # noqa: B008, it is frozen
 ) -> int:
     """Ask people on a page: real or fake, or which of two methods is better.
 
@@ -45,14 +46,8 @@ def study(
         How long a picture is shown, of confusion.
     seed
         Of the order of questions.
-    host
-        Address to listen on. Another one than this machine's own prints a token to come in with.
-    port
-        Port to listen on; 0 is any free one.
-    browser
-        Open the page.
     """
-    where = addresses(host, port)
+    require_packages()
     from singleimage.studio.study import Participants, Study, open_study, require_pictures
     from singleimage.studio.study_server import make_study_app
 
@@ -68,8 +63,11 @@ def study(
     )
     require_pictures(asked)
     participants = Participants(output, open_study(output, asked))
-    app = make_study_app(participants, hosts=where.hosts, token=where.token)
-    serve(app, where, f"study in {output}", browser=browser)
+
+    def app(where: Where) -> "Starlette":
+        return make_study_app(participants, hosts=where.hosts, token=where.token)
+
+    serving.serve(app, f"study in {output}")
     return 0
 
 

@@ -130,8 +130,8 @@ META_SMALL = replace(
     source="Meta Internal Learning made small; ours: an embedding of 10 layers, projections of "
     "rank 64, and networks of 32 channels for levels of up to 128 pixels.",
     expects="Soft variations of 128 pixels that keep color and texture: SIFID 5.4 (mean over "
-    "samples) after 600 steps a level on 20 photos, which took 55 min on one thread with AMX, "
-    "2026-11.",
+    "samples) after 600 steps a level on 20 photos, which took 55 min on one thread with AMX and "
+    "without head room, 2026-11.",
     pyramid=replace(META.pyramid, width=128, view=None),
     generator=HyperSpec(
         embedding=EmbeddingSpec(view=64, blocks=(1, 1, 1, 1), width=32),

@@ -23,13 +23,14 @@ POLICY = (
 class Guard:
     """Lets in who comes from this very page.
 
-    A page of another site can make a browser send requests here, and can even take our name
-    (DNS rebinding); so Host and Origin must be ours.
+    A page of another site can make a browser send requests here, and can even take our address for
+    its name (DNS rebinding); so Host and Origin must be ours. Where there is a token any name will
+    do: a browser keeps it for the name it came in with.
     """
 
     app: ASGIApp
-    hosts: frozenset[str]
-    """Names under which the server is reached, with its port."""
+    hosts: frozenset[str] | None
+    """Names under which the server is reached, with its port; None: any, with a token."""
     token: str | None
     """What else a client must know; None: it is on this machine."""
 
@@ -59,7 +60,7 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host = headers.get("host", "")
-        if host not in self.hosts:
+        if self.hosts is not None and host not in self.hosts:
             return PlainTextResponse("unknown host", 421)
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from singleimage.errors import ArgumentError
+from singleimage.tools.table import TOOLS
 
 MOST = 24
 """Pictures of one order at most."""
@@ -69,17 +70,12 @@ class Kind:
     """Pictures the page sends along: mask, keep, picture."""
     needed: tuple[str, ...] = ()
     """Those without which it does nothing."""
-    fixed: tuple[str, ...] = ()
-    """Words that always go along."""
-    suffix: str = ".png"
-    """Of what is made; of `sample` the model decides."""
+    suffix: str | None = None
+    """Of what is made; None: as the photo needs it."""
     trained: bool = False
     """Whether it takes a trained model alone."""
-    deep: bool = True
-    """Whether the result may have more bits or bands than PNG of 8 bits."""
 
 
-_LEVEL = Setting("level", "whole", 0, 40)
 _EXACT = Setting("exact", "switch")
 _VARIETY = Setting("variety", "number", 0, 1)
 _SIDES = tuple(Setting(side, "whole", 0, 8192) for side in ("top", "bottom", "left", "right"))
@@ -90,38 +86,34 @@ KINDS: dict[str, Kind] = {
         "sample",
         (_VARIETY, Setting("tile", "choice", choices=("x", "y", "xy")), Setting("size", "size")),
     ),
-    "fill": Kind("fill", (_VARIETY, _EXACT, _LEVEL), ("mask",), ("mask",)),
-    "extend": Kind("extend", (*_SIDES, _VARIETY, _EXACT)),
-    "edit": Kind("edit", (_LEVEL, _EXACT, _VARIETY), ("picture", "mask"), ("picture",)),
-    "harmonize": Kind("harmonize", (_LEVEL, _EXACT, _VARIETY), ("picture", "mask"), ("picture",)),
-    "paint": Kind("paint", (_LEVEL, _VARIETY), ("picture",), ("picture",)),
-    "restyle": Kind("restyle", (_LEVEL, _VARIETY), ("picture",), ("picture",)),
-    "upscale": Kind(
-        "upscale", (Setting("factor", "number", 1.05, 16), Setting("strength", "number", 0, 1))
-    ),
+    "fill": Kind("fill", (_EXACT,), ("mask",), ("mask",)),
+    "extend": Kind("extend", (*_SIDES, _EXACT)),
+    "edit": Kind("edit", (), ("picture", "mask"), ("picture",)),
+    "harmonize": Kind("harmonize", (), ("picture", "mask"), ("picture",)),
+    "paint": Kind("paint", (), ("picture",), ("picture",)),
+    "restyle": Kind("restyle", (), ("picture",), ("picture",)),
+    "upscale": Kind("upscale", (Setting("factor", "number", 1.05, 16),)),
     "animate": Kind(
         "animate",
         (
             Setting("frames", "whole", 2, 400),
-            Setting("alpha", "number", 0, 0.99),
             Setting("beta", "number", 0, 0.99),
             Setting("loop", "switch"),
         ),
         suffix=".gif",
         trained=True,
-        deep=False,
     ),
 }
 """By name."""
+_ON_THE_PHOTO = {tool.name for tool in TOOLS if tool.picture == "optional"}
+"""Commands that take a model and then what to work on."""
 TRAINING: tuple[Setting, ...] = (
     Setting(
         "preset",
         "choice",
         choices=("preview", "consingan", "singan", "fast-stabilized", "hp-vae-gan"),
     ),
-    Setting("for", "choice", choices=("harmonize", "edit", "paint", "animate", "upscale:4")),
-    Setting("steps", "whole", 1, 100_000),
-    Setting("seed", "whole", 0, 2**31),
+    Setting("for", "choice", choices=("harmonize", "edit", "paint", "animate")),
 )
 """What can be said of a training."""
 
@@ -157,7 +149,7 @@ def lines_of(
         run: a trained model to use; None: the photo itself.
         layers: pictures that go along.
         folder: for what is made.
-        suffix: of the pictures.
+        suffix: of pictures that have the photo's bits and bands.
         seeds: one a picture.
 
     Raises:
@@ -173,8 +165,9 @@ def lines_of(
         raise ArgumentError(f"{kind} needs a trained model; train one first.")
     words = flags_of(settings, what.settings)
     source = str(photo if run is None else run)
-    works_on = what.command in ("fill", "extend", "upscale")
-    given = [source] + ([str(photo)] if run is not None and works_on else [])
+    given = [source]
+    if run is not None and what.command in _ON_THE_PHOTO:
+        given.append(str(photo))
     if "picture" in layers:
         given.append(str(layers["picture"]))
     for name in ("mask", "keep"):
@@ -182,11 +175,11 @@ def lines_of(
             words += [f"--{name}", str(layers[name])]
     lines = []
     for seed in seeds:
-        line = [what.command, *given, *what.fixed, *words, "--seed", str(seed)]
+        line = [what.command, *given, *words, "--seed", str(seed)]
         if what.command == "sample":
             line += ["-n", "1", "--no-sheet", "-o", str(folder)]
         else:
-            line += ["-o", str(folder / f"{seed:04}{what.suffix if not what.deep else suffix}")]
+            line += ["-o", str(folder / f"{seed:04}{what.suffix or suffix}")]
         lines.append(line)
     return lines
 
@@ -197,12 +190,8 @@ def as_shell(line: list[str]) -> str:
 
 
 def as_python(line: list[str]) -> str:
-    """The same as Python, for what draws from a photo or a run; `line` is one of `lines_of`."""
-    return (
-        f"import subprocess\n\nsubprocess.run({['singleimage', *line]!r}, check=True)"
-        if line[0] not in _CALLS
-        else _CALLS[line[0]](line)
-    )
+    """The same as Python; `line` is one of `lines_of`."""
+    return _sample(line) if line[0] == "sample" else _tool(line)
 
 
 def _value(line: list[str], flag: str) -> str | None:
@@ -211,15 +200,17 @@ def _value(line: list[str], flag: str) -> str | None:
 
 def _model(line: list[str]) -> str:
     source, variety = line[1], _value(line, "--variety")
-    if not Path(source).suffix:
+    if not Path(source).suffix:  # the folder of a run
         return f"model = si.Model.load({source!r})"
     more = "" if variety is None else f", variety={variety}"
     return f"model = si.flow({source!r}{more})"
 
 
-def _script(line: list[str], call: str) -> str:
-    parts = ["import singleimage as si", "", _model(line), f"(picture,) = {call}"]
-    return "\n".join([*parts, 'picture.save("picture.png")'])
+def _script(line: list[str], *drawing: str) -> str:
+    return "\n".join(["import singleimage as si", "", _model(line), *drawing])
+
+
+_SAVED = 'picture.save("picture.png")'
 
 
 def _sample(line: list[str]) -> str:
@@ -230,10 +221,11 @@ def _sample(line: list[str]) -> str:
         words.append(f"tile={tile!r}")
     if (keep := _value(line, "--keep")) is not None:
         words.append(f"keep=si.read_photo({keep!r})")
-    return _script(line, f"model.sample({', '.join(words)})")
+    return _script(line, f"(picture,) = model.sample({', '.join(words)})", _SAVED)
 
 
 def _tool(line: list[str]) -> str:
+    moves = line[0] == "animate"
     at = next(i for i, word in enumerate(line) if word.startswith("-"))
     words = [f"si.read_photo({word!r})" for word in line[2:at]]
     rest = line[at:]
@@ -243,17 +235,14 @@ def _tool(line: list[str]) -> str:
             words.append(f"{name}=True")
             rest = rest[1:]
             continue
-        if name in ("mask", "background"):
+        if name == "mask":
             words.append(f"{name}=si.read_photo({value!r})")
-        elif name == "seed":
+        elif name == "seed" and not moves:
             words.append(f"seeds=[{value}]")
-        elif name not in ("variety", "-o"):
+        elif name != "-o":
             words.append(f"{name}={value}")
         rest = rest[2:]
-    return _script(line, f"si.{line[0]}({', '.join(['model', *words])})")
-
-
-_CALLS = {
-    "sample": _sample,
-    **dict.fromkeys(("fill", "extend", "edit", "harmonize", "paint", "restyle", "upscale"), _tool),
-}
+    call = f"si.{line[0]}({', '.join(['model', *words])})"
+    if moves:
+        return _script(line, f'si.write_movie("picture.gif", {call})')
+    return _script(line, f"(picture,) = {call}", _SAVED)

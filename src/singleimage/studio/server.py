@@ -55,13 +55,17 @@ class Refused(Exception):
 
 
 def make_app(
-    shelf: Shelf, *, hosts: Sequence[str], token: str | None = None, opened: str | None = None
+    shelf: Shelf,
+    *,
+    hosts: frozenset[str] | None,
+    token: str | None = None,
+    opened: str | None = None,
 ) -> Starlette:
     """The studio as an ASGI application.
 
     Args:
         shelf: what it keeps.
-        hosts: names and port under which it is reached.
+        hosts: names and port under which it is reached; None: any, with a token.
         token: what a client must know; None: it is on this machine.
         opened: id of the photo to begin with.
     """
@@ -77,7 +81,7 @@ def make_app(
 
     return Starlette(
         routes=studio.routes(),
-        middleware=[Middleware(Guard, hosts=frozenset(hosts), token=token)],
+        middleware=[Middleware(Guard, hosts=hosts, token=token)],
         exception_handlers={
             Refused: refused,
             SingleImageError: in_words,
@@ -178,6 +182,8 @@ class Studio:
                     if not done:
                         yield ": all is well\n\n"
                         continue
+                    if isinstance(waiting.exception(), StopAsyncIteration):
+                        return  # too far behind: the page comes again
                     yield f"data: {json.dumps(waiting.result())}\n\n"
                     waiting = asyncio.ensure_future(anext(events))
             finally:
@@ -273,8 +279,6 @@ class Studio:
             self.workshop.cancel(order)
             self.workshop.tell_order(order)
         elif verb == "again" and order.state in ("stopped", "failed"):
-            missing = order.count - len(order.made)
-            order.seed, order.count = order.seed + len(order.made), max(missing, 1)
             self.workshop.take(order)
         elif verb == "favorite":
             name = str((await _facts(request)).get("name"))

@@ -56,8 +56,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     pictures: tuple[str, ...]
     """Paths: one in *confusion*, else two, from left to right; empty for noise in a check."""
     right: int
-    """Which answer means the first folder: 1 (fake) in *confusion*, else its side. In a check, the
-    answer that one who looks gives."""
+    """The right answer: in *confusion* 1 for a fake, 0 for a photo; else the side of the first
+    folder. In a check, what one who looks says."""
     check: bool = False
 
 
@@ -129,7 +129,7 @@ def trials_of(study: Study, participant: str) -> list[Trial]:
     if study.kind == "confusion":
         fakes, reals = _drawn(ours, (count + 1) // 2, dice), _drawn(theirs, count // 2, dice)
         trials += [Trial(pictures=(str(path),), right=1) for path in fakes]
-        trials += [Trial(pictures=(str(path),), right=1) for path in reals]
+        trials += [Trial(pictures=(str(path),), right=0) for path in reals]
     else:
         sides = [i % 2 for i in range(count)]
         dice.shuffle(sides)
@@ -195,12 +195,13 @@ class Participants:
         if key not in self._trials:
             if not ID.fullmatch(key) or not self._file(key).exists():
                 raise KeyError(key)
-            self._trials[key] = trials_of(self.study, key)
+            self._trials[key] = _record(self._file(key))[0]
         return self._trials[key]
 
     def answered(self, key: str) -> int:
-        """How many questions a participant has answered."""
-        return len(_answers(self._file(key))) if self._file(key).exists() else 0
+        """How many questions a participant has answered; raises `KeyError` as `trials`."""
+        self.trials(key)
+        return len(_record(self._file(key))[1])
 
     def answer(self, key: str, answer: Answer) -> None:
         """Keep an answer, on the disk; raises `ArgumentError` where it is not the next one."""
@@ -220,12 +221,23 @@ class Participants:
         return self._folder / f"{key}.jsonl"
 
 
-def _answers(path: Path) -> list[Answer]:
-    found: list[Answer] = []
-    for line in path.read_bytes().splitlines()[1:]:
-        with suppress(msgspec.DecodeError):  # cut short by a crash
-            found.append(msgspec.json.decode(line, type=Answer))
-    return found
+class _Questions(msgspec.Struct):
+    """The first line of a participant's file: later changes of the folders change nothing."""
+
+    trials: list[Trial]
+
+
+def _record(path: Path) -> tuple[list[Trial], list[Answer]]:
+    """What a participant was asked, and has said."""
+    lines, answers = path.read_bytes().splitlines(), list[Answer]()
+    try:
+        trials = msgspec.json.decode(lines[0], type=_Questions).trials
+    except (IndexError, msgspec.DecodeError):  # cut short by a crash, before the first question
+        return [], []
+    for line in lines[1:]:
+        with suppress(msgspec.DecodeError):
+            answers.append(msgspec.json.decode(line, type=Answer))
+    return trials, answers
 
 
 def report(folder: Path) -> dict[str, Any]:
@@ -243,18 +255,18 @@ def report(folder: Path) -> dict[str, Any]:
     study = read_study(folder)
     kept, left_out = list[list[tuple[Trial, Answer]]](), 0
     for path in sorted((folder / "participants").glob("*.jsonl")):
-        pairs = list(zip(trials_of(study, path.stem), _answers(path), strict=False))
+        trials, answers = _record(path)
+        pairs = list(zip(trials, answers, strict=False))
         wrong = sum(trial.check and trial.right != answer.choice for trial, answer in pairs)
-        if len(pairs) < len(trials_of(study, path.stem)) or wrong > FORGIVEN:
+        if len(pairs) < len(trials) or not trials or wrong > FORGIVEN:
             left_out += 1
         else:
             kept.append([pair for pair in pairs if not pair[0].check])
     pairs = [pair for one in kept for pair in one]
     shares: dict[str, Share] = {}
     if study.kind == "confusion":
-        samples = {str(path) for path in pictures_in(Path(study.first))}
-        fakes = [answer.choice for trial, answer in pairs if trial.pictures[0] in samples]
-        reals = [answer.choice for trial, answer in pairs if trial.pictures[0] not in samples]
+        fakes = [answer.choice for trial, answer in pairs if trial.right == 1]
+        reals = [answer.choice for trial, answer in pairs if trial.right == 0]
         shares["fooled"] = share(fakes.count(0), len(fakes))
         shares["doubted"] = share(reals.count(1), len(reals))
     else:

@@ -1,7 +1,6 @@
 """The page of a user study."""
 
 import io
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,7 +28,7 @@ ANSWER_LIMIT = 10_000
 
 
 def make_study_app(
-    participants: Participants, *, hosts: Sequence[str], token: str | None = None
+    participants: Participants, *, hosts: frozenset[str] | None, token: str | None = None
 ) -> Starlette:
     """The study as an ASGI application.
 
@@ -91,7 +90,7 @@ def make_study_app(
             Route("/api/study/{id}/pictures/{trial:int}/{side:int}", picture),
             Mount("/page", StaticFiles(directory=PAGE)),
         ],
-        middleware=[Middleware(Guard, hosts=frozenset(hosts), token=token)],
+        middleware=[Middleware(Guard, hosts=hosts, token=token)],
         exception_handlers={Refused: refused, SingleImageError: in_words, KeyError: missing},
     )
 

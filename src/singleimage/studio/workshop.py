@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from singleimage.errors import in_words
 from singleimage.machine.lock import owner_of
 from singleimage.studio.orders import TRAINING, as_python, as_shell, flags_of, lines_of
 from singleimage.studio.shelf import Order, RunCard, Shelf
@@ -29,7 +30,9 @@ from singleimage.studio.shelf import Order, RunCard, Shelf
 GLANCE = 0.5
 """Seconds between two looks at a training."""
 BEHIND = 1000
-"""Events that a page may be behind; one that is further begins again."""
+"""Events that a page may be behind; one that is further asks for all anew."""
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
+"""How a training ends that was asked to stop."""
 ORPHAN_SECONDS = 30.0
 """Seconds for the training of a killed server to end."""
 ESTIMATE_LIMIT = 60.0
@@ -70,7 +73,8 @@ class Workshop:
         self._orders: deque[Order] = deque()
         self._runs: deque[RunCard] = deque()
         self._new, self._new_run = asyncio.Event(), asyncio.Event()
-        self._pages: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._estimating = asyncio.Lock()
+        self._pages: set[asyncio.Queue[dict[str, Any] | None]] = set()
         self._drawing: tuple[Order, BaseProcess] | None = None
         self._training: tuple[RunCard, asyncio.subprocess.Process] | None = None
         self._worker: tuple[BaseProcess, Connection] | None = None
@@ -78,20 +82,23 @@ class Workshop:
     # What pages hear
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """What happens from now on."""
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BEHIND)
+        """What happens from now on, until a page is too far behind."""
+        queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(BEHIND + 1)
         self._pages.add(queue)
         try:
-            while True:
-                yield await queue.get()
+            while (event := await queue.get()) is not None:
+                yield event
         finally:
             self._pages.discard(queue)
 
     def tell(self, kind: str, **facts: Any) -> None:
         """Tell all pages that something of a `kind` happened."""
-        for queue in self._pages:
-            with suppress(asyncio.QueueFull):
+        for queue in list(self._pages):
+            if queue.qsize() < BEHIND:
                 queue.put_nowait({"type": kind, **facts})
+            else:
+                self._pages.discard(queue)
+                queue.put_nowait(None)
 
     def shown(self, order: Order) -> dict[str, Any]:
         """An order as pages see it, with the commands that make it."""
@@ -164,7 +171,13 @@ class Workshop:
             while not self._orders:
                 self._new.clear()
                 await self._new.wait()
-            await self._draw(self._orders.popleft())
+            order = self._orders.popleft()
+            try:
+                await self._draw(order)
+            except Exception as error:  # such as a full disk: the next one may do better
+                order.state, order.error = "failed", _words_of(error)
+                self.tell("order", order=self.shown(order))
+            self._drawing = None
 
     async def _draw(self, order: Order) -> None:
         order.state = "running"
@@ -172,7 +185,10 @@ class Workshop:
         started = time.monotonic()
         folder = self.shelf.pictures(order)
         folder.mkdir(parents=True, exist_ok=True)
-        for line in self.lines(order):
+        drawn = {name[:4] for name in order.made}  # before it was stopped
+        for seed, line in enumerate(self.lines(order), order.seed):
+            if f"{seed:04}" in drawn:
+                continue
             before = set(folder.iterdir())
             code, said = await self._run(order, line)
             if order.state != "running":
@@ -187,7 +203,6 @@ class Workshop:
         else:
             order.state = "done"
         order.seconds = time.monotonic() - started
-        self._drawing = None
         self.tell_order(order)
 
     async def _run(self, order: Order, line: list[str]) -> tuple[int, str]:
@@ -221,6 +236,8 @@ class Workshop:
             self.tell_run(run)
         elif self._training is not None and self._training[0] is run:
             self._training[1].send_signal(signal.SIGINT)
+        elif run.state == "running":  # but is not yet begun
+            run.state = "paused"
 
     def training_line(self, photo: Path, settings: dict[str, Any], run: Path | None) -> list[str]:
         """The command line of a training; without a `run` folder, of its estimate."""
@@ -232,18 +249,27 @@ class Workshop:
             while not self._runs:
                 self._new_run.clear()
                 await self._new_run.wait()
-            await self._train(self._runs.popleft())
+            run = self._runs.popleft()
+            try:
+                await self._train(run)
+            except Exception as error:  # such as a full disk
+                run.state, run.error = "failed", _words_of(error)
+                self.tell("run", run={**msgspec.to_builtins(run), "progress": {}})
+            self._training = None
 
     async def _train(self, run: RunCard) -> None:
+        run.state = "running"
+        self.tell_run(run)
         folder = self.shelf.run_folder(run.id)
         photo = self.shelf.photos[run.photo]
         size = photo.height, photo.width
         line = self.training_line(self.shelf.photo_file(photo), run.settings, folder)
         await asyncio.to_thread(end_orphan, folder)
+        if run.state != "running":
+            self.tell_run(run)
+            return
         process = await _started(line)
         self._training = run, process
-        run.state = "running"
-        self.tell_run(run)
         said = asyncio.create_task(_all_of(process.stderr))
         ending = asyncio.create_task(process.wait())
         while not ending.done():
@@ -252,9 +278,8 @@ class Workshop:
             if found != self.progress.get(run.id):
                 self.progress[run.id] = found
                 self.tell_run(run)
-        self._training = None
         code = process.returncode
-        run.state = "done" if code == 0 else "paused" if code in (130, 143) else "failed"
+        run.state = "done" if code == 0 else "paused" if code in STOPPED else "failed"
         run.error = _last(await said) if run.state == "failed" else ""
         self.progress[run.id] = await asyncio.to_thread(progress_of, folder, size)
         self.tell_run(run)
@@ -262,13 +287,16 @@ class Workshop:
     async def estimate(self, photo: str, settings: dict[str, Any]) -> dict[str, Any]:
         """Seconds, levels and memory of a training on this machine, tried for a few seconds."""
         file = self.shelf.photo_file(self.shelf.photos[photo])
-        process = await _started(self.training_line(file, settings, None))
-        try:
-            async with asyncio.timeout(ESTIMATE_LIMIT):
-                out, said = await process.communicate()
-        except TimeoutError:
-            process.kill()
-            return {"error": "the estimate took too long."}
+        async with self._estimating:  # one at a time: each takes all cores
+            process = await _started(self.training_line(file, settings, None))
+            try:
+                async with asyncio.timeout(ESTIMATE_LIMIT):
+                    out, said = await process.communicate()
+            except TimeoutError:
+                return {"error": "the estimate took too long."}
+            finally:
+                if process.returncode is None:
+                    process.kill()
         if process.returncode != 0:
             return {"error": _last(said.decode(errors="replace"))}
         plan = msgspec.json.decode(out)
@@ -287,7 +315,7 @@ def end_orphan(folder: Path) -> None:
 
 
 def progress_of(folder: Path, photo: tuple[int, int]) -> dict[str, Any]:
-    """How far a training is: level, step, of how many, seconds left, and its drafts.
+    """How far a training is: level, step, of how many, the share of all work, and its drafts.
 
     Args:
         folder: of the run.
@@ -312,13 +340,13 @@ def progress_of(folder: Path, photo: tuple[int, int]) -> dict[str, Any]:
 def _ahead(folder: Path, photo: tuple[int, int], level: int, step: int) -> dict[str, Any]:
     from singleimage.multiscale.geometry import Size
     from singleimage.training.identity import Identity
+    from singleimage.training.progress import Pace
 
     recipe = Identity.read(folder).recipe
-    sizes = recipe.pyramid.plan(Size(*photo)).sizes
-    steps = [recipe.schedule.steps_at(i) for i in range(len(sizes))]
-    work = [n * (size.height * size.width + 2500) for n, size in zip(steps, sizes, strict=True)]
-    done = sum(work[:level]) + work[level] * step / max(steps[level], 1)
-    return {"levels": len(sizes), "steps": steps[level], "share": done / sum(work)}
+    ladder = recipe.pyramid.plan(Size(*photo))
+    steps = [recipe.schedule.steps_at(i) for i in range(len(ladder.sizes))]
+    share = Pace(ladder, steps).share(level, step)
+    return {"levels": len(steps), "steps": steps[level], "share": share}
 
 
 def _begin() -> tuple[BaseProcess, Connection]:
@@ -343,6 +371,10 @@ async def _started(line: list[str]) -> asyncio.subprocess.Process:
 
 async def _all_of(stream: asyncio.StreamReader | None) -> str:
     return "" if stream is None else (await stream.read()).decode(errors="replace")
+
+
+def _words_of(error: Exception) -> str:
+    return in_words(error) or f"{type(error).__name__}: {error}"
 
 
 def _last(said: str) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from singleimage.multiscale.pyramid import Pyramid
+from singleimage.multiscale.pyramid import Ladder
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Pace:
     OVERHEAD_PIXELS = 4000
     """Cost of a step beside that of its pixels, in pixels."""
 
-    def __init__(self, example: Pyramid, steps: Sequence[int]) -> None:
-        """`steps`: of every level."""
-        shapes = map(example.ladder.shape, range(len(example.ladder.sizes)))
+    def __init__(self, ladder: Ladder, steps: Sequence[int]) -> None:
+        """Begin with the levels of a `ladder` and the `steps` of each."""
+        shapes = map(ladder.shape, range(len(ladder.sizes)))
         self._work = [math.prod(shape) + self.OVERHEAD_PIXELS for shape in shapes]
         self._steps = steps
         self._level = -1
@@ -63,3 +63,8 @@ class Pace:
         pairs = list(zip(self._work, self._steps, strict=True))
         later = sum(work * steps for work, steps in pairs[level + 1 :])
         return per_work * (later + self._work[level] * (self._steps[level] - step))
+
+    def share(self, level: int, step: int) -> float:
+        """How much of all work is done after `step` steps of a `level`, from 0 to 1."""
+        each = [work * steps for work, steps in zip(self._work, self._steps, strict=True)]
+        return (sum(each[:level]) + self._work[level] * step) / sum(each)

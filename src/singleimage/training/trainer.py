@@ -114,7 +114,8 @@ class Trainer:
         self._beginning: dict[str, Any] | None = None
         """The state in which this level began, where the recipe allows restarts."""
         self._watch = CollapseWatch()
-        self._pace = Pace(self.example, [self._schedule.steps_at(i) for i in range(self.levels)])
+        steps = [self._schedule.steps_at(i) for i in range(self.levels)]
+        self._pace = Pace(self.example.ladder, steps)
 
     @property
     def learner(self) -> Learner:

@@ -415,4 +415,4 @@ matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => sta
 renderRail();
 chooseTool("vary");
 listen(heard, begin);
-window.studio = { stage, page }; // for those who look
+window.studio = { stage, page }; // for tests, and for those who look

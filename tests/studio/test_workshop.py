@@ -1,0 +1,128 @@
+"""Orders and trainings are carried out in turn, and one that fails holds up no other."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from singleimage.studio.shelf import Order, PhotoCard, RunCard, Shelf
+from singleimage.studio.workshop import BEHIND, Workshop
+
+
+class Quick(Workshop):
+    """Draws at once, by writing a file; notes what it was asked for."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf)
+        self.drawn: list[str] = []
+
+    async def _run(self, order: Order, line: list[str]) -> tuple[int, str]:
+        await asyncio.sleep(0)
+        seed = int(line[line.index("--seed") + 1])
+        self.drawn.append(f"{order.id[0]}{seed}")
+        if order.settings.get("variety") == 1:
+            raise OSError(28, "No space left on device")
+        (self.shelf.pictures(order) / f"{seed:04}.png").write_bytes(b"picture")
+        return 0, ""
+
+
+def order(key: str, **more: Any) -> Order:
+    return Order(id=key * 16, kind="vary", photo="0" * 16, created=1.0, **more)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    shelf = Shelf(tmp_path / "s")
+    shelf.keep(
+        PhotoCard(id="0" * 16, name="a", suffix=".png", height=9, width=9, words="", deep=False)
+    )
+    return shelf
+
+
+async def until(workshop: Workshop, *orders: Order) -> None:
+    """Work until these have ended."""
+    work = asyncio.create_task(workshop.working())
+    for _ in range(2000):
+        if all(one.state in ("done", "failed", "stopped") for one in orders):
+            break
+        await asyncio.sleep(0.005)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+
+@pytest.fixture(autouse=True)
+def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("singleimage.studio.workshop._begin", lambda: None)
+
+
+def test_orders_are_drawn_in_turn_and_one_that_breaks_stops_no_other(shelf: Shelf) -> None:
+    async def scene() -> None:
+        workshop = Quick(shelf)
+        broken, fine = order("a", settings={"variety": 1}), order("b", count=2)
+        workshop.take(broken)
+        workshop.take(fine)
+        await until(workshop, broken, fine)
+        assert (broken.state, broken.made) == ("failed", [])
+        assert "No space left on device" in broken.error
+        assert (fine.state, fine.made) == ("done", ["0000.png", "0001.png"])
+        assert workshop.drawn == ["a0", "b0", "b1"]
+
+    asyncio.run(scene())
+
+
+def test_what_was_stopped_goes_on_with_what_is_missing(shelf: Shelf) -> None:
+    async def scene() -> None:
+        workshop = Quick(shelf)
+        half = order("a", count=3, seed=4, made=["0004.png"], state="stopped")
+        workshop.take(half)
+        waiting = order("b")
+        workshop.take(waiting)
+        workshop.cancel(waiting)
+        await until(workshop, half, waiting)
+        assert half.made == ["0004.png", "0005.png", "0006.png"]
+        assert waiting.state == "stopped"
+        assert workshop.drawn == ["a5", "a6"]
+        assert len(workshop.shown(half)["shell"]) == 3
+
+    asyncio.run(scene())
+
+
+def test_a_page_that_is_too_far_behind_is_let_go_and_the_others_are_not(shelf: Shelf) -> None:
+    async def scene() -> None:
+        workshop = Workshop(shelf)
+        slow, quick = workshop.events(), workshop.events()
+        first = asyncio.ensure_future(anext(slow)), asyncio.ensure_future(anext(quick))
+        await asyncio.sleep(0)
+        workshop.tell("photo", n=0)
+        assert [await one for one in first] == [{"type": "photo", "n": 0}] * 2
+        for n in range(1, BEHIND + 2):
+            workshop.tell("photo", n=n)
+            assert (await anext(quick))["n"] == n
+        seen = [event["n"] async for event in slow]
+        assert seen == list(range(1, BEHIND + 1))
+
+    asyncio.run(scene())
+
+
+def test_a_training_is_paused_before_it_has_begun(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        workshop = Workshop(shelf)
+        run = RunCard(id="c" * 16, photo="0" * 16, settings={"preset": "preview"})
+
+        def ends_late(folder: Path) -> None:  # another training, that a killed server left
+            workshop.pause(run)
+
+        monkeypatch.setattr("singleimage.studio.workshop.end_orphan", ends_late)
+        work = asyncio.create_task(workshop.working())
+        workshop.train(run)
+        while run.state in ("waiting", "running"):
+            await asyncio.sleep(0.005)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        assert run.state == "paused"
+        assert not workshop.shelf.run_folder(run.id).exists()
+
+    asyncio.run(scene())
