@@ -42,6 +42,8 @@ def test_more_variety_is_fewer_neighbors_together(command: Command, files: Path)
 
 def test_what_is_kept_stays(command: Command, files: Path) -> None:
     told(command, f"sample {files}/photo.png -o {files}/kept -n 2 --keep {files}/mask.png")
+    line = f"sample {files}/photo.png -o {files}/kept -n 1 --keep {files}/mask.png --overwrite"
+    assert "7% of the picture is marked: what is bright in the mask." in command(line).err
     photo, mask = read_photo(files / "photo.png"), read_photo(files / "mask.png")
     for name in ("0000.png", "0001.png"):
         picture = read_photo(files / "kept" / name)

@@ -135,6 +135,14 @@ def read_told(path: Path, masks: Sequence[Path] = ()) -> "Photo":
     return photo
 
 
+def tell_marks(mask: "Photo", under: "Photo") -> None:
+    """Say how much of a picture a mask marks; raises `MaskError` if that is nothing or all."""
+    from singleimage.apps.masks import marked
+
+    found = marked(mask, under.pixels[None])
+    say(f"{float(found.part.mean()):.0%} of the picture is marked: {found.how} in the mask.")
+
+
 def require_maps(model: "Model", wanted: bool) -> None:
     """Raises `UnsupportedEntry` if maps are `wanted` of a model that does not copy."""
     from singleimage.generators.base import no_copier

@@ -26,6 +26,7 @@ from singleimage.commands.arguments import (
     read_told,
     require_maps,
     target_size,
+    tell_marks,
 )
 from singleimage.commands.console import catch_stop, counted, print_result, say
 from singleimage.errors import ArgumentError
@@ -110,15 +111,16 @@ def sample(
     )
     if not palette:
         model = model.of_any_colors()
+    kept = None if keep is None else read_told(keep)
     how = {
         "size": target_size(model, size, scale),
         "start_level": start_level,
         "tile": tile,
-        "keep": None if keep is None else read_told(keep),
+        "keep": kept,
     }
     require_maps(model, map_)
     pages = _Pages(output, model, range(seed, seed + count), maps=map_, sheet=sheet)
-    drawing = drawing_of(model, frames, keep=how["keep"], **{k: how[k] for k in SHAPED})
+    drawing = drawing_of(model, frames, keep=kept, **{k: how[k] for k in SHAPED})
     notes = _Notes(drawing, tiled=tile is not None)
     continued = pages.require_free(notes, overwrite=overwrite)
     stopped = _write(
@@ -126,6 +128,8 @@ def sample(
     )
     if stopped:
         return stopped
+    if kept is not None and (photo := model.training_image()) is not None:
+        tell_marks(kept, photo)
     facts, text = _told(pages, notes)
     print_result(facts, f"{count} pictures in {output}{text}", as_json)
     return 0

@@ -22,8 +22,9 @@ from singleimage.commands.arguments import (
     load_model,
     read_told,
     require_maps,
+    tell_marks,
 )
-from singleimage.commands.console import print_result, say
+from singleimage.commands.console import print_result
 from singleimage.errors import OutputError
 from singleimage.tools.table import TOOLS, Input, Tool
 
@@ -167,15 +168,13 @@ def _channels(
     tool: Tool, model: "Model", photo: "Photo | None", inputs: dict[str, Any]
 ) -> "Channels":
     """Those of the result. Tells what of the picture a mask marks."""
-    from singleimage.apps.masks import marked
     from singleimage.tools.channels import given_channels, without_alpha, worked_on
 
     if not tool.gives_back:
         return model.channels
     ground: Photo = inputs.get("background") or worked_on(model, photo)
     if inputs.get("mask") is not None:
-        found = marked(inputs["mask"], ground.pixels[None])
-        say(f"{float(found.part.mean()):.0%} of the picture is marked: {found.how} in the mask.")
+        tell_marks(inputs["mask"], ground)
     cut_out = ground is photo and ground.channels.alpha is not None
     if cut_out and model.channels.alpha is None:
         ground = without_alpha(ground, None)
