@@ -135,10 +135,16 @@ def read_told(path: Path, masks: Sequence[Path] = ()) -> "Photo":
     return photo
 
 
-def tell_marks(mask: "Photo", under: "Photo") -> None:
-    """Say how much of a picture a mask marks; raises `MaskError` if that is nothing or all."""
+def tell_marks(mask: "Photo | None", under: "Photo | None") -> None:
+    """Say how much of the picture `under` a mask marks, where there are both.
+
+    Raises:
+        MaskError: that is nothing or all, or it has another size.
+    """
     from singleimage.apps.masks import marked
 
+    if mask is None or under is None:
+        return
     found = marked(mask, under.pixels[None])
     say(f"{float(found.part.mean()):.0%} of the picture is marked: {found.how} in the mask.")
 

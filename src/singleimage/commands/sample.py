@@ -112,12 +112,8 @@ def sample(
     if not palette:
         model = model.of_any_colors()
     kept = None if keep is None else read_told(keep)
-    how = {
-        "size": target_size(model, size, scale),
-        "start_level": start_level,
-        "tile": tile,
-        "keep": kept,
-    }
+    target = target_size(model, size, scale)
+    how = {"size": target, "start_level": start_level, "tile": tile, "keep": kept}
     require_maps(model, map_)
     pages = _Pages(output, model, range(seed, seed + count), maps=map_, sheet=sheet)
     drawing = drawing_of(model, frames, keep=kept, **{k: how[k] for k in SHAPED})
@@ -128,8 +124,7 @@ def sample(
     )
     if stopped:
         return stopped
-    if kept is not None and (photo := model.training_image()) is not None:
-        tell_marks(kept, photo)
+    tell_marks(kept, model.training_image())
     facts, text = _told(pages, notes)
     print_result(facts, f"{count} pictures in {output}{text}", as_json)
     return 0

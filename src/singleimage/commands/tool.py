@@ -173,8 +173,7 @@ def _channels(
     if not tool.gives_back:
         return model.channels
     ground: Photo = inputs.get("background") or worked_on(model, photo)
-    if inputs.get("mask") is not None:
-        tell_marks(inputs["mask"], ground)
+    tell_marks(inputs.get("mask"), ground)
     cut_out = ground is photo and ground.channels.alpha is not None
     if cut_out and model.channels.alpha is None:
         ground = without_alpha(ground, None)
