@@ -65,7 +65,8 @@ def test_every_lossless_suffix_keeps_the_colors_under_full_transparency(
 def test_the_suffix_is_that_of_a_format_that_holds_the_bits() -> None:
     assert [Channels(mode=m).suffix for m in MODE_CHANNELS] == [".png"] * 4
     deep = [Channels(mode=m, bits=16).suffix for m in MODE_CHANNELS]
-    assert deep == [".png", ".tiff", ".tiff", ".tiff"]
+    assert deep == [".png"] * 4
+    assert Channels(mode="RGB", bands=1).suffix == ".tiff"
 
 
 def test_jpeg_is_close(tmp_path: Path) -> None:

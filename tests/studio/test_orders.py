@@ -45,7 +45,7 @@ def test_every_line_is_one_that_the_program_takes(kind: str, command: Command) -
     """It fails for want of the photo, not of a flag."""
     run = Path("/s/run") if KINDS[kind].trained else None
     values = {
-        "number": 2.0 if kind == "upscale" else 0.5,
+        "number": 0.5,
         "whole": 5,
         "switch": True,
         "size": "50x60",
@@ -132,7 +132,7 @@ def test_the_page_has_a_control_for_each_setting_and_no_other() -> None:
     text = (PAGE / "tools.js").read_text()
     named = dict(re.findall(r'const (\w+) = \{ name: "(\w+)"', text)) | {"one": "count"}
     for part in text.split("kind: ")[1:]:
-        kind = re.match(r'"(\w+)", label: "\w+", icon', part)
+        kind = re.match(r'"(\w+)", label: "\w+", (?:pace: [\d.]+, )?icon', part)
         if kind is None:
             continue
         inside = text[text.index(f'kind: "{kind[1]}", label') :]

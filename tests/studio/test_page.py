@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no browser; apt-get install chromium"),
 ]
-PORT = 8466
+PORT = 8466 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 
 
 class Served:
@@ -136,8 +136,14 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def visit(browser: Any, served: Served) -> Iterator[Visit]:
+def visit(browser: Any, served: Served, photo: Path) -> Iterator[Visit]:
+    """A page with a photo and results."""
     visit = Visit(browser)
+    state = visit.page.request.get(f"http://127.0.0.1:{PORT}/api/state").json()
+    if not state["orders"]:
+        dropped(visit, photo)
+        visit.page.wait_for_selector("#photos [aria-current=true]")
+        visit.draws(4)
     yield visit
     visit.close()
 
@@ -155,8 +161,9 @@ def dropped(visit: Visit, path: Path) -> None:
 def test_drop_a_photo_vary_it_and_download_what_the_command_line_makes(
     visit: Visit, photo: Path, tmp_path: Path
 ) -> None:
+    before = visit.page.locator("#photos button").count()
     dropped(visit, photo)
-    playwright.expect(visit.page.locator("#photos button")).to_have_count(1, timeout=20_000)
+    playwright.expect(visit.page.locator("#photos button")).to_have_count(before + 1)
     visit.draws(4)
     visit.results().first.click()
     shell = visit.page.locator("#viewer details").first
@@ -269,11 +276,11 @@ def test_tile_extend_paint_and_enlarge(visit: Visit) -> None:
 
 def test_results_of_one_photo_and_favorites_alone(visit: Visit, tmp_path: Path) -> None:
     visit.page.wait_for_selector("#results .tile img")
-    before = visit.results().count()
+    before, photos = visit.results().count(), visit.page.locator("#photos button").count()
     Photo(scene(60, 60), Channels(mode="RGB")).save(tmp_path / "other.png")
     visit.page.click("[data-kind=vary]")
     dropped(visit, tmp_path / "other.png")
-    playwright.expect(visit.page.locator("#photos button")).to_have_count(2, timeout=20_000)
+    playwright.expect(visit.page.locator("#photos button")).to_have_count(photos + 1)
     visit.page.click("#mine")
     playwright.expect(visit.results()).to_have_count(0)
     visit.page.click("#mine")
@@ -286,6 +293,38 @@ def test_results_of_one_photo_and_favorites_alone(visit: Visit, tmp_path: Path) 
     visit.page.click("#only")
     playwright.expect(visit.results()).to_have_count(before)
     visit.page.locator("#photos button").last.click()  # the first photo again
+
+
+def test_it_draws_as_things_change(visit: Visit, photo: Path) -> None:
+    dropped(visit, photo)
+    visit.page.wait_for_selector("#photos [aria-current=true]")
+    visit.page.click("[data-kind=fill]")
+    playwright.expect(visit.page.locator("#time")).to_contain_text("About a second")
+    visit.page.check("#live-switch")
+    seen = visit.page.locator("#live img")
+    playwright.expect(seen).to_be_hidden()  # nothing is marked
+    sources = set()
+    for x in (0.2, 0.5, 0.8):
+        visit.stroke((x, 0.4), (x, 0.6))
+        visit.page.wait_for_function(
+            "old => { const i = document.querySelector('#live img');"
+            " return i.src && !old.includes(i.src) && i.naturalWidth; }",
+            arg=list(sources),
+            timeout=20_000,
+        )
+        sources.add(seen.get_attribute("src"))
+        visit.page.wait_for_function("() => !document.querySelector('#live.busy')")
+        sources |= {visit.page.evaluate("() => document.querySelector('#live img').src")}
+    last = seen.get_attribute("src").split("/")[3]
+    left = "() => [...studio.page.orders.values()].filter(o => !o.hidden).map(o => o.id)"
+    assert last in visit.page.evaluate(left)
+    gone = {source.split("/api/orders/")[1][:16] for source in sources} - {last}
+    assert gone
+    visit.page.wait_for_function(
+        f"gone => !({left})().some(id => gone.includes(id))", arg=list(gone), timeout=5_000
+    )
+    visit.page.uncheck("#live-switch")
+    playwright.expect(seen).to_be_hidden()
 
 
 def test_delete_and_have_back(visit: Visit) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from encoded import noise, save_png
+from singleimage import read_photo
 from singleimage.studio import server
 from singleimage.studio.shelf import Shelf
 from studio_client import HOST, OURS, client_of
@@ -79,17 +80,20 @@ def test_layers_go_along_bit_for_bit_and_the_last_begins_the_order(
     assert (drawn[~outside] != given[~outside]).any()
 
 
+@pytest.mark.parametrize(("bands", "suffix"), [(3, ".png"), (5, ".tiff")])
 def test_deep_photos_are_drawn_deep_and_shown_all_the_same(
-    studio: TestClient, tmp_path: Path
+    bands: int, suffix: str, studio: TestClient, tmp_path: Path
 ) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", noise(40, 50, 3, bits=16), photometric="rgb")
+    values = noise(40, 50, bands, bits=16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", planarconfig="contig")
     photo = added(studio, (tmp_path / "a.tif").read_bytes(), "deep scan.tif")
     made = studio.post("/api/orders", json={"kind": "vary", "photo": photo})
     order = ended(studio, made.json()["id"])
-    assert order["made"] == ["0000.tiff"]
-    address = f"/api/orders/{order['id']}/pictures/0000.tiff"
-    (tmp_path / "o.tiff").write_bytes(studio.get(address).content)
-    assert tifffile.imread(tmp_path / "o.tiff").dtype == np.uint16
+    assert order["made"] == [f"0000{suffix}"]
+    address = f"/api/orders/{order['id']}/pictures/0000{suffix}"
+    (tmp_path / f"o{suffix}").write_bytes(studio.get(address).content)
+    drawn = read_photo(tmp_path / f"o{suffix}")
+    assert (drawn.channels.bits, drawn.channels.count) == (16, bands)
     assert studio.get(f"{address}?as=preview").content.startswith(b"\x89PNG")
     assert studio.get(f"/api/photos/{photo}/preview").content.startswith(b"\x89PNG")
 

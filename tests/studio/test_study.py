@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
@@ -123,6 +124,28 @@ def test_preferences_count_for_the_first(folders: Path, tmp_path: Path) -> None:
     found = report(tmp_path / "s")["shares"]["first"]
     assert (found.count, found.of) == (15, 20)
     assert found.p == pytest.approx(0.04139, abs=1e-4)
+
+
+def test_a_fake_beside_its_photo(folders: Path, tmp_path: Path, command: Command) -> None:
+    study = study_of(folders, kind="versus", trials=20)
+    study = msgspec.structs.replace(study, second=str(folders / "real"))
+    people = Participants(tmp_path / "s", open_study(tmp_path / "s", study))
+    key, wrong = people.begin(), 0
+    for index, trial in enumerate(people.trials(key)):
+        if trial.check:
+            assert trial.pictures[trial.right] == ""
+        else:
+            assert "/ours/" in trial.pictures[trial.right]
+            assert "/real/" in trial.pictures[1 - trial.right]
+            assert Path(trial.pictures[0]).name == Path(trial.pictures[1]).name
+        fooled = not trial.check and wrong < 7
+        wrong += fooled
+        choice = 1 - trial.right if fooled else trial.right
+        people.answer(key, Answer(trial=index, choice=choice, seconds=1.0))
+    found = report(tmp_path / "s")
+    assert (found["participants"], found["names"]) == (1, ("ours", "real"))
+    assert (found["shares"]["fooled"].count, found["shares"]["fooled"].of) == (7, 20)
+    assert "of ours taken for the real one" in command(f"study-report {tmp_path}/s").out
 
 
 @pytest.mark.parametrize(

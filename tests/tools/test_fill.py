@@ -5,7 +5,7 @@ import torch
 
 import singleimage
 from pasting import with_square
-from scenes import colors, disk, sprite
+from scenes import colors, disk, scene, sprite
 from singleimage import Channels, Model, Photo
 from singleimage.errors import ArgumentError, MaskError
 from singleimage.multiscale.geometry import Size
@@ -42,6 +42,20 @@ def test_a_model_that_copies_fills_from_elsewhere(flow: Model) -> None:
         assert torch.equal(found.pixels[:, ~new], photo.pixels[:, ~new])
         assert 0.5 < float(found.pixels[:, new].std() / photo.pixels[:, new].std()) < 1.5
         assert bool((found.pixels != photo.pixels)[:, new].any())
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_hole_in_the_sky_is_filled_with_sky(exact: bool) -> None:
+    """A small part need not use all of the photo, as a whole sample does."""
+    pixels = scene(120, 150)
+    pixels[:, :72] += 1.2  # bright above dark ground
+    photo = Photo(pixels.clamp(-1, 1), Channels(mode="RGB"))
+    part = torch.zeros(120, 150)
+    part[20:34, 50:100] = 1
+    mask = Photo(2 * part[None] - 1, Channels(mode="L"))
+    for found in fill.fill(singleimage.flow(photo), mask=mask, exact=exact, seeds=[0, 1]):
+        wrong = (found.pixels - photo.pixels)[:, part > 0].abs().mean()
+        assert float(wrong) < 0.25
 
 
 def test_nothing_is_copied_out_of_the_hole(flow: Model) -> None:

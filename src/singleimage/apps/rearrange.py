@@ -33,6 +33,6 @@ def rearrangements(
             f"drop the size or the tile."
         )
     itself = torch.arange(photo.height * photo.width).view(1, *photo)[..., : first.width]
-    known = Known(copier.copied(itself).to(generator.device), 1 - keep, corner=(0, 0))
+    known = Known(copier.copied(itself).to(generator.device), 1 - keep, corner=(0, 0), evenly=True)
     places = torch.where(keep[0] > 0, itself, copier.sources(latent, known=known))
     return [Rearrangement(one, photo) for one in places]

@@ -21,7 +21,7 @@ def study(
     /,
     *,
     output: Output,
-    kind: Literal["confusion", "paired", "random"] = "confusion",
+    kind: Literal["confusion", "versus", "paired", "random"] = "confusion",
     trials: Whole = 50,
     seconds: float = 1.0,
     seed: Seed = 0,
@@ -38,12 +38,13 @@ def study(
     output
         Folder of the study, where every answer is kept; the same command goes on with it.
     kind
-        What is asked. confusion: one picture for a second, real or fake; paired: two of the same
-        photo, by their names, which is better; random: two of any.
+        What is asked. confusion: one picture for a second, real or fake; versus: a sample beside
+        its photo for a second, which is the fake; paired: samples of two methods of the same
+        photo, which is better; random: of any. Pairs are files of one name.
     trials
         Questions for each participant; one of ten is a check of attention on top.
     seconds
-        How long a picture is shown, of confusion.
+        How long pictures are shown, of confusion and versus.
     seed
         Of the order of questions.
     """
@@ -88,7 +89,7 @@ def study_report(folder: Path, /, *, as_json: Json = False) -> int:
         return 0
     first, second = found["names"]
     words = {
-        "fooled": f"of {first} taken for real",
+        "fooled": f"of {first} taken for {'the real one' if found['kind'] == 'versus' else 'real'}",
         "doubted": f"of {second} taken for fake",
         "first": f"preferred {first} to {second}",
     }

@@ -50,6 +50,9 @@ class Known:
     corner: tuple[int, int] | None = None
     """Row and column of the photo's top left pixel in the picture, if it shows the photo; None:
     the photo's layout is stretched over it."""
+    evenly: bool = False
+    """Whether the whole picture is to use all of the photo, as a sample does; else the part
+    takes what fits there, and repeats little."""
 
 
 def no_copier() -> UnsupportedEntry:

@@ -354,8 +354,8 @@ class PatchFlow(nn.Module):
         guesses = Guesses(octave, grid, self._places(level, latent, known, grid), spec, run)
         if (barred := self._barred(known)) is not None:
             guesses.bar(octave.free(barred))
-        if kept is not None:
-            guesses.count_only(kept.new)
+        if known is not None and kept is not None and not known.evenly:
+            guesses.only_fill(kept.new)
         times = torch.linspace(first, 1, spec.steps + 1).tolist()
         for i, (time, later) in enumerate(pairwise(times)):
             if kept is not None:

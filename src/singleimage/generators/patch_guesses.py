@@ -112,6 +112,7 @@ class Guesses:
         self._places = torch.cat([-2 * where * weights, weights], 1)
         self._barred: Tensor | None = None
         self._count = torch.ones(len(grid), device=octave.keys.device)
+        self._fills = False
         self._potentials = torch.zeros_like(octave.lengths)
         self._window = bell(spec.patch, FLOW_WINDOW).to(octave.keys.device)
         self.nearest = torch.zeros(len(grid), dtype=torch.long, device=octave.keys.device)
@@ -121,10 +122,17 @@ class Guesses:
         """Use only some patches of the photo, (n,) of yes and no."""
         self._barred = ~free.to(self._potentials.device)
 
-    def count_only(self, new: Tensor) -> None:
-        """Balance only the use by patches of the sample that touch `new`, (H, W) of yes and no."""
+    def only_fill(self, new: Tensor) -> None:
+        """Balance no more than that patches of the sample that touch `new` repeat little.
+
+        They need not use all of the photo: a small part is to look like what is around it.
+
+        Args:
+            new: (H, W) of yes and no.
+        """
         touching = self._grid.cut(new.float()[None]).amax(1)
         self._count = touching.to(self._count.device)
+        self._fills = True
 
     def at(self, x: Tensor, time: float, rounds: int, *, last: bool) -> Tensor:
         """Guess the image (C, H, W) that noise is mixed with.
@@ -184,4 +192,8 @@ class Guesses:
         """Raise the potentials of patches that are used more than others."""
         use = torch.stack(list(uses)).sum(0).clamp(min=1e-6)
         even = float(self._count.sum()) / len(use)
+        if self._fills:
+            even = max(even, 1.0)
         self._potentials = self._potentials + self._spec.balance * (use / even).log()
+        if self._fills:
+            self._potentials.clamp_(min=0)

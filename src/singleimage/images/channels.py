@@ -90,7 +90,7 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def suffix(self) -> str:
         """The suffix of the lossless format that holds such pictures."""
-        return ".tiff" if self.bands or (self.bits == 16 and self.mode != "L") else ".png"
+        return ".tiff" if self.bands else ".png"
 
     @property
     def words(self) -> str:

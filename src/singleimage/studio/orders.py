@@ -92,7 +92,9 @@ KINDS: dict[str, Kind] = {
     "harmonize": Kind("harmonize", (), ("picture", "mask"), ("picture",)),
     "paint": Kind("paint", (), ("picture",), ("picture",)),
     "restyle": Kind("restyle", (), ("picture",), ("picture",)),
-    "upscale": Kind("upscale", (Setting("factor", "number", 1.05, 16),)),
+    "upscale": Kind(
+        "upscale", (Setting("factor", "number", 1.05, 16), Setting("strength", "number", 0, 1))
+    ),
     "animate": Kind(
         "animate",
         (

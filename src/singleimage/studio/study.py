@@ -1,7 +1,8 @@
 """User studies as the papers made them: what a participant is shown, and what the answers say.
 
-*confusion*: one picture for a second, real or fake (SinGAN, section 3.2, unpaired). *preference*:
-two pictures by two methods, which is better; of the same photo (paired) or of any (random), as
+*confusion*: one picture for a second, real or fake (SinGAN, section 3.2, unpaired). *versus*: a
+sample beside its photo for a second, which is the fake (the same, paired). *preference*: two
+pictures by two methods, which is better; of the same photo (paired) or of any (random), as
 ConSinGAN compares itself with SinGAN. Of ten trials one is a check that nobody who looks fails.
 """
 
@@ -22,7 +23,9 @@ from singleimage.machine.files import make_folder, write_atomically
 from singleimage.studio.orders import ID
 from singleimage.studio.shelf import new_id
 
-StudyKind = Literal["confusion", "paired", "random"]
+StudyKind = Literal["confusion", "versus", "paired", "random"]
+AGAINST_REAL: tuple[StudyKind, ...] = ("confusion", "versus")
+"""Kinds that ask what is fake; the others ask what is better."""
 CHECKS = 10
 """One trial of so many is a check of attention."""
 FORGIVEN = 1
@@ -41,13 +44,15 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of real photos; in a preference, of the samples of the second method."""
     trials: Annotated[int, msgspec.Meta(ge=2, le=1000)] = 50
     seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 1.0
-    """How long a picture of *confusion* is shown."""
+    """How long pictures of *confusion* and *versus* are shown."""
     seed: int = 0
 
     @property
     def names(self) -> tuple[str, str]:
         """What the two sides are called."""
-        return Path(self.first).name, "real" if self.kind == "confusion" else Path(self.second).name
+        return Path(self.first).name, "real" if self.kind in AGAINST_REAL else Path(
+            self.second
+        ).name
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +62,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """Paths: one in *confusion*, else two, from left to right; empty for noise in a check."""
     right: int
     """The right answer: in *confusion* 1 for a fake, 0 for a photo; else the side of the first
-    folder. In a check, what one who looks says."""
+    folder, in *versus* that of the fake. In a check, what one who looks says."""
     check: bool = False
 
 
@@ -92,7 +97,7 @@ def open_study(folder: Path, study: Study) -> Study:
     Raises:
         RunError: the folder holds another study, or something else.
         ImageError: a folder of pictures is missing or empty.
-        ArgumentError: a paired study of folders that have no names in common.
+        ArgumentError: pairs are asked of folders that have no names in common.
     """
     file = make_folder(folder) / "study.json"
     if file.exists():
@@ -143,7 +148,8 @@ def trials_of(study: Study, participant: str) -> list[Trial]:
         if study.kind == "confusion":
             trials.insert(place, Trial(pictures=("",), right=1, check=True))
         else:
-            shown = ("", real) if side else (real, "")
+            noise_is_right = study.kind == "versus"
+            shown = ("", real) if bool(side) != noise_is_right else (real, "")
             trials.insert(place, Trial(pictures=shown, right=side, check=True))
     return trials
 
@@ -169,7 +175,7 @@ def _pairs(
     if not both:
         raise ArgumentError(
             f"{study.first} and {study.second} have no names in common; name the samples of a "
-            f"photo alike, or use --kind random."
+            f"photo alike, or use --kind {'confusion' if study.kind == 'versus' else 'random'}."
         )
     for path in _drawn(both, study.trials, dice):
         yield path, by_name[path.stem]
@@ -246,8 +252,8 @@ def report(folder: Path) -> dict[str, Any]:
     Returns:
         `participants` that count and those `left_out`, since they have not ended or failed more
         than `FORGIVEN` checks; and each `Share` by its name: in *confusion* how many fakes were
-        taken for real (`fooled`), and how many photos for fake (`doubted`), else how many
-        preferred the `first`.
+        taken for real (`fooled`), and how many photos for fake (`doubted`); in *versus* how often
+        the photo was taken for the fake (`fooled`); else how many preferred the `first`.
 
     Raises:
         RunError: the folder holds no study.
@@ -270,8 +276,11 @@ def report(folder: Path) -> dict[str, Any]:
         shares["fooled"] = share(fakes.count(0), len(fakes))
         shares["doubted"] = share(reals.count(1), len(reals))
     else:
-        chosen = [answer.choice == trial.right for trial, answer in pairs]
-        shares["first"] = share(sum(chosen), len(chosen))
+        chosen = [answer.choice == trial.right for trial, answer in pairs].count
+        if study.kind == "versus":
+            shares["fooled"] = share(chosen(False), len(pairs))
+        else:
+            shares["first"] = share(chosen(True), len(pairs))
     return {
         "kind": study.kind,
         "names": study.names,

@@ -1,6 +1,7 @@
 // The page: what there is, what is chosen, and how it is shown.
 
 import { get, listen, pictureURL, photoURL, post, upload } from "./api.js";
+import { Live, secondsOf } from "./live.js";
 import { Stage } from "./stage.js";
 import { TOOLS, tool } from "./tools.js";
 import { Viewer } from "./viewer.js";
@@ -15,6 +16,11 @@ const viewer = new Viewer($("viewer"), {
   use: work,
   more: async (order, name) => { await work(order, name); chooseTool("vary"); await send("vary", { variety: 0.15 }, { count: 4, seed: nextSeed() }); },
   remove: (order) => { $("viewer").close(); remove("orders", order); },
+});
+
+const live = new Live($("live"), {
+  send: () => order({ count: 1, quiet: true }), now: (sent) => page.orders.get(sent.id) ?? sent, open: (made, name) => viewer.open(page.orders.get(made.id), name),
+  remove: (made) => { const now = page.orders.get(made.id); if (now && !now.favorites.length) post(`/api/orders/${made.id}/delete`).catch(() => {}); },
 });
 
 // What is said
@@ -46,6 +52,7 @@ async function addPhoto(blob, name) {
 async function choosePhoto(id) {
   page.photo = id;
   page.source = "";
+  live.clear();
   const card = page.photos.get(id);
   await stage.show(card, [photoURL(card, "file"), photoURL(card)]);
   renderPhotos();
@@ -81,6 +88,7 @@ function renderRail() {
 }
 function chooseTool(kind, focus = false) {
   page.kind = kind;
+  live.clear();
   const drawn = tool(kind).draw ?? null, before = stage.mode;
   stage.mode = drawn;
   if (before !== drawn && (before === "paste" || before === "lift")) stage.pasted = null;
@@ -182,6 +190,8 @@ function setValue(field, value) {
   (page.values[page.kind] ??= {})[field.name] = value;
   if (page.kind === "train") showEstimate();
   if (page.kind === "extend") showFrame();
+  showTime();
+  live.wish();
 }
 function showFrame() {
   stage.frame = page.kind === "extend" ? Object.fromEntries(tool("extend").controls.filter((field) => field.pair).map((field) => [field.name, Number(valueOf(field)) || 0])) : null;
@@ -201,7 +211,7 @@ function renderPanel() {
   if (page.kind !== "train") {
     const models = [...page.runs.values()].filter((run) => run.photo === page.photo && run.progress?.model && !run.hidden);
     if (models.length || one.trained) {
-      const input = make("select", { id: "field-source", onchange: () => { page.source = input.value; } }, ...(one.trained ? [] : [make("option", { value: "", textContent: "the photo itself" })]), ...models.map((run) => make("option", { value: run.id, textContent: runName(run), selected: run.id === page.source })));
+      const input = make("select", { id: "field-source", onchange: () => { page.source = input.value; showTime(); live.wish(); } }, ...(one.trained ? [] : [make("option", { value: "", textContent: "the photo itself" })]), ...models.map((run) => make("option", { value: run.id, textContent: runName(run), selected: run.id === page.source })));
       if (one.trained && !models.some((run) => run.id === page.source)) page.source = models[0]?.id ?? "";
       if (one.trained && !models.length) input.append(make("option", { value: "", textContent: "none yet; train one" }));
       fields.push(make("div", { className: "field" }, make("label", { htmlFor: "field-source", textContent: "Draw from" }), input));
@@ -212,28 +222,49 @@ function renderPanel() {
   $("run").textContent = one.run;
   $("run").disabled = !page.photo;
   if (page.kind === "train") showEstimate();
+  showTime();
 }
 function seedField() {
-  const input = make("input", { type: "number", min: 0, max: 2147483000, value: page.seed ?? 0, id: "field-seed", oninput: () => { page.seed = Math.max(Math.floor(Number(input.value)) || 0, 0); } });
+  const input = make("input", { type: "number", min: 0, max: 2147483000, value: page.seed ?? 0, id: "field-seed", oninput: () => { page.seed = Math.max(Math.floor(Number(input.value)) || 0, 0); live.wish(); } });
   page.seed ??= 0;
   return make("div", { className: "field" }, make("label", { htmlFor: "field-seed", textContent: "Seed of the first" }),
-    make("div", { className: "seed" }, input, make("button", { type: "button", textContent: "New", title: "Another seed", onclick: () => { page.seed = nextSeed(); input.value = page.seed; } })));
+    make("div", { className: "seed" }, input, make("button", { type: "button", textContent: "New", title: "Another seed", onclick: () => { page.seed = nextSeed(); input.value = page.seed; live.wish(); } })));
 }
 function nextSeed() { return Math.floor(Math.random() * 1e6); }
 
 // Orders
 
-async function run() {
-  if (!page.photo) return;
+function wished() { // by the controls: their values, and those of them that are settings of the command
   const one = tool(page.kind), values = Object.fromEntries(one.controls.map((field) => [field.name, valueOf(field)]));
-  if (page.kind === "train") { await train(values); return; }
   const own = new Set(one.controls.filter((field) => field.own).map((field) => field.name)), settings = {};
   for (const [name, value] of Object.entries(values)) if (!own.has(name) && value !== "" && value !== false && value !== null) settings[name] = value;
   if (page.source) delete settings.variety;
-  const layers = await layersOf(one, values);
-  if (layers) await send(page.kind, settings, { count: values.count ?? 1, seed: page.seed ?? 0, layers, run: page.source || null });
+  return { one, values, settings };
 }
-async function layersOf(one, values) {
+async function run() {
+  if (!page.photo) return;
+  if (page.kind === "train") await train(wished().values); else await order();
+}
+async function order({ count, quiet = false } = {}) { // the order that was sent; null: something is missing
+  const { one, values, settings } = wished(), run = page.source || null;
+  if (!page.photo || page.kind === "train" || (one.trained && !run)) return quiet ? null : refuse("Train a model first.");
+  const layers = await layersOf(one, values, quiet ? () => null : refuse);
+  return layers && await send(page.kind, settings, { count: count ?? values.count ?? 1, seed: page.seed ?? 0, layers, run });
+}
+function pixelsOf({ photo, kind, settings }) {
+  const card = page.photos.get(photo), [h, w] = (settings.size ?? "").split("x").map(Number), n = (name) => Number(settings[name]) || 0;
+  if (w) return h * w;
+  if (kind === "extend") return (card.height + n("top") + n("bottom")) * (card.width + n("left") + n("right"));
+  return card.height * card.width * (settings.factor ?? 1) ** 2 / (kind === "upscale" ? 4 : 1) * (settings.frames ?? 1);
+}
+function showTime() {
+  const { one, values, settings } = page.photo ? wished() : {};
+  const seconds = one && page.kind !== "train" ? secondsOf(page.orders.values(), { kind: page.kind, photo: page.photo, settings, run: page.source }, pixelsOf, one.pace) : null;
+  const many = values?.count > 1 ? " a picture" : "";
+  $("time").textContent = seconds === null ? "" : seconds < 1.5 ? `About a second${many}.` : `About ${duration(seconds)}${many}.`;
+  $("live-switch").parentElement.hidden = page.kind === "train";
+}
+async function layersOf(one, values, refuse) {
   if (one.kind === "vary") return stage.marked && !page.source ? { keep: await stage.maskBlob() } : {};
   if (one.kind === "fill") { if (!stage.marked) return refuse("Paint over what should go."); return { mask: await stage.maskBlob() }; }
   if (one.kind === "edit" || one.kind === "harmonize") {
@@ -247,9 +278,10 @@ async function layersOf(one, values) {
 function refuse(text) { trouble(text); return null; }
 async function send(kind, settings, { count, seed, layers = {}, run = null }) {
   const order = await attempt(() => post("/api/orders", { kind, photo: page.photo, settings, count, seed, run, layers: Object.keys(layers) }));
-  if (!order) return;
+  if (!order) return null;
   heard({ type: "order", order });
-  for (const [name, blob] of Object.entries(layers)) if (!await attempt(() => upload(`/api/orders/${order.id}/layers/${name}`, blob))) { post(`/api/orders/${order.id}/delete`); return; }
+  for (const [name, blob] of Object.entries(layers)) if (!await attempt(() => upload(`/api/orders/${order.id}/layers/${name}`, blob))) { post(`/api/orders/${order.id}/delete`); return null; }
+  return order;
 }
 async function remove(what, card) {
   await attempt(() => post(`/api/${what}/${card.id}/delete`));
@@ -343,7 +375,7 @@ function runBox(run) {
 
 function heard(event) {
   if (event.type === "photo") { page.photos.set(event.photo.id, event.photo); renderPhotos(); }
-  if (event.type === "order") { page.orders.set(event.order.id, event.order); renderResults(); viewer.refresh(event.order); }
+  if (event.type === "order") { page.orders.set(event.order.id, event.order); renderResults(); viewer.refresh(event.order); live.heard(event.order); showTime(); }
   if (event.type === "run") {
     const before = page.runs.get(event.run.id);
     page.runs.set(event.run.id, event.run);
@@ -357,6 +389,7 @@ async function begin() {
   page.photos = new Map(state.photos.map((card) => [card.id, card]));
   page.orders = new Map(state.orders.map((order) => [order.id, order]));
   page.runs = new Map(state.runs.map((run) => [run.id, run]));
+  page.orders.forEach((order) => live.heard(order));
   renderPhotos();
   renderResults();
   if (!page.photo) { const first = state.opened ?? state.photos.at(-1)?.id; if (first) await choosePhoto(first); else renderPanel(); }
@@ -410,6 +443,8 @@ $("only").onclick = () => { page.favorites = !page.favorites; $("only").setAttri
 $("mine").onclick = () => { page.mine = !page.mine; $("mine").setAttribute("aria-pressed", String(page.mine)); renderResults(); };
 $("zoom").onclick = (event) => { const how = event.target.closest("[data-zoom]")?.dataset.zoom; if (how === "fit") stage.fit(); else if (how) stage.zoom(how === "in" ? 1.4 : 1 / 1.4); };
 stage.addEventListener("change", renderDrawing);
+stage.addEventListener("drawn", () => live.wish());
+$("live-switch").onchange = (event) => live.turn(event.target.checked);
 matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => stage.draw());
 
 renderRail();

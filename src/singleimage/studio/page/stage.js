@@ -294,9 +294,9 @@ export class Stage extends EventTarget {
     return { undo: () => { this.pasted = before && { ...before }; }, redo: () => { this.pasted = after && { ...after }; } };
   }
 
-  remember(step) { this.done.push(step); this.undone = []; this.changed(); this.draw(); }
-  undo() { const step = this.done.pop(); if (step) { step.undo(); this.undone.push(step); this.changed(); this.draw(); } }
-  redo() { const step = this.undone.pop(); if (step) { step.redo(); this.done.push(step); this.changed(); this.draw(); } }
+  remember(step) { this.done.push(step); this.undone = []; this.drawn(); }
+  undo() { const step = this.done.pop(); if (step) { step.undo(); this.undone.push(step); this.drawn(); } }
+  redo() { const step = this.undone.pop(); if (step) { step.redo(); this.done.push(step); this.drawn(); } }
 
   // Pasted and lifted pictures
 
@@ -474,6 +474,7 @@ export class Stage extends EventTarget {
   }
 
   changed() { this.dispatchEvent(new Event("change")); }
+  drawn() { this.changed(); this.draw(); this.dispatchEvent(new Event("drawn")); }
 }
 
 function union(a, b) {

@@ -10,10 +10,13 @@ async function attempt(act) { try { $("trouble").textContent = ""; return await 
 
 async function load(url) { const image = make("img", { src: url, alt: "", draggable: false }); await image.decode(); return image; }
 
+const WORDS = {
+  confusion: "You will see pictures for a moment each. Some are photos, some were made by a program. Say which: left arrow for real, right arrow for fake.",
+  versus: "You will see two pictures for a moment: a photo, and one that a program made of it. Say which is the fake: left or right arrow.",
+};
+
 function welcome() {
-  const words = (state?.kind ?? "confusion") === "confusion"
-    ? "You will see pictures for a moment each. Some are photos, some were made by a program. Say which: left arrow for real, right arrow for fake."
-    : "You will see two pictures at a time. Say which one looks more like a real photo: left or right arrow.";
+  const words = WORDS[state.kind] ?? "You will see two pictures at a time. Say which one looks more like a real photo: left or right arrow.";
   $("scene").replaceChildren(make("h1", { textContent: "Thank you for taking part" }), make("p", { textContent: words }),
     make("p", { textContent: `${state.trials} questions; you can stop at any time, and go on later in this browser.` }), make("button", { className: "primary", textContent: state.answered ? "Go on" : "Begin", onclick: next }));
   $("scene").querySelector("button").focus();
@@ -24,17 +27,17 @@ async function next() {
   answerNow = null;
   if (state.answered >= state.trials) { $("scene").replaceChildren(make("h1", { textContent: "That was all. Thank you!" })); return; }
   const url = (side) => `/api/study/${state.id}/pictures/${state.answered}/${side}`;
-  const single = state.kind === "confusion";
+  const single = state.kind === "confusion", brief = single || state.kind === "versus";
   const images = await attempt(() => Promise.all((single ? [0] : [0, 1]).map((side) => load(url(side)))));
   if (!images) return;
   const labels = single ? ["Real", "Fake"] : ["Left", "Right"];
-  const buttons = labels.map((label, choice) => make("button", { textContent: `${choice ? "" : "← "}${label}${choice ? " →" : ""}`, disabled: single, onclick: () => answer(choice) }));
-  if (single) {
-    const figure = make("figure", { className: "one" }, images[0]);
-    $("scene").replaceChildren(figure, make("div", { className: "row" }, ...buttons));
+  const buttons = labels.map((label, choice) => make("button", { textContent: `${choice ? "" : "← "}${label}${choice ? " →" : ""}`, disabled: brief, onclick: () => answer(choice) }));
+  if (brief) {
+    const figures = images.map((image) => make("figure", { className: "brief" }, image));
+    $("scene").replaceChildren(make("div", { className: "pair" }, ...figures), make("div", { className: "row" }, ...buttons));
     await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     asked = performance.now();
-    setTimeout(() => { figure.classList.add("gone"); buttons.forEach((button) => { button.disabled = false; }); answerNow = answer; }, state.seconds * 1000);
+    setTimeout(() => { figures.forEach((figure) => figure.classList.add("gone")); buttons.forEach((button) => { button.disabled = false; }); answerNow = answer; }, state.seconds * 1000);
   } else {
     $("scene").replaceChildren(make("div", { className: "pair" }, ...images.map((image, i) => make("figure", {}, image, buttons[i]))));
     asked = performance.now();
