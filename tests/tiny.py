@@ -19,9 +19,9 @@ from singleimage.cli import main
 from singleimage.multiscale.geometry import Size
 from singleimage.recipes.overrides import fields_of
 
-METHODS = sorted(PRESETS.keys() - {"flow", "preview", "meta-single", "meta-small"})
-"""The trained presets that differ in kind: `preview` is consingan, small; of one photo,
-`meta-single` and `meta-small` are meta."""
+METHODS = sorted(PRESETS.keys() - {"flow", "preview", "quick", "meta-single", "meta-small"})
+"""The trained presets that differ in kind: `preview` and `quick` are consingan, small; of one
+photo, `meta-single` and `meta-small` are meta."""
 
 FIELDS = {
     "training.steps": "2",

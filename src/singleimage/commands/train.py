@@ -26,7 +26,7 @@ def train(
     /,
     *,
     output: Output | None = None,
-    preset: str = "preview",
+    preset: str = "quick",
     task: Annotated[str | None, Parameter(name="--for")] = None,
     steps: Whole | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
@@ -52,9 +52,10 @@ def train(
         Folder of the run: model, state, log, previews. With --each the folder of all runs, each
         named after its photo.
     preset
-        consingan, fast-stabilized, hp-vae-gan, singan (the papers' recipes), preview (small and
-        short), or a hypernetwork for many photos: meta (the paper's), meta-single (of one photo),
-        meta-small.
+        quick (layout by a small network, detail by the photo's patches), consingan,
+        fast-stabilized, hp-vae-gan, singan (the papers' recipes), preview (small and short, all by
+        a network), or a hypernetwork for many photos: meta (the paper's), meta-single (of one
+        photo), meta-small.
     task
         What it is for: harmonize, edit, paint, animate, upscale:FACTOR, or for hp-vae-gan video;
         default: to sample.

@@ -196,6 +196,22 @@ class PatchFlow(nn.Module):
         """Where every pixel of the images comes from, as `Copier.sources`."""
         if entry is not None:
             check_injection(entry, self.entry_levels, latent.sizes)
+        return self._sources(latent, entry, known)
+
+    @torch.inference_mode()
+    def begun(self, latent: Latent, images: Tensor) -> Tensor:
+        """Where every pixel comes from of pictures that begin as images of the coarsest level.
+
+        Args:
+            latent: noise, of which the images are given the share `renoise`.
+            images: (B, C, *sizes[0]) in [-1, 1].
+
+        Returns:
+            As `Copier.sources`.
+        """
+        return self._sources(latent, Injection(0, images), None)
+
+    def _sources(self, latent: Latent, entry: Injection | None, known: Known | None) -> Tensor:
         if known is not None:
             known = replace(
                 known, image=known.image.to(self.device), part=known.part.to(self.device)

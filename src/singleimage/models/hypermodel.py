@@ -117,7 +117,7 @@ class HyperModel:
         )
         image = example.images[levels - 1][0].float().cpu()
         recipe = self.recipe.of_one()
-        return Model(generator, recipe, self.channels, provenance, image)
+        return Model.of_network(generator, recipe, self.channels, provenance, image, first)
 
     def _pyramid(self, photo: Photo) -> Pyramid:
         pixels = self.fitted(photo).pixels[None].to(self.hyper.amplitudes)

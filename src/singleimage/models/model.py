@@ -20,6 +20,7 @@ from singleimage.apps.rearrange import rearrangements
 from singleimage.apps.sample import Tile, reconstruct, sample, sampled_latent
 from singleimage.errors import ArgumentError, ModelFileError, RecipeError
 from singleimage.generators.base import Copier, Generator, no_copier
+from singleimage.generators.finished import finished
 from singleimage.images.channels import Channels
 from singleimage.images.clip import Clip
 from singleimage.images.original import Original
@@ -240,9 +241,9 @@ class Model:
         """
         path = Path(path)
         refuse_existing(path, overwrite=overwrite)
-        if self.recipe.direct is not None and not embed_image:
+        if self.recipe.draws_from_photo and not embed_image:
             raise ArgumentError(
-                f"a {self.recipe.name} model is its photo; it cannot be saved without it."
+                f"a {self.recipe.name} model draws from its photo; it cannot be saved without it."
             )
         if self.recipe.direct is not None and self.provenance.photos > 1:
             raise ArgumentError(
@@ -292,6 +293,10 @@ class Model:
             chosen = resolve_precision(precision, torch.device(device))
             fill_networks(path, {"generator": learner}, tensors, device, chosen)
             generator = cast(Generator, learner)  # so are all that learn one photo
+            if recipe.finish is not None and image is None:
+                raise damaged(path, "it holds no photo, whose patches finish its pictures")
+            if image is not None:
+                generator = finished(generator, recipe.finish, image[: channels.picture])
         else:
             compare_tensors(path, {}, tensors)
             if image is None:
@@ -302,6 +307,34 @@ class Model:
             if tuple(stored.shape) != expected or stored.dtype not in (torch.uint8, torch.uint16):
                 raise damaged(path, f"tensor image is not {expected} integers")
         return cls(generator, recipe, channels, provenance, image)
+
+    @classmethod
+    def of_network(
+        cls,
+        network: Generator,
+        recipe: Recipe,
+        channels: Channels,
+        provenance: Provenance,
+        image: Tensor,
+        photo: Photo,
+    ) -> "Model":
+        """The model of a network that has learned a photo, up to some level.
+
+        Args:
+            network: draws pictures of its finest level.
+            recipe: by which it was trained.
+            channels: of the photo.
+            provenance: where it comes from.
+            image: the photo at the network's finest level, (C, H, W) in [-1, 1].
+            photo: the photo as it is, from which the recipe may finish pictures.
+        """
+        if recipe.finish is None:
+            return cls(network, recipe, channels, provenance, image)
+        # As a file gives it back, so that the saved model draws the same pictures.
+        whole = from_stored(to_stored(photo.pixels, channels), channels)
+        generator = finished(network, recipe.finish, whole[: channels.picture])
+        done = generator is not network
+        return cls(generator, recipe, channels, provenance, whole if done else image)
 
     @classmethod
     def of_photo(

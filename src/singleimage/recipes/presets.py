@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from singleimage.errors import RecipeError
 from singleimage.generators.cascade import CascadeSpec
+from singleimage.generators.finished import FinishSpec
 from singleimage.generators.growing import GrowingSpec
 from singleimage.generators.hyper import HyperSpec
 from singleimage.generators.patch_flow import PatchFlowSpec
@@ -161,6 +162,20 @@ PREVIEW = Recipe(
     phases=(Phase(objective=AdversarialSpec(critic_steps=1, reuse_gradient=True)),),
 )
 
+QUICK = Recipe(
+    name="quick",
+    source="ConSinGAN made small, for layout alone, and finished with the photo's own patches; "
+    "ours. The coarsest level is as small as the network's field of view, so that it learns where "
+    "things are.",
+    expects="",
+    pyramid=ConSinGANPyramid(levels=4, min_size=14, max_size=72, quantize=False),
+    generator=PREVIEW.generator,
+    critic=PREVIEW.critic,
+    training=replace(PREVIEW.schedule.training, steps=400),
+    phases=PREVIEW.phases,
+    finish=FinishSpec(),
+)
+
 FLOW = Recipe(
     name="flow",
     source="Patch flow: a flow of the photo's patches with places and balance, then copies; ours.",
@@ -177,6 +192,7 @@ PRESETS: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         FLOW,
+        QUICK,
         CONSINGAN,
         SINGAN,
         FAST_STABILIZED,

@@ -13,6 +13,7 @@ import msgspec
 from singleimage.errors import RecipeError
 from singleimage.generators.base import DirectSpec, LearnerSpec
 from singleimage.generators.cascade import CascadeSpec
+from singleimage.generators.finished import FinishSpec
 from singleimage.generators.growing import GrowingSpec
 from singleimage.generators.hyper import HyperSpec
 from singleimage.generators.patch_flow import PatchFlowSpec
@@ -139,6 +140,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What level 0 is given in training; `feed` in files and overrides."""
     training: TrainingSpec | None = TrainingSpec()
     phases: tuple[Phase, ...] = (Phase(),)
+    finish: FinishSpec | None = None
+    """Finish what the network draws with the photo's own patches, up to the photo's size; null, as
+    in all papers: pictures are the network's."""
 
     @property
     def schedule(self) -> Schedule:
@@ -157,6 +161,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The generator's settings where it needs no training; None where it is trained."""
         generator = self.generator
         return None if generator.trained else generator
+
+    @property
+    def draws_from_photo(self) -> bool:
+        """Whether pictures are made of the photo's pixels, so that models hold the photo."""
+        return self.finish is not None or self.direct is not None
 
     @property
     def learns_several(self) -> bool:
@@ -189,6 +198,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             self._check_phases()
             self._check_hyper()
             self._check_clips()
+        if self.finish is not None and (not self.generator.trained or self.learns_clips):
+            raise ValueError("finish goes with a network of photos")
 
     def _check_phases(self) -> None:
         if min(phase.from_level for phase in self.phases) != 0:
@@ -287,6 +298,7 @@ _ADDITIONS: dict[str, Any] = {
     "head_room": 0.0,
     "counted_side": "long",
     "view": None,
+    "finish": None,
     "type": "patch",
 }
 """Fields younger than digests, with the value that stands for how it was without them. Digests

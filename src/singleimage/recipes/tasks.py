@@ -16,6 +16,9 @@ from singleimage.multiscale.pyramid import ConSinGANPyramid, SinGANPyramid, upsc
 from singleimage.recipes.base_input import AugmentedInput, ShuffledInput
 from singleimage.recipes.recipe import Recipe
 
+UNFINISHED = 112
+"""Long side of what a network learns that is not finished by the photo's patches, at least."""
+
 
 def for_task(recipe: Recipe, task: str) -> Recipe:
     """The recipe for `harmonize`, `edit`, `paint`, `animate`, `video`, or `upscale:FACTOR`.
@@ -37,9 +40,10 @@ def for_task(recipe: Recipe, task: str) -> Recipe:
 def for_harmonizing(recipe: Recipe) -> Recipe:
     """Return `recipe` made to bring pasted objects into the photo's style (ConSinGAN's code).
 
-    SinGAN uses its ordinary model, so its recipe comes back as it is.
+    SinGAN uses its ordinary model, so its recipe comes back as it is; so does one that finishes
+    pictures with the photo's patches, as these do the work.
     """
-    if not isinstance(recipe.generator, GrowingSpec):
+    if not isinstance(recipe.generator, GrowingSpec) or recipe.finish is not None:
         return recipe
     assert isinstance(recipe.pyramid, ConSinGANPyramid)
     return replace(
@@ -57,9 +61,10 @@ def for_editing(recipe: Recipe) -> Recipe:
     """Return `recipe` made to mend photos whose parts were moved (ConSinGAN's code, `editing`).
 
     There norms take the statistics of the picture that enters, and large changes spoil the colors
-    of all of it; here they keep the photo's (`entry_norm`).
+    of all of it; here they keep the photo's (`entry_norm`). A recipe that finishes pictures with
+    the photo's patches comes back as it is, as these do the work.
     """
-    if not isinstance(recipe.generator, GrowingSpec):
+    if not isinstance(recipe.generator, GrowingSpec) or recipe.finish is not None:
         return recipe
     return replace(
         recipe,
@@ -90,13 +95,21 @@ def for_painting(recipe: Recipe, level: int = 2, colors: int = 5) -> Recipe:
 
 
 def for_animating(recipe: Recipe) -> Recipe:
-    """Return `recipe` made to walk through noise (SinGAN's code, `animation`; ConSinGAN's mode)."""
+    """Return `recipe` made to walk through noise (SinGAN's code, `animation`; ConSinGAN's mode).
+
+    Copied patches would jump from picture to picture, so a recipe that finishes with them leaves
+    that out, and learns a little more detail itself.
+    """
     if isinstance(recipe.generator, GrowingSpec):
-        assert isinstance(recipe.pyramid, ConSinGANPyramid)
+        pyramid = recipe.pyramid
+        assert isinstance(pyramid, ConSinGANPyramid)
+        if recipe.finish is not None:
+            pyramid = replace(pyramid, levels=5, max_size=max(pyramid.max_size, UNFINISHED))
         return replace(
             recipe,
             name=f"{recipe.name}-animate",
-            pyramid=replace(recipe.pyramid, min_size=20),
+            finish=None,
+            pyramid=replace(pyramid, min_size=20),
             generator=replace(recipe.generator, anchor="noise"),
         )
     cascade = isinstance(recipe.generator, CascadeSpec)

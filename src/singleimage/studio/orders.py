@@ -113,7 +113,7 @@ TRAINING: tuple[Setting, ...] = (
     Setting(
         "preset",
         "choice",
-        choices=("preview", "consingan", "singan", "fast-stabilized", "hp-vae-gan"),
+        choices=("quick", "preview", "consingan", "singan", "fast-stabilized", "hp-vae-gan"),
     ),
     Setting("for", "choice", choices=("harmonize", "edit", "paint", "animate")),
 )

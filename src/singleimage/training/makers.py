@@ -152,6 +152,10 @@ def maker_for(
         RecipeError: the recipe needs no training and several photos are given, or the photo is not
             to be embedded.
     """
+    if recipe.draws_from_photo and not embed_image:
+        raise RecipeError(
+            f"a {recipe.name} model draws from its photo; leave out --no-embed-image."
+        )
     if recipe.direct is None:
         return Run(
             folder,
@@ -165,14 +169,12 @@ def maker_for(
         )
     photos = [photo] if isinstance(photo, Photo) else list(photo)
     require_alike(photos, recipe)
-    if not embed_image:
-        raise RecipeError(f"a {recipe.name} model is its photo; leave out --no-embed-image.")
     return Direct(folder, photos[0], recipe, seed=seed, name=name, device=device)
 
 
 def train(
     photo: PhotoLike,
-    recipe: Recipe | str = "preview",
+    recipe: Recipe | str = "quick",
     *,
     seed: int = 0,
     device: str = "auto",

@@ -185,13 +185,13 @@ class Trainer:
 
     def _model(self, levels: int) -> Model:
         first = self._set.first
-        image = first.images[levels - 1][0].float().cpu()
-        return Model(
+        return Model.of_network(
             self.learner.generator_of(first),
             self.recipe.of_one(),
             self.photo.channels,
             self._provenance(levels),
-            image,
+            first.images[levels - 1][0].float().cpu(),
+            self.photo,
         )
 
     def _require_level(self) -> None:

@@ -1,0 +1,208 @@
+"""Pictures that a network begins and the photo's patches finish."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from msgspec.structs import replace
+
+import singleimage as si
+from pasting import with_square
+from scenes import colors, disk, scene
+from singleimage import PRESETS, Channels, Model, Photo, Recipe, Trainer, train
+from singleimage.errors import ArgumentError, ModelFileError, RecipeError, UnsupportedEntry
+from singleimage.generators.base import Injection
+from singleimage.generators.finished import Finished, FinishSpec
+from singleimage.images.channels import Mask
+from singleimage.models.modelfile import file_of, metadata_of
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.resample import resize
+from singleimage.recipes.tasks import for_task
+from tiny import Command, tiny
+
+PHOTO = Photo(scene(76, 92), Channels(mode="RGB"))
+SMALL = {"pyramid.max_size": "46", "pyramid.min_size": "14", "training.steps": "3"}
+
+
+def small(name: str = "quick", **more: str) -> Recipe:
+    recipe = tiny(PRESETS[name], **{**SMALL, **more})
+    return replace(recipe, finish=recipe.finish or FinishSpec())
+
+
+def learned(recipe: Recipe, photo: Photo = PHOTO) -> Model:
+    return train(photo, recipe, seed=1, device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return learned(small())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "consingan",
+        "singan",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("fast-stabilized", "hp-vae-gan")),
+        pytest.param("meta-single", marks=pytest.mark.slow),
+    ],
+)
+def test_every_method_can_be_finished(name: str, tmp_path: Path) -> None:
+    """Its network learns and draws as without, bit for bit; pictures are the photo's pixels."""
+    least = "16" if name == "singan" else "25"
+    recipe = small(name, **{"pyramid.min_size": least})
+    finished = learned(recipe)
+    plain = learned(replace(recipe, finish=None))
+    generator = finished.generator
+    assert isinstance(generator, Finished)
+    for key, tensor in plain.generator.state_dict().items():
+        assert torch.equal(generator.state_dict()[key], tensor)
+    sizes = plain.generator.ladder.sizes
+    assert generator.ladder.sizes[: len(sizes)] == sizes
+    noise = [x.draw(sizes, [4]) for x in (plain.generator, generator.network)]
+    one, other = (plain.generator.decode(x) for x in noise)
+    assert torch.equal(one, other)
+    (picture,) = finished.sample([4])
+    assert picture.size == PHOTO.size
+    assert colors(picture) <= colors(PHOTO)
+    finished.save(tmp_path / "m.safetensors")
+    (again,) = Model.load(tmp_path / "m.safetensors", precision="fp32").sample([4])
+    assert torch.equal(again.pixels, picture.pixels)
+
+
+def test_pictures_depend_on_their_seed_alone(model: Model) -> None:
+    one, two, three = model.sample([3, 4, 5])
+    assert torch.equal(next(model.sample([4])).pixels, two.pixels)
+    assert not torch.equal(one.pixels, two.pixels)
+    assert not torch.equal(three.pixels, two.pixels)
+
+
+def test_any_size_and_tiles(model: Model) -> None:
+    for size in (Size(50, 120), Size(92, 76), model.generator.ladder.minimum()):
+        (picture,) = model.sample([0], size=size)
+        assert picture.size == size
+    (tile,) = model.sample([0], tile="xy")
+    assert tile.size == PHOTO.size
+
+
+def test_pictures_enter_where_it_is_said(model: Model) -> None:
+    generator = model.generator
+    assert isinstance(generator, Finished)
+    sizes, count = generator.ladder.sizes, len(generator.network.ladder.sizes)
+    latent = generator.draw(sizes, [0])
+    assert generator.entry_levels == {0, *range(count, len(sizes))}
+    for level in sorted(generator.entry_levels):
+        image = resize(PHOTO.pixels[None], sizes[max(level - 1, 0)])
+        entered = generator.decode(latent, Injection(level, image))
+        assert entered.shape == (1, 3, *PHOTO.size)
+        if level >= count:
+            assert not torch.equal(entered, generator.decode(latent, Injection(level, -image)))
+    with pytest.raises(UnsupportedEntry, match="level 1 cannot take an image"):
+        generator.decode(latent, Injection(1, PHOTO.pixels[None]))
+
+
+def test_the_network_decides_the_layout(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it draws, bright above or below, is where the picture is bright."""
+    generator = model.generator
+    assert isinstance(generator, Finished)
+    generator = Finished(generator.network, FinishSpec(variety=1.0, renoise=0.5), PHOTO.pixels)
+    sizes, pictures = generator.ladder.sizes, []
+    for flipped in (False, True):
+        photo = resize(PHOTO.pixels[None], generator.network.ladder.finest)
+        image = photo.flip(-2) if flipped else photo
+        monkeypatch.setattr(generator.network, "decode", lambda *_, image=image: image)
+        pictures.append(generator.decode(generator.draw(sizes, [0])))
+    upright, upended = ((x[0, 1, :20].mean() - x[0, 1, -20:].mean()) for x in pictures)
+    assert float(upended) > float(upright) + 0.2
+
+
+def test_a_start_level_keeps_layout(model: Model) -> None:
+    last = len(model.generator.ladder.sizes) - 1
+    (picture,) = model.sample([0], start_level=last)
+    whole = model.reconstruct()
+    assert picture.size == whole.size == PHOTO.size
+    with pytest.raises(ArgumentError, match=f"use 0 to {last}"):
+        model.sample([0], start_level=last + 1)
+
+
+TOOLS: dict[str, Callable[[Model], list[Photo]]] = {
+    "fill": lambda model: si.fill(model, PHOTO, mask=disk(PHOTO.size), seeds=[0, 1]),
+    "extend": lambda model: si.extend(model, PHOTO, left=12, seeds=[0, 1]),
+    "harmonize": lambda model: si.harmonize(model, *pasted(), seeds=[0, 1]),
+    "edit": lambda model: si.edit(model, *pasted(), seeds=[0, 1]),
+    "paint": lambda model: si.paint(model, PHOTO, seeds=[0, 1]),
+    "upscale": lambda model: si.upscale(model, factor=1.5),
+}
+
+
+def pasted() -> tuple[Photo]:
+    return (with_square(PHOTO)[0],)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_tools_work(tool: str, model: Model) -> None:
+    for picture in TOOLS[tool](model):
+        assert bool(torch.isfinite(picture.pixels).all())
+        assert min(picture.size) >= min(PHOTO.size)
+
+
+def test_keep_and_masks_go_along() -> None:
+    mask = (PHOTO.pixels[:1] > 0).float() * 2 - 1
+    channels = Channels(mode="RGB", masks=(Mask(),))
+    model = learned(small(), Photo(torch.cat([PHOTO.pixels, mask]), channels))
+    (picture,) = model.sample([0])
+    assert picture.pixels.shape[0] == 4
+    torch.testing.assert_close(picture.pixels[3:], (picture.pixels[:1] > 0).float() * 2 - 1)
+    keep = disk(PHOTO.size)
+    (kept,) = model.sample([0], keep=keep)
+    stays = keep.pixels[0] > 0
+    whole = model.training_image()
+    assert whole is not None
+    assert torch.equal(kept.pixels[:, stays], whole.pixels[:, stays])
+
+
+def test_a_photo_that_the_network_learns_whole_is_not_finished() -> None:
+    photo = Photo(scene(30, 40), Channels(mode="RGB"))
+    model = learned(small(), photo)
+    assert model.generator.copier is None
+    assert next(model.sample([0])).size == photo.size
+
+
+def test_drafts_are_finished_too() -> None:
+    trainer = Trainer(PHOTO, small(), seed=1, device="cpu", precision="fp32")
+    next(iter(trainer))
+    (picture,) = trainer.draft().sample([0])
+    assert picture.size == PHOTO.size
+
+
+def test_it_is_saved_with_its_photo(model: Model, tmp_path: Path, command: Command) -> None:
+    with pytest.raises(ArgumentError, match="draws from its photo"):
+        model.save(tmp_path / "m.safetensors", embed_image=False)
+    PHOTO.save(tmp_path / "photo.png")
+    done = command(f"train {tmp_path}/photo.png -o {tmp_path}/r --no-embed-image")
+    assert done.code == 2
+    assert "a quick model draws from its photo; leave out --no-embed-image" in done.err
+    state = model.generator.state_dict()
+    tensors = {f"generator.{name}": tensor.contiguous() for name, tensor in state.items()}
+    metadata = metadata_of(model.recipe, model.channels, model.provenance)
+    (tmp_path / "bare.safetensors").write_bytes(file_of(tensors, metadata))
+    with pytest.raises(ModelFileError, match="it holds no photo"):
+        Model.load(tmp_path / "bare.safetensors")
+
+
+def test_it_does_not_move_and_what_is_made_for_that_is_not_finished(model: Model) -> None:
+    with pytest.raises(UnsupportedEntry, match="--for animate"):
+        si.animate(model, frames=2)
+    moving = for_task(PRESETS["quick"], "animate")
+    assert moving.finish is None
+    assert moving.pyramid.plan(Size(188, 250)).finest == Size(85, 112)
+    for task in ("harmonize", "edit", "paint"):
+        assert for_task(PRESETS["quick"], task) == PRESETS["quick"]
+
+
+def test_only_networks_of_photos_are_finished() -> None:
+    with pytest.raises(ValueError, match="finish goes with a network of photos"):
+        replace(PRESETS["flow"], finish=FinishSpec())
+    with pytest.raises((RecipeError, ValueError), match="finish goes with"):
+        replace(for_task(PRESETS["hp-vae-gan"], "video"), finish=FinishSpec())
