@@ -4,15 +4,19 @@ from itertools import pairwise
 
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from reference.compare import SMALL_SINGAN, Watched, copied, grown, noise
+from singleimage import Channels, Photo, Trainer
+from singleimage.generators.base import Injection
 from singleimage.generators.cascade import Cascade
 from singleimage.multiscale.latent import gaussian, seed_for
 from singleimage.multiscale.pyramid import Pyramid
 from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.presets import SINGAN
 from singleimage.recipes.recipe import Recipe
+from tiny import pattern, tiny, trained
 
 
 def test_levels_4_and_8_of_singan_start_afresh_and_the_others_from_the_level_below() -> None:
@@ -62,6 +66,44 @@ def test_noise_is_gray_at_level_0_and_colored_above() -> None:
     assert coarsest.shape == (2, 1, *example.ladder.sizes[0])
     for drawn, size in zip(finer, example.ladder.sizes[1:], strict=True):
         assert drawn.shape == (2, 3, *size)
+
+
+def test_an_image_enters_without_noise_where_the_recipe_says_so() -> None:
+    made = {}
+    for noisy in (True, False):
+        trainer = trained("singan")
+        generator = trainer.model().generator
+        spec = replace(generator.spec, entry_noise=noisy)
+        other = Cascade(spec, channels=3, ladder=generator.full_ladder)
+        for _ in generator.levels:
+            other.extend(None)
+        other.load_state_dict(generator.state_dict())
+        other.amplitudes.fill_(0.5)
+        sizes = other.ladder.sizes
+        entry = Injection(2, pattern(3, sizes[1])[None])
+        made[noisy] = [other.decode(other.draw(sizes, [seed]), entry) for seed in (0, 1)]
+    assert not torch.equal(*made[True])
+    assert torch.equal(*made[False])
+
+
+def test_running_statistics_see_the_picture_of_the_codes_log() -> None:
+    """Once more at steps 0, 500 ... and the last, after the generator has moved."""
+
+    def statistics(every: int | None) -> list[Tensor]:
+        recipe = tiny(SINGAN, **{"training.steps": "3"})
+        recipe = replace(recipe, generator=replace(recipe.generator, observed_every=every))
+        photo = Photo(pattern(3), Channels(mode="RGB"))
+        trainer = Trainer(photo, recipe, seed=1, device="cpu", precision="fp32")
+        steps = iter(trainer)
+        for _ in range(3):
+            next(steps)
+        found = trainer.learner.state_dict()
+        return [v for k, v in found.items() if k.endswith("num_batches_tracked")]
+
+    assert SINGAN.generator.observed_every == 500
+    without, every, rarely = statistics(None), statistics(1), statistics(500)
+    assert [int(b - a) for a, b in zip(without, every, strict=True)] == [3] * len(without)
+    assert [int(b - a) for a, b in zip(without, rarely, strict=True)] == [2] * len(without)
 
 
 def test_finished_levels_never_change() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from singleimage import Model, Photo
-from singleimage.errors import ImageError, ModelFileError
+from singleimage.errors import ArgumentError, ImageError, ModelFileError
 from singleimage.images.channels import Channels
 from singleimage.images.folder import read_album
 from singleimage.models.hypermodel import HyperModel
@@ -49,6 +49,18 @@ def test_between_two_photos_lie_their_models(hyper: HyperModel, photos: list[Pho
     kept = state(1.0, 1)
     assert all(torch.equal(kept[n], ends[0][n]) for n in kept if n.startswith("levels.0."))
     assert any(not torch.equal(kept[n], ends[0][n]) for n in kept if n.startswith("levels.1."))
+
+
+def test_among_three_photos_lie_their_weights(hyper: HyperModel, photos: list[Photo]) -> None:
+    ends = [hyper.model(photo).generator.state_dict() for photo in photos[:3]]
+    weights = [0.5, 0.2, 0.3]
+    middle = hyper.mixed(photos[:3], weights, 0).generator.state_dict()
+    for name in (name for name in middle if name.startswith("levels.")):
+        mean = sum(w * end[name] for w, end in zip(weights, ends, strict=True))
+        torch.testing.assert_close(middle[name], mean, rtol=1e-4, atol=1e-6)
+    for wrong in ([0.5, 0.5], [0.5, 0.2, 0.2]):
+        with pytest.raises(ArgumentError, match="so that their sum is 1"):
+            hyper.mixed(photos[:3], wrong, 0)
 
 
 def test_a_damaged_file_is_refused(hyper_run: Path, tmp_path: Path) -> None:

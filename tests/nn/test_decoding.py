@@ -13,7 +13,7 @@ from reference.translate import decoding_critic_of
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.resample import stretch
 from singleimage.nn.blocks import Conv, Norm, PatchNet, Width, init_normal
-from singleimage.nn.decoding import DecodersSpec, DecodingCritic, gate, in_box, random_square
+from singleimage.nn.decoding import DecodersSpec, DecodingCritic, gate, in_box, random_window
 from singleimage.nn.patch_critic import CriticSpec
 from singleimage.nn.precision import use_precision
 from singleimage.recipes.presets import FAST_STABILIZED
@@ -44,7 +44,7 @@ def test_the_critic_is_its_transcription() -> None:
         scores = fast.scores(ours, real)
         assert difference(made(real), scores) < TOLERANCE
         assert difference(made.mean_scores(real), scores.mean((1, 2, 3))) < TOLERANCE
-        box = random_square(size, 3)
+        box = random_window(size, 3)
         found = errors_of(made, real, 3)
         place = (box.top, box.left, box.height)
         expected = fast.decoding_terms(ours, real, place, beta=1.0)
@@ -79,7 +79,7 @@ def test_one_pass_teaches_what_two_do(norm: Norm) -> None:
     layers = [real]
     for conv, by in zip(made.net.trunk.layers, made.net.trunk.norms, strict=True):
         layers.append(F.leaky_relu(by(F.conv2d(layers[-1], conv.weight, conv.bias)), spec.slope))
-    size, box = size_of(real), random_square(size_of(real), 5)
+    size, box = size_of(real), random_window(size_of(real), 5)
     assert made.full is not None
     assert made.crop is not None
     full = made.full(layers[4], size)
@@ -137,18 +137,34 @@ def test_features_of_a_square_are_those_of_the_whole() -> None:
     whole = stretch(x, size)
     plain = F.interpolate(x, size=size, mode="bicubic", align_corners=True)
     for seed in range(20):
-        box = random_square(size, seed)
+        box = random_window(size, seed)
         assert difference(in_box(x, size, box), box.cut(whole)) < 1e-13
         assert difference(in_box(x, size, box), box.cut(plain)) < 1e-13
 
 
 def test_squares_have_half_the_short_side_and_lie_anywhere() -> None:
     """But at the last row and column, which the published range leaves out."""
-    boxes = [random_square(Size(11, 14), seed) for seed in range(400)]
+    boxes = [random_window(Size(11, 14), seed) for seed in range(400)]
     assert {(box.height, box.width) for box in boxes} == {(5, 5)}
     assert {box.top for box in boxes} == set(range(11 - 5))
     assert {box.left for box in boxes} == set(range(14 - 5))
-    assert boxes[7] == random_square(Size(11, 14), 7)
+    assert boxes[7] == random_window(Size(11, 14), 7)
+
+
+def test_the_papers_forms() -> None:
+    """Half the height and half the width, and a norm without a square."""
+    boxes = [random_window(Size(11, 14), seed, square=False) for seed in range(300)]
+    assert {(box.height, box.width) for box in boxes} == {(5, 7)}
+    assert {box.left for box in boxes} == set(range(14 - 7))
+    code, real = critic(), noise(1, 3, 14, 15)
+    paper = critic()
+    paper.load_state_dict(code.state_dict())
+    paper.spec = DecodersSpec(full=True, crop=True, error="norm")
+    ours, theirs = (errors_of(made, real, 0) for made in (paper, code))
+    full = (theirs["decoded"] * real.numel()).sqrt()
+    assert ours["decoded"].item() == pytest.approx(full.item(), rel=1e-6)
+    square = (theirs["decoded_crop"] * 3 * 7 * 7).sqrt()
+    assert ours["decoded_crop"].item() == pytest.approx(square.item(), rel=1e-6)
 
 
 def test_the_critic_in_bfloat16_is_close() -> None:

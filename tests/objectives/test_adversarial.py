@@ -1,6 +1,7 @@
 """The gradient penalty, in closed form and by autograd, is that of the papers."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from reference import singan as paper
 from reference.compare import noise
 from singleimage.nn import blocks
 from singleimage.nn.blocks import Norm, PatchNet
-from singleimage.objectives.adversarial import gradient_penalty
+from singleimage.objectives.adversarial import AdversarialSpec, gradient_penalty
 
 quick = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -88,6 +89,26 @@ def test_penalty_in_closed_form_is_that_of_a_double_backward_pass(
     for name, gradient in theirs.items():
         scale = max(1.0, gradient.abs().max().item())
         assert (ours[name] - gradient).abs().max() < 1e-10 * scale, name
+
+
+@pytest.mark.parametrize("norm", ["none", "image"])
+def test_the_zero_centred_penalty_is_at_the_photo(norm: Norm) -> None:
+    """Meta Internal Learning, equations 4 and 14: the mean squared norm there, in float64."""
+    critic = randomized(PatchNet(3, 5, 1, norm=norm, slope=0.1), 3)
+    real, fake = noise(2, 3, 14, 15, seed=1), noise(2, 3, 14, 15, seed=2)
+    view: Any = SimpleNamespace(
+        critic=critic, shown=fake, real=real, fresh_seed=lambda name: 0, uniform=None
+    )
+    terms = AdversarialSpec(penalty="real", penalty_weight=0.7).terms("critic", view)
+    x = real.clone().requires_grad_()
+    scores = torch.stack([as_function(critic)(one[None]).sum() for one in x]).sum()
+    (gradient,) = torch.autograd.grad(scores, x, create_graph=True)
+    expected = 0.7 * gradient.square().sum(1).mean()
+    ours = penalty_and_gradients(terms["penalty"], critic)
+    theirs = penalty_and_gradients(expected, critic)
+    assert ours[0] == pytest.approx(theirs[0], rel=1e-12)
+    for name, found in ours[1].items():
+        torch.testing.assert_close(found, theirs[1][name], rtol=1e-9, atol=1e-12)
 
 
 def test_the_comparison_of_penalties_sees_a_wrong_slope() -> None:

@@ -38,7 +38,7 @@ from reference.translate import decoding_critic_of, fast_generator_of
 from singleimage.generators.growing import Growing
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.latent import Latent, seed_for
-from singleimage.nn.decoding import DecodingCritic, random_square
+from singleimage.nn.decoding import DecodingCritic, random_window
 from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.recipe import Recipe
 
@@ -121,7 +121,7 @@ def test_the_images_of_a_batch_do_not_see_each_other() -> None:
 def boxes(size: Size, seed: int, count: int = 3) -> list[fast.Box]:
     """Of the critic's steps."""
     squares = [
-        random_square(size, seed_for(seed, "decoding", repeat)) for repeat in range(1, count + 1)
+        random_window(size, seed_for(seed, "decoding", repeat)) for repeat in range(1, count + 1)
     ]
     return [(box.top, box.left, box.height) for box in squares]
 

@@ -58,6 +58,17 @@ def test_tiles_come_from_the_photo_itself() -> None:
     assert moved > 20
 
 
+def test_tiles_change_as_much_as_those_of_the_published_code() -> None:
+    """Of 25x33 pixels 5.18 %, measured beside it; tiles at far borders are cut."""
+    photo = torch.arange(25 * 33.0).view(1, 1, 25, 33).expand(1, 3, -1, -1)
+    law, shares = ShuffledInput(noise=0.0), []
+    for seed in range(1500):
+        base = law.base(photo, seed)
+        assert base is not None
+        shares.append(float((base != photo).any(dim=1).float().mean()))
+    assert abs(sum(shares) / len(shares) - 0.0518) < 0.004
+
+
 def test_colors_change_in_all_the_published_ways() -> None:
     photo = image()
     found = [AugmentedInput(change=1.0, holes=0.0).base(photo, seed) for seed in range(80)]

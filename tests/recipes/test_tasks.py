@@ -62,6 +62,16 @@ def test_the_published_modes_of_consingan() -> None:
     assert for_task(preset("singan"), "harmonize") == preset("singan")
 
 
+@pytest.mark.parametrize("task", ["harmonize", "edit", "paint"])
+def test_fast_stabilized_redraws_the_photo_for_samples_alone(task: str) -> None:
+    made = fields_of(for_task(preset("fast-stabilized"), task))
+    assert not made["critic.decoders.full"]
+    assert not made["critic.decoders.crop"]
+    assert made["phases.0.objective.decoding_weight"] == 0
+    moving = fields_of(for_task(preset("fast-stabilized"), "animate"))
+    assert moving["critic.decoders.full"]
+
+
 @pytest.mark.parametrize(
     ("factor", "passes", "ratio"),
     [(2, 3, 2 ** (1 / 3)), (3, 5, 1.2457), (4, 6, 1.2599), (8, 9, 1.26)],

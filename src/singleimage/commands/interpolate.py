@@ -1,4 +1,4 @@
-"""`singleimage interpolate`: from the model of one photo to that of another."""
+"""`singleimage interpolate`: from the model of one photo to that of another, or among several."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ def interpolate(
     first: Path,
     second: Path,
     /,
-    *,
+    *more: Path,
     output: Output,
     levels: str | None = None,
     steps: Whole = 5,
@@ -28,9 +28,10 @@ def interpolate(
     precision: Precision = "auto",
     as_json: Json = False,
 ) -> int:
-    """Go from the model of one photo to that of another, on the same noise.
+    """Go from the model of one photo to that of another, or among three or four, on the same noise.
 
-    Writes sheet.png, a row for each of the levels, and level-N.gif, there and back.
+    Writes sheet.png, of two photos a row for each of the levels, of more a grid for each, with the
+    photos in its corners; and level-N.gif, from photo to photo and back to the first.
 
     Parameters
     ----------
@@ -38,18 +39,22 @@ def interpolate(
         The photo to begin with.
     second
         The photo to end with.
+    more
+        A third and a fourth photo.
     output
         Folder for the pictures.
     levels
         Levels from which on to change, such as 0,3,6; below, all stays that of the first photo.
         Default: first, middle and last.
     steps
-        Pictures of a row.
+        Pictures from one photo to the next on the sheet.
     frames
-        Of a movie; 0: none.
+        Of a movie, from one photo to the next; 0: none.
     seed
         Of the noise.
     """
+    from PIL import Image
+
     from singleimage.images.movie import write_movie
     from singleimage.images.reader import read_photo
     from singleimage.images.sheet import save_sheet, sheet
@@ -60,10 +65,12 @@ def interpolate(
         raise ArgumentError(f"cannot go in {steps} steps; use 2 or more.")
     if frames < 0:
         raise ArgumentError(f"cannot write {frames} frames; use 0 or more.")
+    if len(more) > 2:
+        raise ArgumentError(f"{2 + len(more)} photos are too many for a sheet; give two to four.")
     hyper = HyperModel.load(meta, device=device, precision=precision)
     chosen = _levels(levels, len(hyper.hyper.ladder.sizes))
-    one, other = (hyper.fitted(read_photo(path), path.name) for path in (first, second))
-    for note in (*one.notes, *other.notes):
+    photos = [hyper.fitted(read_photo(path), path.name) for path in (first, second, *more)]
+    for note in [note for photo in photos for note in photo.notes]:
         say(f"note: {note}")
     page_path = output / "sheet.png"
     movies = {level: output / f"level-{level}.gif" for level in chosen} if frames else {}
@@ -71,18 +78,46 @@ def interpolate(
     for file in files:
         refuse_existing(file, overwrite=overwrite)
 
-    def picture(t: float, level: int) -> "Photo":
-        return next(hyper.interpolated(one, other, t, level).sample([seed]))
+    def picture(weights: list[float], level: int) -> "Photo":
+        return next(hyper.mixed(photos, weights, level).sample([seed]))
 
-    shown = [picture(i / (steps - 1), level).preview() for level in chosen for i in range(steps)]
+    cells = [(weights, level) for level in chosen for weights in grid(len(photos), steps)]
+    drawn = [picture(weights, level).preview() if weights else None for weights, level in cells]
+    some = next(tile for tile in drawn if tile is not None)
+    tiles = [tile or Image.new("RGB", some.size, "white") for tile in drawn]
     make_folder(output)
-    save_sheet(sheet(shown, columns=steps), page_path, overwrite=overwrite)
+    save_sheet(sheet(tiles, columns=steps), page_path, overwrite=overwrite)
     for level, path in movies.items():
-        there = [picture(i / max(frames - 1, 1), level) for i in range(frames)]
-        write_movie(path, there + there[-2:0:-1], fps=12, overwrite=overwrite)
+        shown = [picture(weights, level) for weights in tour(len(photos), frames)]
+        write_movie(path, shown, fps=12, overwrite=overwrite)
     facts: dict[str, Any] = {"files": list(map(str, files)), "levels": chosen}
     print_result(facts, f"{len(files)} files in {output}", as_json)
     return 0
+
+
+def grid(count: int, steps: int) -> list[list[float]]:
+    """Weights of `count` photos for the cells of a sheet, `steps` in a row; none: an empty cell.
+
+    Two photos are the ends of one row, three the corners of a triangle, four those of a square.
+    """
+    shares = [i / (steps - 1) for i in range(steps)]
+    if count == 2:
+        return [[1 - x, x] for x in shares]
+    if count == 3:
+        corners = [[1 - x - y, x, y] for y in shares for x in shares]
+        return [weights if weights[0] > -1e-9 else [] for weights in corners]
+    return [[(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x] for y in shares for x in shares]
+
+
+def tour(count: int, frames: int) -> list[list[float]]:
+    """Weights of `count` photos for a movie from each to the next, and back to the first."""
+    stops = [[float(i == j) for j in range(count)] for i in range(count)]
+    last = max(frames - 1, 1)
+    return [
+        [a + (b - a) * i / last for a, b in zip(here, there, strict=True)]
+        for here, there in zip(stops, [*stops[1:], stops[0]], strict=True)
+        for i in range(last)
+    ]
 
 
 def _levels(text: str | None, count: int) -> list[int]:

@@ -123,7 +123,7 @@ def _read(image: Path, masks: "Sequence[Path]", recipe: "Recipe", device: str) -
             f"for one model of all."
         )
     refuse(["--mask"] if masks else [], "does not go with a folder of photos")
-    return read_album(image)
+    return read_album(image, crop=not recipe.stretches)
 
 
 def _ready(

@@ -297,6 +297,10 @@ class Learner(nn.Module, abc.ABC):
     def refresh(self, seed: int) -> None:
         """Redraw from `seed` what the method redraws before each step, if anything."""
 
+    def looks_back(self, step: int, steps: int) -> bool:
+        """Whether the reconstruction passes once more after `step` of `steps`, counted from 0."""
+        return False
+
     @abc.abstractmethod
     def bind(self, example: Pyramid, share: slice = ALL) -> TrainingView:
         """The generator of these photos during a step: itself, or one that depends on them.

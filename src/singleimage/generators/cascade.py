@@ -67,6 +67,12 @@ class CascadeSpec(
     """A level that sees what reaches it in the photo's main colors alone, so that it takes flat
     paint for its input (the code's quantized paint-to-image)."""
     palette_colors: Annotated[int, msgspec.Meta(ge=2, le=64)] = 5
+    entry_noise: bool = True
+    """Noise is added to an image that enters, as in SinGAN; Meta Internal Learning's code adds
+    none, there and above."""
+    observed_every: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Every so many steps, and at the last, running statistics see the reconstruction once more:
+    the published code makes a picture of it for its log, in train mode."""
     head_room: HeadRoom = 0.0
     """How far beyond black and white the image of level 0 may go; finer levels add to it."""
 
@@ -131,6 +137,8 @@ class Cascade(Learner, TrainingView):
     def decode(self, latent: Latent, entry: Injection | None = None) -> Tensor:
         if entry is not None:
             check_injection(entry, self.entry_levels, latent.sizes)
+            if not self.spec.entry_noise:
+                latent = latent.silent()
 
         def run(first: int, image: Tensor | None, windows: Sequence[Window]) -> Tensor:
             return self.image(first, len(self.levels), image, latent, windows=windows)
@@ -213,6 +221,10 @@ class Cascade(Learner, TrainingView):
             shape = self.anchor_noise.shape[1:]
             noise = gaussian(shape, seed_for(seed, "anchor"), like=self.anchor_noise)
             self.anchor_noise.copy_(noise)
+
+    def looks_back(self, step: int, steps: int) -> bool:
+        every = self.spec.observed_every
+        return every is not None and (step % every == 0 or step == steps - 1)
 
     def bind(self, example: Pyramid, share: slice = ALL) -> TrainingView:
         return self

@@ -53,6 +53,7 @@ class HyperSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             noise_border="finer",
             base_noise="color",
             enlarging="bilinear",
+            entry_noise=False,
             quantize=False,
             head_room=self.head_room,
         )

@@ -231,22 +231,24 @@ class PatchFlow(nn.Module):
         self, i: int, latent: Latent, entry: Injection | None, known: Known | None, run: Blocks
     ) -> Tensor:
         """What `sources` tells of one picture, (H, W)."""
-        if entry is None and known is None:
-            rows, columns = self._scattered(latent.item(i), run)
+        entering = None if entry is None else replace(entry, image=entry.image[i : i + 1])
+        if known is None and (entering is None or entering.level == 0):
+            rows, columns = self._scattered(latent.item(i), entering, run)
         else:
-            entering = None if entry is None else replace(entry, image=entry.image[i : i + 1])
             rows, columns = self._field(latent.item(i), entering, known, run).sources()
         return rows * self.photo.width + columns
 
-    def _scattered(self, latent: Latent, run: Blocks) -> tuple[Tensor, Tensor]:
+    def _scattered(
+        self, latent: Latent, entry: Injection | None, run: Blocks
+    ) -> tuple[Tensor, Tensor]:
         """The sources of a picture, of several if it copies the photo in large pieces."""
         tries = self.spec.redraws if all(isinstance(x, Noise) for x in latent.maps) else 0
-        best = self._field(latent, None, None, run).sources()
+        best = self._field(latent, entry, None, run).sources()
         least = together(*best, self.ladder.finest)
         for count in range(tries):
             if least <= self.spec.together:
                 break
-            found = self._field(_again(latent, count), None, None, run).sources()
+            found = self._field(_again(latent, count), entry, None, run).sources()
             if (share := together(*found, self.ladder.finest)) < least:
                 best, least = found, share
         return best

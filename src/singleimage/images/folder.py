@@ -87,10 +87,14 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def read_album(folder: Path) -> list[Photo]:
+def read_album(folder: Path, *, crop: bool = True) -> list[Photo]:
     """All photos of a folder, cropped about their middle to the median aspect, with a note of it.
 
     Gray photos among colored ones become colored.
+
+    Args:
+        folder: of the photos.
+        crop: false, for a recipe that stretches them: they stay as they are.
 
     Raises:
         ImageError: the folder holds no photos, or a file is damaged, or has alpha where others
@@ -113,14 +117,18 @@ def read_album(folder: Path) -> list[Photo]:
                 f"{name} is {photo.channels.words}, most photos are {channels.words}; convert it, "
                 f"or leave it out."
             )
-        album.append(replace(_cropped(photo, aspect, name), channels=channels))
+        photo = _cropped(photo, aspect, name) if crop else photo
+        album.append(replace(photo, channels=channels))
     return album
 
 
-def fitted(photo: Photo, channels: Channels, size: Size, name: str = "the photo") -> Photo:
+def fitted(photo: Photo, channels: Channels, size: Size | None, name: str = "the photo") -> Photo:
     """A photo in the channels of others, and cropped to the aspect of `size`; gray becomes color.
 
     Args:
+        photo: of any aspect.
+        channels: of the others.
+        size: of one of them; None: it is not cropped.
         name: of the photo, for its note.
 
     Raises:
@@ -132,9 +140,8 @@ def fitted(photo: Photo, channels: Channels, size: Size, name: str = "the photo"
             f"the photo is {photo.channels.words}, the model was trained on {channels.words}; "
             f"convert it."
         )
-    return _cropped(
-        replace(photo, channels=channels, original=None), size.height / size.width, name
-    )
+    photo = replace(photo, channels=channels, original=None)
+    return photo if size is None else _cropped(photo, size.height / size.width, name)
 
 
 def _white(channels: Channels) -> int:

@@ -1,6 +1,7 @@
 """A trained hypernetwork, in one file, and the models that it makes of photos."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import msgspec
 import torch
 from torch import nn
 
-from singleimage.errors import ModelFileError
+from singleimage.errors import ArgumentError, ModelFileError
 from singleimage.generators.base import Generator, Learner
 from singleimage.images.channels import Channels
 from singleimage.images.folder import fitted
@@ -70,7 +71,7 @@ class HyperModel:
             ImageError: the photo has other channels than those of training.
             SizeError: the photo does not fit the pyramid.
         """
-        return self._made(photo, photo, 0.0, 0)
+        return self._made([photo], [1.0], 0)
 
     def interpolated(self, first: Photo, second: Photo, t: float, level: int) -> Model:
         """Make a model between two photos, with the size and image of the first.
@@ -86,12 +87,32 @@ class HyperModel:
         Raises:
             ArgumentError: `level` is no level; and as for `model`.
         """
+        return self.mixed([first, second], [1 - t, t], level)
+
+    def mixed(self, photos: Sequence[Photo], weights: Sequence[float], level: int) -> Model:
+        """Make a model among several photos, with the size and image of the first.
+
+        Args:
+            photos: the first is the one whose model the levels below `level` have.
+            weights: of each photo at the levels from `level` on; they sum to 1.
+            level: 0 mixes all levels.
+
+        Raises:
+            ArgumentError: `level` is no level, or the weights are not those of the photos or do not
+                sum to 1; and as for `model`.
+        """
         self.hyper.ladder.require_level(level)
-        return self._made(first, second, t, level)
+        if len(weights) != len(photos) or abs(sum(weights) - 1) > 1e-6:
+            raise ArgumentError(
+                f"weights {', '.join(f'{w:g}' for w in weights)} of {len(photos)} photos; give one "
+                f"for each, so that their sum is 1."
+            )
+        return self._made(photos, weights, level)
 
     def fitted(self, photo: Photo, name: str = "the photo") -> Photo:
         """A photo as the hypernetwork takes it; `name` is for the note of what is cropped."""
-        return fitted(photo, self.channels, Size(*self.provenance.photo), name)
+        size = None if self.recipe.stretches else Size(*self.provenance.photo)
+        return fitted(photo, self.channels, size, name)
 
     def start(self, photo: Photo) -> Start:
         """What a training on the photo can begin with: the predicted generator and critic."""
@@ -100,13 +121,15 @@ class HyperModel:
         critic = None if self.critic is None else self.critic.critic_of(example.seen)
         return Start(generator, critic, self.sha256)
 
-    def _made(self, first: Photo, second: Photo, t: float, level: int) -> Model:
-        first = self.fitted(first)
+    def _made(self, photos: Sequence[Photo], weights: Sequence[float], level: int) -> Model:
+        first = self.fitted(photos[0])
         example = self._pyramid(first)
-        vector = self.hyper.embed(example)
-        other = vector if t == 0 else self.hyper.embed(self._pyramid(second))
+        vector = mean = self.hyper.embed(example)
+        for photo, weight in zip(photos[1:], weights[1:], strict=True):
+            if weight:
+                mean = mean + weight * (self.hyper.embed(self._pyramid(photo)) - vector)
         levels = len(self.hyper.ladder.sizes)
-        vectors = [vector if i < level else torch.lerp(vector, other, t) for i in range(levels)]
+        vectors = [vector if i < level else mean for i in range(levels)]
         generator = self.hyper.predict(vectors, example.ladder)
         provenance = msgspec.structs.replace(
             self.provenance,

@@ -223,6 +223,14 @@ class Latent:
             maps[level] = replace(given, channels=min(given.channels, self.maps[0].shape[1]))
         return replace(self, maps=tuple(maps))
 
+    def silent(self) -> "Latent":
+        """Return the same without noise: zeros."""
+        zeros = (
+            x.like.new_zeros(1).expand(x.shape) if isinstance(x, Noise) else torch.zeros_like(x)
+            for x in self.maps
+        )
+        return replace(self, maps=tuple(zeros))
+
     def tensors(self) -> tuple[Tensor, ...]:
         """All maps, drawn."""
         return tuple(drawn(values) for values in self.maps)

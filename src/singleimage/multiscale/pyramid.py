@@ -253,6 +253,9 @@ class WidthPyramid(
     view: Side | None = None
     """Side of the square in which a hypernetwork sees the photo, of its file's pixels (Meta
     Internal Learning's code); null: the finest level."""
+    aspect: Annotated[float, msgspec.Meta(gt=0.05, lt=20)] | None = None
+    """Height over width to which photos are stretched (0.75 in Meta Internal Learning's code, for
+    folders); null: that of the photo, and of a folder the median, to which others are cropped."""
     strides: tuple[Annotated[int, msgspec.Meta(ge=1, le=64)], ...] = ()
     """Frames from one shown to the next, from coarse to fine levels of clips; empty: photos. All
     levels begin and end with the same frame, their least common multiple apart (HP-VAE-GAN's code
@@ -269,7 +272,7 @@ class WidthPyramid(
         scales = tuple(math.pow(ratio, last - i) for i in range(last + 1))
         # 256 * r**9 lands above 32 and gives 33, as it does in the published code.
         widths = [math.ceil(scale * self.width) for scale in scales]
-        aspect = size.height / size.width
+        aspect = self.aspect or size.height / size.width
         sizes = tuple(Size(int(width * aspect), width) for width in widths)
         if sizes[0].height < SMALLEST_LEVEL:
             needed = math.ceil(SMALLEST_LEVEL * size.width / size.height)

@@ -4,7 +4,7 @@ From "Fast Learning a Stabilized Generative Model from a Single Image"; details 
 code. Decoders see the real image only, and only while the critic learns.
 """
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 import torch
@@ -29,8 +29,13 @@ class DecodersSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     full: bool = False
     """Redraws the image from the features behind the last hidden layer."""
     crop: bool = False
-    """Redraws a square of it, at a random place and half as long as the short side, from the
-    features of the layer before. (The paper says half the height and half the width.)"""
+    """Redraws a part of it, at a random place, from the features of the layer before."""
+    window: Literal["square", "half"] = "square"
+    """That part: a square, half as long as the short side (the code), or half the height and half
+    the width (the paper)."""
+    error: Literal["mse", "norm"] = "mse"
+    """How far a decoder is off: the mean of squares (the code), or the norm of all differences (the
+    paper, which writes no square)."""
 
 
 class Decoder(nn.Module):
@@ -97,6 +102,7 @@ class DecodingCritic(Critic):
         """`width`, `channels`: of the features and of the images that `net` takes."""
         super().__init__()
         self.net = net
+        self.spec = decoders
         self.full = Decoder(width, channels) if decoders.full else None
         self.crop = Decoder(width, channels) if decoders.crop else None
 
@@ -127,13 +133,19 @@ class DecodingCritic(Critic):
         errors: dict[str, Tensor] = {}
         if self.full is not None:
             redrawn = self.full(features[FULL_TAP], size_of(real))
-            errors["decoded"] = F.mse_loss(redrawn, real)
+            errors["decoded"] = self._off(redrawn, real)
         if self.crop is not None:
-            box = random_square(size_of(real), seed)
+            box = random_window(size_of(real), seed, square=self.spec.window == "square")
             near = in_box(features[CROP_TAP], size_of(real), box)
             redrawn = self.crop(near, Size(box.height, box.width))
-            errors["decoded_crop"] = F.mse_loss(redrawn, box.cut(real))
+            errors["decoded_crop"] = self._off(redrawn, box.cut(real))
         return CriticOutputs(scores[: len(real)], scores[len(real) :], gradient, errors)
+
+    def _off(self, redrawn: Tensor, real: Tensor) -> Tensor:
+        if self.spec.error == "mse":
+            return F.mse_loss(redrawn, real)
+        distance: Tensor = torch.linalg.vector_norm(redrawn - real)
+        return distance
 
 
 def in_box(features: Tensor, size: Size, box: Window) -> Tensor:
@@ -143,17 +155,19 @@ def in_box(features: Tensor, size: Size, box: Window) -> Tensor:
     return stretch(source.cut(features), size, part=Part(box, source, here))
 
 
-def random_square(size: Size, seed: int) -> Window:
-    """Choose a square with half the short side of an image.
+def random_window(size: Size, seed: int, *, square: bool = True) -> Window:
+    """Choose a square with half the short side of an image, or a part with half of both sides.
 
     It never touches the last row or column: the upper end of the published code's range is left
     out.
 
     Args:
         size: of the image, pixels.
-        seed: decides where the square is.
+        seed: decides where it is.
+        square: the first of the two.
     """
-    side = min(size) // 2
-    generator = torch.Generator().manual_seed(seed)
-    top, left = (int(torch.randint(n - side, (), generator=generator)) for n in size)
-    return Window(top, left, side, side)
+    sides = (min(size) // 2,) * 2 if square else (size.height // 2, size.width // 2)
+    dice = torch.Generator().manual_seed(seed)
+    pairs = zip(size, sides, strict=True)
+    top, left = (int(torch.randint(n - side, (), generator=dice)) for n, side in pairs)
+    return Window(top, left, *sides)

@@ -25,6 +25,9 @@ class AdversarialSpec(
     """alpha in the SinGAN paper."""
     penalty_weight: Weight = 0.1
     """lambda of the gradient penalty."""
+    penalty: Literal["between", "real"] = "between"
+    """between: (norm - 1)^2 at images between photo and sample, as all five codes do; real: norm^2
+    at the photo, zero-centred (the paper of Meta Internal Learning, equations 4 and 14)."""
     decoding_weight: Weight = 0.0
     """Weight of each error of a critic's decoders, if it has any; 5 in Fast-Stabilized (beta)."""
     accumulate: bool = False
@@ -48,13 +51,15 @@ class AdversarialSpec(
     def terms(self, player: Player, view: StepView) -> Terms:
         if player == "critic":
             fake = view.shown
-            between = torch.lerp(fake, view.real, view.uniform())
+            zero_centred = self.penalty == "real"
+            at = view.real if zero_centred else torch.lerp(fake, view.real, view.uniform())
             # Critics judge each image by itself, norms included.
-            said = view.critic.judge(view.real, fake, between, view.fresh_seed("decoding"))
+            said = view.critic.judge(view.real, fake, at, view.fresh_seed("decoding"))
+            target = 0.0 if zero_centred else 1.0
             return {
                 "critic_real": -said.real.mean(),
                 "critic_fake": said.fake.mean(),
-                "penalty": self.penalty_weight * gradient_penalty(said.gradient),
+                "penalty": self.penalty_weight * gradient_penalty(said.gradient, target),
                 **{name: self.decoding_weight * error for name, error in said.errors.items()},
             }
         error = view.reconstruction_error(accumulate=self.accumulate)
@@ -64,12 +69,14 @@ class AdversarialSpec(
         }
 
 
-def gradient_penalty(gradient: Tensor) -> Tensor:
-    """Mean over pixels of `(norm of the critic's gradient there - 1)^2`, as all five systems do.
+def gradient_penalty(gradient: Tensor, target: float = 1.0) -> Tensor:
+    """Mean over pixels of `(norm of the critic's gradient there - target)^2`.
 
-    The gradient (B, C, H, W) is that of the summed critic map at `epsilon real + (1 - epsilon)
-    fake`, with one epsilon for all pixels; the norm runs over the channels of a pixel, not over
-    the image.
+    All five systems take a target of 1 and the gradient (B, C, H, W) of the summed critic map at
+    `epsilon real + (1 - epsilon) fake`, with one epsilon for all pixels; the norm runs over the
+    channels of a pixel, not over the image.
     """
+    if target == 0:  # where all gradients are 0, a norm has no derivative
+        return gradient.square().sum(1).mean()
     norm: Tensor = gradient.norm(2, dim=1)
-    return (norm - 1).square().mean()
+    return (norm - target).square().mean()

@@ -68,7 +68,7 @@ class ShuffledInput(
     """Strength of the noise on it and, later, on a picture that enters; in standard deviations."""
 
     def base(self, photo: Tensor, seed: int) -> Tensor | None:
-        """Copy 1 to 5 tiles of a photo to nearby places.
+        """Copy 1 to 5 tiles of a photo to nearby places; those at the far borders are cut.
 
         Args:
             photo: (1, C, H, W) in [-1, 1].
@@ -82,10 +82,11 @@ class ShuffledInput(
         for _ in range(tiles):
             sign = 1 if dice.chance(0.5) else -1
             places = []
-            for side in (height, width):
-                length = max(int(dice.between(low, high) * side), 1)
-                start = dice.whole(0, side - length)
-                shift = sign * int(dice.between(0.05, 0.15 if tiles == 1 else 0.1) * side)
+            for side in (height, width):  # whole numbers as the code draws them
+                start = dice.whole(0, side)
+                length = min(dice.whole(int(side * low), int(side * high)), side - start)
+                far = 0.15 if tiles == 1 else 0.1
+                shift = sign * dice.whole(int(side * 0.05), int(side * far))
                 places.append((start, min(max(start + shift, 0), side - length), length))
             (y, to_y, h), (x, to_x, w) = places
             image[..., to_y : to_y + h, to_x : to_x + w] = photo[..., y : y + h, x : x + w]

@@ -163,6 +163,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return None if generator.trained else generator
 
     @property
+    def stretches(self) -> bool:
+        """Whether photos of any aspect are stretched to one."""
+        return isinstance(self.pyramid, WidthPyramid) and self.pyramid.aspect is not None
+
+    @property
     def draws_from_photo(self) -> bool:
         """Whether pictures are made of the photo's pixels, so that models hold the photo."""
         return self.finish is not None or self.direct is not None
@@ -299,6 +304,12 @@ _ADDITIONS: dict[str, Any] = {
     "counted_side": "long",
     "view": None,
     "finish": None,
+    "entry_noise": True,
+    "observed_every": None,
+    "aspect": None,
+    "penalty": "between",
+    "window": "square",
+    "error": "mse",
     "type": "patch",
 }
 """Fields younger than digests, with the value that stands for how it was without them. Digests
@@ -307,10 +318,11 @@ leave them out there: what was computed before still counts."""
 
 def _without_additions(node: Any) -> Any:
     if isinstance(node, dict):
+        pairs = [(key, child, _without_additions(child)) for key, child in node.items()]
         return {
-            key: _without_additions(child)
-            for key, child in node.items()
-            if key not in _ADDITIONS or child != _ADDITIONS[key]
+            key: plain
+            for key, child, plain in pairs
+            if key not in _ADDITIONS or _ADDITIONS[key] not in (child, plain)
         }
     return [_without_additions(child) for child in node] if isinstance(node, list | tuple) else node
 

@@ -13,6 +13,9 @@ from singleimage.generators.cascade import CascadeSpec
 from singleimage.generators.growing import GrowingSpec
 from singleimage.generators.patch_vae import PatchVAESpec
 from singleimage.multiscale.pyramid import ConSinGANPyramid, SinGANPyramid, upscaling_ratio
+from singleimage.nn.decoding import DecodersSpec
+from singleimage.nn.patch_critic import CriticSpec
+from singleimage.objectives.adversarial import AdversarialSpec
 from singleimage.recipes.base_input import AugmentedInput, ShuffledInput
 from singleimage.recipes.recipe import Recipe
 
@@ -51,10 +54,24 @@ def for_harmonizing(recipe: Recipe) -> Recipe:
         name=f"{recipe.name}-harmonize",
         pyramid=replace(recipe.pyramid, levels=3, min_size=min(120, recipe.pyramid.max_size // 2)),
         generator=replace(recipe.generator, norm="image", edge="zero", slope=0.3),
-        critic=replace(recipe.schedule.critic, slope=0.3),
+        critic=replace(_judging_alone(recipe).schedule.critic, slope=0.3),
+        phases=_judging_alone(recipe).phases,
         base_input=AugmentedInput(),
         training=recipe.with_steps(min(1000, recipe.schedule.training.steps)).training,
     )
+
+
+def _judging_alone(recipe: Recipe) -> Recipe:
+    """Return `recipe` with a critic that redraws nothing, as Fast-Stabilized's code has it here."""
+    critic = recipe.schedule.critic
+    if not isinstance(critic, CriticSpec) or critic.decoders == DecodersSpec():
+        return recipe
+    phases = tuple(
+        replace(phase, objective=replace(phase.objective, decoding_weight=0.0))
+        for phase in recipe.phases
+        if isinstance(phase.objective, AdversarialSpec)
+    )
+    return replace(recipe, critic=replace(critic, decoders=DecodersSpec()), phases=phases)
 
 
 def for_editing(recipe: Recipe) -> Recipe:
@@ -72,6 +89,8 @@ def for_editing(recipe: Recipe) -> Recipe:
         generator=replace(
             recipe.generator, norm="image", edge="zero", anchor_noise=0.1, entry_norm="photo"
         ),
+        critic=_judging_alone(recipe).critic,
+        phases=_judging_alone(recipe).phases,
         base_input=ShuffledInput(),
         training=recipe.with_steps(min(1000, recipe.schedule.training.steps)).training,
     )

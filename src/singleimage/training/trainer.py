@@ -281,6 +281,9 @@ class Trainer:
         terms: dict[str, Tensor] = {}
         for turn in turns:
             terms |= self.players.play(turn, view, self.level, self.step)
+        if self.learner.looks_back(self.step, self._schedule.steps_at(self.level)):
+            with torch.no_grad():
+                generator.run_trained([(frozen, generator.anchor())])
         values = mean_over_processes(torch.stack(list(terms.values())))
         losses = dict(zip(terms, values.tolist(), strict=True))  # one wait for the device a step
         self._require_sane(losses)
