@@ -20,8 +20,8 @@ FLAGS = {
     "--embed-image --no-embed-image --dry-run --each --workers --ray --json",
     "tune": "SOURCE PHOTO PICTURE --output -o --steps --device --json",
     "model": "META PHOTO --output -o --adapt --seed --overwrite --device --precision --json",
-    "interpolate": "META FIRST SECOND --output -o --levels --steps --frames --seed --overwrite "
-    "--device --precision --json",
+    "interpolate": "META FIRST SECOND MORE --output -o --levels --steps --frames --seed "
+    "--overwrite --device --precision --json",
     "sample": "SOURCE MORE --output -o --count -n --seed --size --scale --start-level --tile "
     "--variety --mask --keep --map --frames --palette --no-palette --sheet --no-sheet --overwrite "
     "--device --precision --json",

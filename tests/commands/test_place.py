@@ -69,7 +69,7 @@ def test_each_photo_of_a_folder_gets_a_run_and_a_bad_one_stops_nothing(
     bad = photo.with_name("a.png")
     bad.write_text("no picture")
     out = tmp_path / "out"
-    line = f"train {photo.parent} --each -o {out} --steps 2 --device cpu:1 {FLAGS}"
+    line = f"train {photo.parent} --each --preset preview -o {out} --steps 2 --device cpu:1 {FLAGS}"
     outcome = command(line)
     assert (outcome.code, outcome.out) == (1, f"1 of 2 models in {out}\n")
     assert "2/2 b: done" in outcome.err

@@ -25,7 +25,7 @@ TRANSCRIPT = """
 unknown preset
 $ train {photo} --preset singen -o {out}
 no preset 'singen'; there are consingan, fast-stabilized, flow, hp-vae-gan, meta, meta-single,
-meta-small, preview, singan.
+meta-small, preview, quick, singan.
 
 no output
 $ train {photo}
@@ -125,12 +125,12 @@ def test_train_follows_preset_steps_set_seed_and_the_photo(
     assert model.provenance.photo == (44, 52)
 
 
-def test_preview_is_the_preset_unless_another_is_asked_for(
+def test_quick_is_the_preset_unless_another_is_asked_for(
     photo_file: Path, tmp_path: Path, command: Command
 ) -> None:
     flags = "--set pyramid.max_size=30 --set generator.width=4 --set critic.width.base=4"
     facts = result(command(f"train {photo_file} {flags} --dry-run --json"))
-    assert facts["recipe"]["name"] == "preview"
+    assert facts["recipe"]["name"] == "quick"
 
 
 def test_the_photo_is_left_out_of_the_model_on_demand(

@@ -169,6 +169,18 @@ def test_a_photo_that_the_network_learns_whole_is_not_finished() -> None:
     assert next(model.sample([0])).size == photo.size
 
 
+def test_large_photos_are_finished_up_to_a_size(tmp_path: Path) -> None:
+    spec = FinishSpec(max_size=60)
+    model = learned(replace(small(), finish=spec))
+    assert model.size == next(model.sample([0])).size == Size(50, 60)
+    model.save(tmp_path / "m.safetensors")
+    again = Model.load(tmp_path / "m.safetensors", precision="fp32")
+    assert torch.equal(next(again.sample([0])).pixels, next(model.sample([0])).pixels)
+    assert spec.reduced(PHOTO.pixels[:, :40, :50]).shape == (3, 40, 50)
+    whole = FinishSpec(max_size=None)
+    assert whole.reduced(PHOTO.pixels).shape == PHOTO.pixels.shape
+
+
 def test_drafts_are_finished_too() -> None:
     trainer = Trainer(PHOTO, small(), seed=1, device="cpu", precision="fp32")
     next(iter(trainer))

@@ -90,7 +90,7 @@ def test_what_is_missing_is_said() -> None:
     with pytest.raises(ArgumentError, match="there is no 'rm'"):
         lines_of("rm", {}, **dict.fromkeys(("photo", "folder"), PHOTO), run=None, layers={},
                  suffix=".png", seeds=range(1))  # fmt: skip
-    with pytest.raises(ArgumentError, match="preset is one of preview"):
+    with pytest.raises(ArgumentError, match="preset is one of quick"):
         flags_of({"preset": "/etc/passwd"}, TRAINING)
 
 

@@ -236,7 +236,7 @@ def test_paste_move_scale_and_harmonize(visit: Visit, tmp_path: Path) -> None:
     cut = np.zeros((40, 40, 4), np.uint8)
     cut[5:35, 5:35] = 220, 40, 60, 255
     dropped(visit, save_png(tmp_path / "cut.png", cut))
-    visit.page.wait_for_timeout(300)
+    visit.page.wait_for_function("() => studio.stage.pasted")
     before = visit.page.evaluate("() => ({...studio.stage.pasted, bitmap: 0})")
     visit.stroke((0.5, 0.5), (0.6, 0.6))
     moved = visit.page.evaluate("() => ({...studio.stage.pasted, bitmap: 0})")
@@ -373,6 +373,7 @@ def test_train_with_drafts_kill_the_server_and_find_everything(
     visit.page.wait_for_selector("#results .tile img")
     pictures = visit.results().count()
     visit.page.click("[data-kind=train]")
+    visit.page.select_option("#field-for", "animate")
     visit.page.click("#run")
     playwright.expect(visit.page.locator(".run .drafts img").first).to_be_visible(timeout=120_000)
     served.kill()

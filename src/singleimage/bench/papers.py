@@ -55,6 +55,12 @@ PUBLISHED: tuple[Published, ...] = (
     *_published("HP-VAE-GAN", _MIL, (0.17, 0.27, 0.62), (0.40, 0.62, 0.78), 60, 2_184_670, 10),
     *_published("MIL, one photo", _MIL, (0.03, 0.06, 0.57), (0.11, 0.19, 0.65), 30, None, 7),
     *_published("MIL, all photos", _MIL, (0.05, 0.07, 0.50), (0.11, 0.16, 0.48), 5, None, 7),
+    *_published(
+        "SinGAN, by Fast", _FAST, (0.085, None, 0.52), (0.23, None, 0.64), 65.6, 1_479_966, 10
+    ),
+    *_published(
+        "ConSinGAN, by Fast", _FAST, (0.061, None, 0.50), (0.11, None, 0.54), 22.3, 668_227, 6
+    ),
     *_published("Fast-Stabilized", _FAST, (0.046, None, 0.49), (0.09, None, 0.56), 9.9, 181_219, 6),
 )
 """SIFID and mSIFID as Meta Internal Learning defines them; parameters and levels are the codes'."""

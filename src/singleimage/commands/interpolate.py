@@ -9,6 +9,8 @@ from singleimage.commands.model import Meta
 from singleimage.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from singleimage.images.photo import Photo
 
 
@@ -53,8 +55,6 @@ def interpolate(
     seed
         Of the noise.
     """
-    from PIL import Image
-
     from singleimage.images.movie import write_movie
     from singleimage.images.reader import read_photo
     from singleimage.images.sheet import save_sheet, sheet
@@ -81,18 +81,25 @@ def interpolate(
     def picture(weights: list[float], level: int) -> "Photo":
         return next(hyper.mixed(photos, weights, level).sample([seed]))
 
-    cells = [(weights, level) for level in chosen for weights in grid(len(photos), steps)]
-    drawn = [picture(weights, level).preview() if weights else None for weights, level in cells]
-    some = next(tile for tile in drawn if tile is not None)
-    tiles = [tile or Image.new("RGB", some.size, "white") for tile in drawn]
+    weighted = [(weights, level) for level in chosen for weights in grid(len(photos), steps)]
+    tiles = [picture(weights, level).preview() if weights else None for weights, level in weighted]
+    page = sheet(_with_blanks(tiles), columns=steps)
     make_folder(output)
-    save_sheet(sheet(tiles, columns=steps), page_path, overwrite=overwrite)
+    save_sheet(page, page_path, overwrite=overwrite)
     for level, path in movies.items():
         shown = [picture(weights, level) for weights in tour(len(photos), frames)]
         write_movie(path, shown, fps=12, overwrite=overwrite)
     facts: dict[str, Any] = {"files": list(map(str, files)), "levels": chosen}
     print_result(facts, f"{len(files)} files in {output}", as_json)
     return 0
+
+
+def _with_blanks(tiles: "list[Image.Image | None]") -> "list[Image.Image]":
+    """White pictures in place of those that are missing."""
+    from PIL import Image
+
+    size = next(tile.size for tile in tiles if tile is not None)
+    return [tile or Image.new("RGB", size, "white") for tile in tiles]
 
 
 def grid(count: int, steps: int) -> list[list[float]]:

@@ -52,9 +52,9 @@ def train(
         Folder of the run: model, state, log, previews. With --each the folder of all runs, each
         named after its photo.
     preset
-        quick (layout by a small network, detail by the photo's patches), consingan,
-        fast-stabilized, hp-vae-gan, singan (the papers' recipes), preview (small and short, all by
-        a network), or a hypernetwork for many photos: meta (the paper's), meta-single (of one
+        consingan, fast-stabilized, hp-vae-gan, singan (the papers' recipes), quick (layout by a
+        small network, detail by the photo's patches), preview (small and short, all by a network),
+        or a hypernetwork for many photos: meta (the paper's), meta-single (of one
         photo), meta-small.
     task
         What it is for: harmonize, edit, paint, animate, upscale:FACTOR, or for hp-vae-gan video;

@@ -18,8 +18,8 @@ from singleimage.generators.base import Copier, Generator, Injection, Known, che
 from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec, Share
 from singleimage.multiscale.geometry import OPEN, Size, Wrap, size_of
 from singleimage.multiscale.latent import Latent, Noise
-from singleimage.multiscale.pyramid import Ladder, OctavePyramid, Pyramid
-from singleimage.multiscale.resample import resize
+from singleimage.multiscale.pyramid import Ladder, OctavePyramid, Pyramid, Side
+from singleimage.multiscale.resample import resize, scaled
 
 
 class FinishSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +32,16 @@ class FinishSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     the more the layout is the network's."""
     factor: Annotated[float, msgspec.Meta(gt=0.3, lt=0.98)] = 0.6
     """Nominal ratio of sides between a level that copies and the next."""
+    max_size: Side | None = 1024
+    """Long side up to which pictures are finished, pixels; of larger photos null: all of it."""
+
+    def reduced(self, photo: Tensor) -> Tensor:
+        """The photo (C, H, W) in [-1, 1] as large as its pictures are to be."""
+        size = size_of(photo)
+        if self.max_size is None or max(size) <= self.max_size:
+            return photo
+        factor = self.max_size / max(size)
+        return resize(photo[None], scaled(size, factor), scale=factor)[0].clamp(-1, 1)
 
 
 def finished(network: Generator, spec: FinishSpec | None, photo: Tensor) -> Generator:

@@ -331,7 +331,8 @@ class Model:
         if recipe.finish is None:
             return cls(network, recipe, channels, provenance, image)
         # As a file gives it back, so that the saved model draws the same pictures.
-        whole = from_stored(to_stored(photo.pixels, channels), channels)
+        large = recipe.finish.reduced(photo.pixels)
+        whole = from_stored(to_stored(large, channels), channels)
         generator = finished(network, recipe.finish, whole[: channels.picture])
         done = generator is not network
         return cls(generator, recipe, channels, provenance, whole if done else image)

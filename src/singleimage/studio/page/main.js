@@ -209,7 +209,7 @@ function renderPanel() {
     if (field.pair) { pair ??= make("div", { className: "pair" }); pair.append(box); if (!fields.includes(pair)) fields.push(pair); } else fields.push(box);
   }
   if (page.kind !== "train") {
-    const models = [...page.runs.values()].filter((run) => run.photo === page.photo && run.progress?.model && !run.hidden);
+    const models = [...page.runs.values()].filter((run) => run.photo === page.photo && run.progress?.model && !run.hidden && (!one.trained || moves(run)));
     if (models.length || one.trained) {
       const input = make("select", { id: "field-source", onchange: () => { page.source = input.value; showTime(); live.wish(); } }, ...(one.trained ? [] : [make("option", { value: "", textContent: "the photo itself" })]), ...models.map((run) => make("option", { value: run.id, textContent: runName(run), selected: run.id === page.source })));
       if (one.trained && !models.some((run) => run.id === page.source)) page.source = models[0]?.id ?? "";
@@ -350,7 +350,8 @@ async function train(values) {
   const made = await attempt(() => post("/api/runs", { photo: page.photo, settings: trainSettings(values) }));
   if (made) { page.runs.set(made.id, { ...made, progress: {} }); renderPanel(); }
 }
-function runName(run) { return `${run.settings.preset ?? "consingan"}${run.settings.for ? ` for ${run.settings.for}` : ""}`; }
+function runName(run) { return `${run.settings.preset ?? "quick"}${run.settings.for ? ` for ${run.settings.for}` : ""}`; }
+function moves(run) { return (run.settings.preset ?? "quick") !== "quick" || run.settings.for === "animate"; } // copied patches jump
 function runList() {
   const list = make("div", { className: "runs", id: "runs" });
   for (const run of [...page.runs.values()].reverse()) if (run.photo === page.photo && !run.hidden) list.append(runBox(run));
