@@ -61,7 +61,7 @@ def files_of(folder: Path, *endings: str) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_killed_trainings_end_with_the_same_weights(tmp_path: Path) -> None:
     photo = draw_photo(tmp_path / "a.png")
-    line = f"train {photo} -o {{}} {SMALL}"
+    line = f"train {photo} --preset preview -o {{}} {SMALL}"
     assert started(line.format(tmp_path / "whole")).wait() == 0
     killed_and_ended(line.format(tmp_path / "killed"), 20, 7.0, tmp_path / "killed")
     from singleimage import Model
@@ -81,14 +81,14 @@ def test_killed_commands_leave_the_same_pictures(kind: str, tmp_path: Path) -> N
     photos = [draw_photo(tmp_path / "in" / f"{i}.png", i) for i in range(3)]
     if kind == "each":
         line, endings = (
-            f"train {tmp_path}/in --each -o {{}} --workers 1 {SMALL}",
+            f"train {tmp_path}/in --each --preset preview -o {{}} --workers 1 {SMALL}",
             ("previews/level-4.png",),
         )
     elif kind == "sample":
-        assert started(f"train {photos[0]} -o {tmp_path}/run {SMALL}").wait() == 0
+        assert started(f"train {photos[0]} --preset preview -o {tmp_path}/run {SMALL}").wait() == 0
         line, endings = f"sample {tmp_path}/run -o {{}} -n 60 --size 300x300", (".png",)
     elif kind == "animate":
-        assert started(f"train {photos[0]} -o {tmp_path}/run {SMALL}").wait() == 0
+        assert started(f"train {photos[0]} --preset preview -o {tmp_path}/run {SMALL}").wait() == 0
         line = f"animate {tmp_path}/run -o {{}}/moving.gif --frames 40 --size 160x160"
         endings = (".gif",)
         for name in ("whole", "killed"):
@@ -124,7 +124,9 @@ def test_a_killed_benchmark_measures_the_same(tmp_path: Path) -> None:
 def test_a_run_folder_that_is_removed_is_made_again(tmp_path: Path) -> None:
     """What is computed is not lost, and nothing but what training says is printed."""
     photo, folder = draw_photo(tmp_path / "a.png"), tmp_path / "run"
-    line = f"train {photo} -o {folder} {SMALL.replace('--steps 30', '--steps 100')}"
+    line = (
+        f"train {photo} --preset preview -o {folder} {SMALL.replace('--steps 30', '--steps 100')}"
+    )
     command = [sys.executable, "-m", "singleimage", *line.split()]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while process.poll() is None and not (folder / "previews").exists():

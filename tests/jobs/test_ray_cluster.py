@@ -192,7 +192,9 @@ def test_done_jobs_are_skipped_and_need_no_cluster(tmp_path: Path, job: Job, thr
 def test_an_address_that_nobody_answers_at_is_one_line(tmp_path: Path, command: Command) -> None:
     draw_photo(tmp_path / "a.png")
     for address in ("127.0.0.1:1", "nonsense"):
-        outcome = command(f"train {tmp_path} --each -o {tmp_path}/out --ray {address} {FLAGS}")
+        outcome = command(
+            f"train {tmp_path} --each --preset preview -o {tmp_path}/out --ray {address} {FLAGS}"
+        )
         assert outcome.code == 2
         assert outcome.err.startswith(f"error: no cluster answers at {address}; check the address")
         assert outcome.err.count("\n") == 1
