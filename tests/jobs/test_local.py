@@ -226,8 +226,8 @@ def test_a_killed_driver_leaves_nobody_behind_and_the_next_one_continues(
     for i, name in enumerate(("0.png", "1.png")):
         draw_photo(tmp_path / "in" / name, i)
     out = tmp_path / "out"
-    words = f"train {tmp_path}/in --each --preset preview -o {out} --workers 1 --steps 60 --device cpu:1"
-    words += f" {FLAGS}"
+    words = f"train {tmp_path}/in --each --preset preview -o {out} --workers 1 --steps 60"
+    words += f" --device cpu:1 {FLAGS}"
     line = [sys.executable, "-m", "singleimage", *words.split()]
     driver = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     log = out / "1" / "log.jsonl"
