@@ -192,7 +192,7 @@ $ apply {photo} {photo} -o {out}
 
 a photo that moves
 $ animate {photo} -o {out}.gif
-a model without training jumps from picture to picture and cannot move; train one with: singleimage
+copied pixels jump from picture to picture and cannot move; train a model with: singleimage
 train PHOTO -o RUN --for animate
 """
 

@@ -399,12 +399,16 @@ def test_train_with_drafts_kill_the_server_and_find_everything(
     )
 
 
-def test_a_study_by_keyboard(browser: Any, tmp_path: Path, photo: Path) -> None:
+@pytest.mark.parametrize(("kind", "label"), [("confusion", "Real"), ("versus", "Left")])
+def test_a_study_by_keyboard(
+    kind: str, label: str, browser: Any, tmp_path: Path, photo: Path
+) -> None:
     for name in ("ours", "real"):
         (tmp_path / name).mkdir()
         for i in range(2):
             shutil.copy(photo, tmp_path / name / f"{i}.png")
     line = f"study {tmp_path}/ours {tmp_path}/real -o {tmp_path}/s --trials 4 --seconds 0.2"
+    line += f" --kind {kind}"
     words = [sys.executable, "-m", "singleimage", *line.split(), "--port", str(PORT + 1)]
     process = subprocess.Popen([*words, "--no-browser"], stderr=subprocess.DEVNULL)
     try:
@@ -417,9 +421,9 @@ def test_a_study_by_keyboard(browser: Any, tmp_path: Path, photo: Path) -> None:
                 time.sleep(0.2)
         page.click("text=Begin")
         for _ in range(4):
-            real = page.get_by_role("button", name="Real")
-            playwright.expect(real).to_be_enabled(timeout=20_000)
-            assert page.locator("figure.gone").count() == 1
+            button = page.get_by_role("button", name=label)
+            playwright.expect(button).to_be_enabled(timeout=20_000)
+            assert page.locator("figure.gone").count() == (1 if kind == "confusion" else 2)
             page.keyboard.press("ArrowRight")
             page.wait_for_timeout(150)
         playwright.expect(page.locator("h1")).to_contain_text("That was all")

@@ -191,14 +191,14 @@ def animate(
         SizeError: `size` is too small for the pyramid.
         ArgumentError: `start_level` is no level of the model, there are no frames, or `alpha` or
             `beta` is out of range.
-        UnsupportedEntry: the generator is one of clips, or needs no training.
+        UnsupportedEntry: the generator is one of clips, or copies its photo.
     """
     ladder = generator.ladder
     if ladder.moving:
         raise UnsupportedEntry("a model of a clip moves by itself; draw its samples.")
     if generator.copier is not None:
         raise UnsupportedEntry(
-            "a model without training jumps from picture to picture and cannot move; train one "
+            "copied pixels jump from picture to picture and cannot move; train a model "
             "with: singleimage train PHOTO -o RUN --for animate"
         )
     ladder.require_level(start_level)

@@ -247,8 +247,10 @@ def _write(
     from singleimage.images.rearrangement import map_file
     from singleimage.images.sheet import save_sheet
     from singleimage.images.sheet import sheet as make_sheet
-    from singleimage.machine.files import make_folder, write_atomically
+    from singleimage.machine.files import clear_parts, make_folder, write_atomically
 
+    if continued:
+        clear_parts(pages.folder, {file.name for file in (*pages.files(), pages.unfinished)})
     there = pages.there() if continued else 0
     left = pages.seeds[there:]
     if there:

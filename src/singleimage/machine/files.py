@@ -6,13 +6,13 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from singleimage.errors import OutputError
 
-PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
 """Names of files that are being written."""
 
 
@@ -73,10 +73,16 @@ def quiet_libraries() -> Iterator[None]:
         os.close(before)
 
 
-def clear_parts(folder: Path) -> None:
-    """Remove what a process that was killed left half written in a folder that is locked."""
+def clear_parts(folder: Path, names: Collection[str] | None = None) -> None:
+    """Remove what a process that was killed left half written.
+
+    Args:
+        folder: of the files.
+        names: of files that nobody else writes; None: all, of a folder that is locked.
+    """
     for path in folder.glob(".*.part"):
-        if PART.fullmatch(path.name):
+        part = PART.fullmatch(path.name)
+        if part is not None and (names is None or part[1] in names):
             with contextlib.suppress(OSError):
                 path.unlink()
 

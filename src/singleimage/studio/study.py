@@ -50,9 +50,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def names(self) -> tuple[str, str]:
         """What the two sides are called."""
-        return Path(self.first).name, "real" if self.kind in AGAINST_REAL else Path(
-            self.second
-        ).name
+        second = "real" if self.kind in AGAINST_REAL else Path(self.second).name
+        return Path(self.first).name, second
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,9 +147,9 @@ def trials_of(study: Study, participant: str) -> list[Trial]:
         if study.kind == "confusion":
             trials.insert(place, Trial(pictures=("",), right=1, check=True))
         else:
-            noise_is_right = study.kind == "versus"
-            shown = ("", real) if bool(side) != noise_is_right else (real, "")
-            trials.insert(place, Trial(pictures=shown, right=side, check=True))
+            right = 1 - side if study.kind == "versus" else side  # the noise there, else the photo
+            shown = ("", real) if side else (real, "")
+            trials.insert(place, Trial(pictures=shown, right=right, check=True))
     return trials
 
 

@@ -35,6 +35,7 @@ export class Live {
     this.order = await this.acts.send();
     this.figure.classList.toggle("busy", this.order !== null);
     if (this.order) this.heard(this.acts.now(this.order)); // it may be done by now
+    else this.step(); // nothing to draw then, but perhaps since
   }
 
   heard(order) {
