@@ -150,6 +150,15 @@ def test_what_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
             assert not list(tmp_path.iterdir())
 
 
+def test_what_a_killed_writer_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".a.gif.0123abcd.part", ".b.gif.0123abcd.part", ".a.gif.part"):
+        (tmp_path / name).touch()
+    frame = Photo(torch.zeros(3, 8, 8), Channels(mode="RGB"))
+    write_movie(tmp_path / "a.gif", [frame, frame])
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"a.gif", ".b.gif.0123abcd.part", ".a.gif.part"}
+
+
 def test_a_movie_is_replaced_only_when_told(tmp_path: Path) -> None:
     for suffix in _FORMATS:
         path = tmp_path / f"movie{suffix}"

@@ -18,7 +18,7 @@ from singleimage.errors import OutputError
 from singleimage.images.channels import Channels
 from singleimage.images.photo import Photo
 from singleimage.images.values import MODE_CHANNELS
-from singleimage.machine.files import followed, refuse_existing, write_atomically
+from singleimage.machine.files import clear_parts, followed, refuse_existing, write_atomically
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -73,7 +73,9 @@ def write_movie(
             f"{kind.longest} pixels."
         )
     reel = chain([first], frames)
-    write_atomically(followed(path), lambda stream: kind.write(stream, reel, fps, quality))
+    target = followed(path)
+    clear_parts(target.parent, {target.name})  # of one that was killed; a movie is written for long
+    write_atomically(target, lambda stream: kind.write(stream, reel, fps, quality))
 
 
 # Pillow ------------------------------------------------------------------------------------------
