@@ -147,5 +147,5 @@ def test_what_cannot_be_is_refused_in_one_line(generator: PatchFlow) -> None:
         sample(generator, [0], size=Size(5, 5))
     with pytest.raises(ArgumentError, match="draws no clips"):
         generator.lasting(5)
-    with pytest.raises(UnsupportedEntry, match="cannot move; train one"):
+    with pytest.raises(UnsupportedEntry, match="cannot move; train a model with"):
         singleimage.animate(singleimage.flow(photo))

@@ -94,7 +94,7 @@ class Finished:
         return self.network.entry_levels | frozenset(finer)
 
     @property
-    def copier(self) -> Copier | None:
+    def copier(self) -> Copier:
         """It copies every pixel."""
         return self
 
