@@ -380,9 +380,7 @@ def _means_near(values: Tensor) -> Tensor:
     """Means (H, W) of the values of the 9 by 9 places about each, as far as there are any."""
     inside = torch.ones_like(values)
     for axis, side in enumerate(values.shape):
-        values, inside = (
-            F.pad(x, (0, 0, 4, 4) if axis == 0 else (4, 4)) for x in (values, inside)
-        )
+        values, inside = (F.pad(x, (0, 0, 4, 4) if axis == 0 else (4, 4)) for x in (values, inside))
         values, inside = (
             torch.stack([x.narrow(axis, step, side) for step in range(9)]).sum(0)
             for x in (values, inside)
