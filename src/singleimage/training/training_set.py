@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -46,19 +47,19 @@ class TrainingSet:
         """Photos, mirrored ones too."""
         first = photos[0]
         self.ladder = recipe.pyramid.plan(first.size)
-        self._kept: dict[int, Pyramid] = {}
-        self._room = KEPT // processes()
+        reel = self._made(0, first)
+        room = KEPT // processes() // reel.bytes if self.count > 1 else 0
+        self._kept = _Shelf(reel, min(self.count, room))
         digests = []
         for i, photo in enumerate(photos):
             if photo.channels != first.channels:
                 raise ImageError("the photos have different channels; convert them to the same.")
             digests.append(require_texture(photo).sha256)
             for index in range(i, self.count, len(photos)):
-                if index == 0 or self._room > 0:
-                    self._keep(index, self._made(index, photo))
+                if not self._kept.full:
+                    self._kept.put(index, self._made(index, photo))
         self.sha256 = joined_digest(digests)
         """Digest of the photos' files."""
-        reel = self._kept[0]
         self._clip = reel if reel.ladder.moving else None
         self._starts = _starts(first, reel.ladder, recipe.name)
         self.first = reel if self._clip is None else reel.excerpt(0)
@@ -117,9 +118,52 @@ class TrainingSet:
         pixels = pixels if index < count else pixels.flip(-1)
         return Pyramid.build(pixels, self._law, self.ladder)
 
-    def _keep(self, index: int, made: Pyramid) -> None:
-        self._kept[index] = made
-        self._room -= made.bytes
+
+class _Shelf:
+    """Some photos on all levels, in memory that is asked for at once.
+
+    Asked for photo by photo, as much again would be lost between what reading them takes.
+    """
+
+    def __init__(self, like: Pyramid, room: int) -> None:
+        """Keep nothing yet.
+
+        Args:
+            like: a photo on all levels.
+            room: photos at most.
+        """
+        self._room = room
+        self._places: dict[int, int] = {}
+        self._images = [image.new_empty(room, *image.shape[1:]) for image in _all(like)]
+        self._like = like
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is room for no more."""
+        return len(self) == self._room
+
+    def put(self, index: int, photo: Pyramid) -> None:
+        """Keep a photo."""
+        place = self._places[index] = len(self)
+        for images, image in zip(self._images, _all(photo), strict=True):
+            images[place] = image[0]
+
+    def get(self, index: int) -> Pyramid | None:
+        """A photo, if it is kept."""
+        if (place := self._places.get(index)) is None:
+            return None
+        *images, last = (images[place : place + 1] for images in self._images)
+        if self._like.view is None:
+            return replace(self._like, images=(*images, last))
+        return replace(self._like, images=tuple(images), view=last)
+
+
+def _all(photo: Pyramid) -> list[Tensor]:
+    """Its levels, and what a hypernetwork sees of it."""
+    return [*photo.images, *([] if photo.view is None else [photo.view])]
 
 
 def _starts(photo: Photo, ladder: Ladder, name: str) -> int:
