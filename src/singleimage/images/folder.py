@@ -142,7 +142,12 @@ def read_album(folder: Path, *, crop: bool = True) -> Album:
         ImageError: the folder holds no photos, or a file is damaged, or has alpha where others
             have none.
     """
-    paths = tuple(pictures_in(folder))
+    return album_of(pictures_in(folder), crop=crop)
+
+
+def album_of(photos: Sequence[Path], *, crop: bool = True) -> Album:
+    """These `photos` as an album, as `read_album` does; `crop` and errors are the same."""
+    paths = tuple(photos)
     stamps = tuple(_stamp(path) for path in paths)
     read = [(photo.channels, photo.size, photo.notes) for photo in map(read_photo, paths)]
     channels = _common([found for found, _, _ in read])
