@@ -53,9 +53,9 @@ def evaluate(
     Parameters
     ----------
     sources
-        A model, the folder of a run or, without --real, a photo, of which samples are drawn; or
-        sample images, and folders of them. Of a folder that has samples named after --real (N.jpg,
-        or N_0.jpg, N_1.jpg ... for photo N), only those.
+        A model, a run or, without --real, a photo, of which samples are drawn; or sample images,
+        and folders of them: of samples named after --real (N.jpg, or N_0.jpg, N_1.jpg ... for photo
+        N), only those.
     real
         The photo. Default: the training image inside the model.
     count
@@ -92,13 +92,13 @@ def evaluate(
     extractors = [load_features(n, weights=weights, device=use_device(device)) for n in names]
     if count < 1:
         raise ArgumentError(f"cannot measure {count} samples; ask for 1 or more.")
-    seeds = range(seed, seed + count)
-    samples, photo = _samples(sources, real, seeds, device, precision, variety)
-    measure = partial(evaluate_samples, real=photo, jpeg=jpeg, protocol=protocol)
+    drawn = range(seed, seed + count)
+    samples, photo = _samples(sources, real, drawn, device, precision, variety)
+    measure = partial(evaluate_samples, jpeg=jpeg, protocol=protocol)
     results: list[Evaluation] = []
     with catch_stop("sample") as stop:
         for extractor in extractors:
-            results += [measure(until_stopped(samples, stop), features=extractor)]
+            results += [measure(until_stopped(samples, stop), photo, extractor)]
             if stop.by is not None:
                 done = results[0].scores.samples
                 say(f"stopped; these are the numbers of {done} of {len(samples)} samples.")
@@ -108,10 +108,7 @@ def evaluate(
         text = write_report(results, samples, photo, title=title)
         write_atomically(report, lambda stream: stream.write(text.encode()))
         say(f"report in {report}")
-    if as_json:
-        print(json.dumps(_facts([result.scores for result in results])))
-    else:
-        _show([result.scores for result in results])
+    _tell([result.scores for result in results], as_json)
     return 0 if stop.by is None else 128 + stop.by
 
 
@@ -178,15 +175,13 @@ def _is_model(source: Path) -> bool:
     return source.suffix == ".safetensors" or (source / "model.safetensors").exists()
 
 
-def _facts(scores: "Sequence[Scores]") -> "dict[str, dict[str, float | str]]":
-    """Under the name of the features: what was measured with them."""
-    return {s.features: s.flat() for s in scores}
-
-
-def _show(scores: "Sequence[Scores]") -> None:
+def _tell(scores: "Sequence[Scores]", as_json: bool) -> None:
     from singleimage.metrics.protocols import PROTOCOLS
     from singleimage.metrics.table import METRICS
 
+    if as_json:
+        print(json.dumps({s.features: s.flat() for s in scores}))  # under the features' names
+        return
     for s in scores:
         alone = "; one alone has no diversity, measure 2 or more" if s.samples == 1 else ""
         print(f"{s.samples} samples, features {s.features}, {s.files} pictures{alone}")
