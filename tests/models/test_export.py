@@ -1,0 +1,142 @@
+"""What onnxruntime draws with an exported model is what the model draws."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import singleimage
+from singleimage import Model, export, flow, read_photo
+from singleimage.errors import OutputError, SizeError, UnsupportedEntry
+from singleimage.models.hypermodel import HyperModel
+from singleimage.multiscale.geometry import Size
+from tiny import trained
+
+SEEDS = [3, 5, 8]
+ROUNDING = 1e-4
+
+
+def run(file: Path, maps: tuple[torch.Tensor, ...]) -> NDArray[np.float32]:
+    """The images that onnxruntime makes of maps of noise."""
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+    assert names == [f"noise_{level}" for level in range(len(maps))]
+    values = {name: x.contiguous().numpy() for name, x in zip(names, maps, strict=True)}
+    images: NDArray[np.float32]
+    (images,) = session.run(["image"], values)
+    return images
+
+
+def distances(model: Model, file: Path, size: Size) -> NDArray[np.float32]:
+    """How far the file's images are from the model's, for the same noise, one and many."""
+    generator = model.generator
+    found = []
+    for seeds in (SEEDS, SEEDS[:1]):
+        latent = generator.draw(generator.ladder.sizes_for(size), seeds)
+        images = run(file, latent.tensors())
+        expected = torch.cat([generator.decode(latent.item(i)) for i in range(len(seeds))])
+        assert images.shape == (len(seeds), expected.shape[1], *size)
+        assert images.std() > 0.005
+        found.append(np.abs(images - expected.clamp(-1, 1).numpy()).ravel())
+    return np.concatenate(found)
+
+
+def test_onnxruntime_draws_the_images_of_a_growing_generator(
+    tiny_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    model = Model.load(tiny_runs["consingan"], precision="bf16")  # the file is in float32
+    export(model, tmp_path / "model.onnx")
+    exact = Model.load(tiny_runs["consingan"], precision="fp32")
+    assert distances(exact, tmp_path / "model.onnx", model.size).max() < ROUNDING
+    assert model.generator.decode(model.generator.anchor()).isfinite().all()
+
+
+def test_onnxruntime_draws_the_images_of_a_cascade_of_another_size(
+    tiny_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    model, size = Model.load(tiny_runs["singan"], precision="fp32"), Size(47, 61)
+    export(model, tmp_path / "model.onnx", size)
+    found = distances(model, tmp_path / "model.onnx", size)
+    # Images are cut to 8 bits between levels, where rounding can cost a level of 255.
+    assert np.mean(found < ROUNDING) > 0.98
+    assert found.max() < 4 / 127.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fast-stabilized", "hp-vae-gan", "meta-single"])
+def test_onnxruntime_draws_the_images_of_every_other_method(name: str, tmp_path: Path) -> None:
+    model = trained(name).model()
+    export(model, tmp_path / "model.onnx")
+    assert distances(model, tmp_path / "model.onnx", model.size).max() < ROUNDING
+
+
+@pytest.mark.slow
+def test_onnxruntime_draws_the_images_of_a_model_by_a_hypernetwork(
+    hyper_run: Path, album: Path, tmp_path: Path
+) -> None:
+    model = HyperModel.load(hyper_run, precision="fp32").model(read_photo(album / "1.png"))
+    export(model, tmp_path / "model.onnx")
+    assert distances(model, tmp_path / "model.onnx", model.size).max() < ROUNDING
+
+
+def test_the_command_writes_a_file_that_tells_of_its_model(
+    good_run: Path, tmp_path: Path, command: Any
+) -> None:
+    line = f"export {good_run} -o {tmp_path}/m.onnx --size 40x60"
+    done = command(f"{line} --json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out) == {"file": f"{tmp_path}/m.onnx", "size": [40, 60]}
+    model, found = Model.load(good_run), onnx.load(tmp_path / "m.onnx")
+    onnx.checker.check_model(found, full_check=True)
+    told = {entry.key: entry.value for entry in found.metadata_props}
+    sizes = model.generator.ladder.sizes_for(Size(40, 60))
+    latent = model.generator.draw(sizes, [0])
+    assert told["singleimage"] == singleimage.__version__
+    assert told["recipe"] == model.recipe.name
+    assert told["channels"] == "RGB"
+    assert told["photo_sha256"] == model.provenance.image_sha256
+    assert json.loads(told["sizes"]) == [list(size) for size in sizes]
+    assert json.loads(told["noise_shapes"]) == [list(values.shape[1:]) for values in latent.maps]
+    strengths = model.generator.state_dict()["amplitudes"].tolist()
+    assert json.loads(told["noise_amplitudes"]) == strengths[: len(sizes)]
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+    before = (tmp_path / "m.onnx").read_bytes()
+    assert command(line).code == 2
+    assert (tmp_path / "m.onnx").read_bytes() == before
+    assert command(f"{line} --overwrite").code == 0
+
+
+def test_a_copy_of_the_photo_is_no_graph(photo_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedEntry, match="flow model copies .* singleimage train PHOTO"):
+        export(flow(read_photo(photo_file)), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_cannot_be_written_are_refused_before_the_work(
+    good_run: Path, tmp_path: Path
+) -> None:
+    model = Model.load(good_run)
+    with pytest.raises(OutputError, match=r"use one that ends in \.onnx"):
+        export(model, tmp_path / "model.pt")
+    with pytest.raises(OutputError, match="there is no folder"):
+        export(model, tmp_path / "none" / "model.onnx")
+    with pytest.raises(SizeError, match="too small"):
+        export(model, tmp_path / "model.onnx", (3, 4))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
+def test_without_the_extra_one_line_names_it(
+    missing: str, good_run: Path, tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    done = command(f"export {good_run} -o {tmp_path}/model.onnx")
+    assert done.code == 2
+    assert done.err == "error: an ONNX file needs: pip install 'singleimage[export]'.\n"
