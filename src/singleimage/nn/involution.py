@@ -105,7 +105,8 @@ def _plainly(x: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, form: _For
     rows = [x[..., down : down + height, :] for down in steps]
     met = [row[..., right : right + width] for row in rows for right in steps]
     weighed = [window * kernel for window, kernel in zip(met, kernels, strict=True)]
-    return sum(weighed[1:], weighed[0]).flatten(1, 2)
+    total: Tensor = sum(weighed[1:], weighed[0])
+    return total.flatten(1, 2)
 
 
 class _Bands:
