@@ -143,9 +143,7 @@ def save_selection(image: Any, file: Path) -> None:
 
 def save(image: Any, file: Path) -> None:
     """Write an image of our own, and close it."""
-    Gimp.file_save(
-        Gimp.RunMode.NONINTERACTIVE, image, Gio.File.new_for_path(str(file)), None
-    )
+    Gimp.file_save(Gimp.RunMode.NONINTERACTIVE, image, Gio.File.new_for_path(str(file)), None)
     image.delete()
 
 
