@@ -1,5 +1,7 @@
 """`singleimage export`: a model for other programs."""
 
+from typing import Any
+
 from singleimage.commands.arguments import (
     Json,
     Output,
@@ -20,14 +22,15 @@ def export(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> int:
-    """Write a trained model as an ONNX file, from noise to image, for onnxruntime and others.
+    """Write a model for other programs: a trained one as ONNX, a photo as a page that draws.
 
     Parameters
     ----------
     output
-        The file, .onnx.
+        The file: .onnx of a model, from noise to image, for onnxruntime; .html of a photo, for
+        browsers, without a server.
     size
-        Size of its images, as HEIGHTxWIDTH; default: that of the training image.
+        Size of the images of an .onnx, as HEIGHTxWIDTH; default: that of the training image.
     """
     from singleimage.models.export import export as write
 
@@ -35,6 +38,11 @@ def export(
     target = target_size(model, size, None)
     write(model, output, target, overwrite=overwrite)
     found = target or model.size
-    facts = {"file": str(output), "size": list(found)}
-    print_result(facts, f"{found.height}x{found.width} pictures by {output}", as_json)
+    facts: dict[str, Any] = {"file": str(output)}
+    if output.suffix.lower() == ".onnx":
+        facts["size"] = list(found)
+        text = f"network in {output}, which draws {found.height}x{found.width}"
+    else:
+        text = f"page in {output}; open it in a browser"
+    print_result(facts, text, as_json)
     return 0

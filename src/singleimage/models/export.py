@@ -1,4 +1,4 @@
-"""A model as a file for other programs: an ONNX graph from noise to image. See docs/export.md."""
+"""A model as a file for other programs: an ONNX graph, or a page for browsers. See docs/export.md."""
 
 import importlib.util
 import io
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 import singleimage
 from singleimage.apps.sample import sampled_latent
-from singleimage.errors import OutputError, UnsupportedEntry
+from singleimage.errors import ArgumentError, OutputError, UnsupportedEntry
 from singleimage.generators.base import Generator
 from singleimage.machine.files import refuse_existing, require_folder, write_atomically
 from singleimage.models.model import Model
+from singleimage.models.page import page
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.latent import Latent
 from singleimage.nn.precision import use_precision
@@ -33,34 +34,53 @@ def export(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write the network of a trained model as an ONNX file, in float32.
+    """Write a model for other programs: one that was trained as `.onnx`, a photo as `.html`.
 
-    Its inputs are the maps of noise, `noise_0` (coarsest), `noise_1`, ..., each (N, C, h, w) and
-    standard normal; its output is `image`, (N, C, H, W) in [-1, 1]. N is free, all else is fixed.
+    An ONNX file computes in float32. Its inputs are the maps of noise, `noise_0` (the coarsest),
+    `noise_1`, ..., each (N, C, h, w) and standard normal; its output is `image`, (N, C, H, W) in
+    [-1, 1]. N is free, all else is fixed. A page draws by patch flow in a browser, see `page`.
 
     Args:
-        model: trained on a photo.
-        path: of the file, `.onnx`.
-        size: (height, width) of its images; None: that of the training image.
+        model: trained on a photo, or of a photo without training.
+        path: of the file.
+        size: (height, width) of the images; None: that of the training image. Pages ask for it.
         overwrite: replace a file that exists.
 
     Raises:
-        OutputError: the file exists and `overwrite` is false, its name does not end in .onnx, it
+        OutputError: the file exists and `overwrite` is false, its name has another ending, it
             cannot be written, or the extra `export` is not installed.
-        UnsupportedEntry: the model copies its photo's pixels, or is of a clip.
-        SizeError: the size is too small for the pyramid.
+        UnsupportedEntry: the model copies its photo's pixels or is of a clip, or was trained and is
+            to be a page.
+        ArgumentError: a size is given for a page, or the photos of one are several.
+        SizeError: the size is too small for the pyramid, or the photo too narrow for a page.
     """
     path = Path(path)
-    if path.suffix.lower() != ".onnx":
-        raise OutputError(f"{path} is no name of an ONNX file; use one that ends in .onnx.")
+    kind = path.suffix.lower()
+    if kind not in (".onnx", ".html"):
+        raise OutputError(
+            f"{path} is no name of an export; use one that ends in .onnx (of a trained model) or "
+            ".html (of a photo)."
+        )
     require_folder(path)
     refuse_existing(path, overwrite=overwrite)
+    if kind == ".html" and size is not None:
+        raise ArgumentError("a page asks for the size of each picture; leave the size out.")
+    data = page(model) if kind == ".html" else onnx_file(model, Size(*size) if size else model.size)
+    write_atomically(path, lambda stream: stream.write(data))
+
+
+def onnx_file(model: Model, size: Size) -> bytes:
+    """The bytes of the ONNX file that `export` writes.
+
+    Args:
+        model: trained on a photo.
+        size: of the images.
+    """
     network = _network(model)
     if not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
         raise OutputError("an ONNX file needs: pip install 'singleimage[export]'.")
-    latent = sampled_latent(model.generator, [0, 1], size=Size(*size) if size else model.size)
-    data = _graph(network, latent, _metadata(model, latent))
-    write_atomically(path, lambda stream: stream.write(data))
+    latent = sampled_latent(model.generator, [0, 1], size=size)
+    return _graph(network, latent, _metadata(model, latent))
 
 
 def _network(model: Model) -> nn.Module:
@@ -69,7 +89,8 @@ def _network(model: Model) -> nn.Module:
     if generator.copier is not None or not isinstance(generator, nn.Module):
         raise UnsupportedEntry(
             f"a {model.recipe.name} model copies its photo's pixels, and a search is no graph of "
-            "layers; train one with: singleimage train PHOTO -o RUN --preset consingan"
+            "layers; train one with: singleimage train PHOTO -o RUN --preset consingan (or export "
+            "the photo itself as .html)"
         )
     if generator.ladder.moving:
         raise UnsupportedEntry(
