@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from singleimage import Channels, Model, Photo, export, flow
@@ -102,8 +103,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     if CHROMIUM is None:
         pytest.skip("no browser; apt-get install chromium")
     file = tmp_path_factory.mktemp("page") / "page.html"
-    noise = np.random.default_rng(0).normal(0, 0.1, (3, 96, 120))
-    pixels = pattern(3, Size(96, 120)) * 0.8 + noise.astype(np.float32)
+    noise = torch.randn(3, 96, 120, generator=torch.Generator().manual_seed(0))
+    pixels = pattern(3, Size(96, 120)) * 0.8 + 0.1 * noise
     export(flow(Photo(pixels.clamp(-1, 1), Channels(mode="RGB"))), file)
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(

@@ -1,4 +1,4 @@
-"""A model as a file for other programs: an ONNX graph, or a page for browsers. See docs/export.md."""
+"""A model as a file for other programs: an ONNX graph, or a page for browsers; docs/export.md."""
 
 import importlib.util
 import io
