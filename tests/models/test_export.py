@@ -1,6 +1,7 @@
 """What onnxruntime draws with an exported model is what the model draws."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from singleimage import Model, export, flow, read_photo
 from singleimage.errors import OutputError, SizeError, UnsupportedEntry
 from singleimage.models.hypermodel import HyperModel
 from singleimage.multiscale.geometry import Size
-from tiny import trained
+from singleimage.nn.precision import use_precision
+from tiny import Command, call, pixels, result, trained
 
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 SEEDS = [3, 5, 8]
 ROUNDING = 1e-4
 
@@ -48,14 +51,33 @@ def distances(model: Model, file: Path, size: Size) -> NDArray[np.float32]:
     return np.concatenate(found)
 
 
+@pytest.fixture(scope="module")
+def exported(tiny_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A growing generator for images of 40x60, written by the command."""
+    file = tmp_path_factory.mktemp("exported") / "model.onnx"
+    told = result(call(f"export {tiny_runs['consingan']} -o {file} --size 40x60 --json"))
+    assert told == {"file": str(file), "size": [40, 60]}
+    assert list(file.parent.iterdir()) == [file]
+    return file
+
+
 def test_onnxruntime_draws_the_images_of_a_growing_generator(
-    tiny_runs: dict[str, Path], tmp_path: Path
+    tiny_runs: dict[str, Path], exported: Path
 ) -> None:
-    model = Model.load(tiny_runs["consingan"], precision="bf16")  # the file is in float32
-    export(model, tmp_path / "model.onnx")
-    exact = Model.load(tiny_runs["consingan"], precision="fp32")
-    assert distances(exact, tmp_path / "model.onnx", model.size).max() < ROUNDING
-    assert model.generator.decode(model.generator.anchor()).isfinite().all()
+    model = Model.load(tiny_runs["consingan"], precision="fp32")
+    assert distances(model, exported, Size(40, 60)).max() < ROUNDING
+
+
+def test_the_python_of_the_page_writes_a_picture(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S)
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").symlink_to(exported)
+    exec(code, {})
+    picture = pixels(tmp_path / "picture.png")
+    assert picture.shape == (40, 60, 3)
+    assert picture.std() > 1
 
 
 def test_onnxruntime_draws_the_images_of_a_cascade_of_another_size(
@@ -73,7 +95,9 @@ def test_onnxruntime_draws_the_images_of_a_cascade_of_another_size(
 @pytest.mark.parametrize("name", ["fast-stabilized", "hp-vae-gan", "meta-single"])
 def test_onnxruntime_draws_the_images_of_every_other_method(name: str, tmp_path: Path) -> None:
     model = trained(name).model()
+    use_precision(model.generator, "bf16")  # files are in float32 all the same
     export(model, tmp_path / "model.onnx")
+    use_precision(model.generator, "fp32")
     assert distances(model, tmp_path / "model.onnx", model.size).max() < ROUNDING
 
 
@@ -86,14 +110,8 @@ def test_onnxruntime_draws_the_images_of_a_model_by_a_hypernetwork(
     assert distances(model, tmp_path / "model.onnx", model.size).max() < ROUNDING
 
 
-def test_the_command_writes_a_file_that_tells_of_its_model(
-    good_run: Path, tmp_path: Path, command: Any
-) -> None:
-    line = f"export {good_run} -o {tmp_path}/m.onnx --size 40x60"
-    done = command(f"{line} --json")
-    assert done.code == 0, done.err
-    assert json.loads(done.out) == {"file": f"{tmp_path}/m.onnx", "size": [40, 60]}
-    model, found = Model.load(good_run), onnx.load(tmp_path / "m.onnx")
+def test_a_file_tells_of_its_model(tiny_runs: dict[str, Path], exported: Path) -> None:
+    model, found = Model.load(tiny_runs["consingan"]), onnx.load(exported)
     onnx.checker.check_model(found, full_check=True)
     told = {entry.key: entry.value for entry in found.metadata_props}
     sizes = model.generator.ladder.sizes_for(Size(40, 60))
@@ -106,11 +124,16 @@ def test_the_command_writes_a_file_that_tells_of_its_model(
     assert json.loads(told["noise_shapes"]) == [list(values.shape[1:]) for values in latent.maps]
     strengths = model.generator.state_dict()["amplitudes"].tolist()
     assert json.loads(told["noise_amplitudes"]) == strengths[: len(sizes)]
-    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
-    before = (tmp_path / "m.onnx").read_bytes()
-    assert command(line).code == 2
-    assert (tmp_path / "m.onnx").read_bytes() == before
-    assert command(f"{line} --overwrite").code == 0
+
+
+def test_a_file_that_exists_is_kept(
+    tiny_runs: dict[str, Path], exported: Path, command: Command
+) -> None:
+    before = exported.read_bytes()
+    done = command(f"export {tiny_runs['consingan']} -o {exported}")
+    assert done.code == 2
+    assert "would be replaced" in done.err
+    assert exported.read_bytes() == before
 
 
 def test_a_copy_of_the_photo_is_no_graph(photo_file: Path, tmp_path: Path) -> None:
