@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,32 @@ from numpy.typing import NDArray
 import singleimage
 from singleimage import Model, export, flow, read_photo
 from singleimage.errors import OutputError, SizeError, UnsupportedEntry
+from singleimage.generators.patch_vae import ExampleNorm
 from singleimage.models.hypermodel import HyperModel
-from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.geometry import Part, Size, Window
+from singleimage.multiscale.resample import enlarge, resize, stretch
+from singleimage.nn.blocks import Conv, ImageNorm, run_chain
+from singleimage.nn.involution import Involution, InvolutionBody
 from singleimage.nn.precision import use_precision
 from tiny import Command, call, pixels, result, trained
+
+
+def filled(module: torch.nn.Module) -> Any:
+    """A layer with weights and biases that are not special."""
+    source = torch.Generator().manual_seed(1)
+    for values in module.parameters():
+        torch.nn.init.normal_(values, generator=source)
+    return module
+
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 SEEDS = [3, 5, 8]
 ROUNDING = 1e-4
+SMALL = Size(17, 11)
+CONV = filled(Conv(4, 4))
+NORM = filled(ImageNorm(4))
+ONE_KERNEL_EACH = filled(Involution(InvolutionBody(), 4))
+TWO_KERNELS = filled(Involution(InvolutionBody(groups=2, kernel=5, dilation=1), 4))
 
 
 def run(file: Path, maps: tuple[torch.Tensor, ...]) -> NDArray[np.float32]:
@@ -89,6 +108,37 @@ def test_onnxruntime_draws_the_images_of_a_cascade_of_another_size(
     # Images are cut to 8 bits between levels, where rounding can cost a level of 255.
     assert np.mean(found < ROUNDING) > 0.98
     assert found.max() < 4 / 127.5
+
+
+GROWN = (1, 1, 22, 15)
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x: run_chain(x, [CONV], [0.2]),
+        lambda x: CONV(x),
+        lambda x: NORM(x),
+        lambda x: ExampleNorm(4).eval()(x),
+        lambda x: ONE_KERNEL_EACH(x),
+        lambda x: TWO_KERNELS(x, (True, False)),
+        lambda x: resize(x, Size(31, 20), quantize=True),
+        lambda x: resize(x, Size(9, 40), wrap=(True, False)),
+        lambda x: stretch(x, Size(33, 22), x.new_ones(1).expand(*x.shape[:2], 33, 22)),
+        lambda x: stretch(x, Size(33, 22), part=Part(Window(*GROWN), Window(0, 0, 17, 11), SMALL)),
+        lambda x: enlarge(x, Size(40, 30)),
+        lambda x: resize(x.repeat(1, 1, 40, 2), Size(1700, 40)),
+    ],
+)
+def test_what_is_recorded_for_other_programs_is_what_is_computed(
+    compute: Callable[[torch.Tensor], torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.rand(3, 4, *SMALL, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        expected = compute(x)
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+        found = compute(x)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ class ExampleNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize `x` (B, C, H, W), or clips (B, C, T, H, W); shape and type stay."""
-        if torch.compiler.is_compiling():  # for another program, of any batch
+        if torch.compiler.is_compiling():  # recorded for another program, for any batch
             return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         groups = [x] if self.training else torch.split(x, 1)
         found = [
