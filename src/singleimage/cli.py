@@ -34,9 +34,9 @@ app = App(
     version_flags=["--version"],
 )
 COMMANDS: tuple[Callable[..., int], ...] = (
-    *(train, tune, model, interpolate, sample, reconstruct, info, export),
+    *(train, tune, model, interpolate, sample, reconstruct, info),
     *tool_commands(without=("upscale", "animate")),
-    *(upscale, animate, apply, evaluate, bench, studio, study, study_report),
+    *(upscale, animate, apply, export, evaluate, bench, studio, study, study_report),
 )
 """In the order of the help."""
 for command in COMMANDS:

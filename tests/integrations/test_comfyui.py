@@ -27,8 +27,8 @@ def nodes() -> ModuleType:
 
 
 def batch(count: int, channels: int = 3) -> Tensor:
-    """Images (count, 40, 52, channels) of 8 bits in [0, 1], the second another than the first."""
-    one = pattern(channels, Size(40, 52)).permute(1, 2, 0) / 2 + 0.5
+    """Images (count, 30, 40, channels) of 8 bits in [0, 1], the second another than the first."""
+    one = pattern(channels, Size(30, 40)).permute(1, 2, 0) / 2 + 0.5
     return torch.stack([(one.roll(7 * i, 0) * 255).round() / 255 for i in range(count)])
 
 
@@ -71,7 +71,7 @@ def test_every_node_says_what_comfyui_asks(nodes: ModuleType) -> None:
 def test_variations_are_made_of_the_pixels_of_their_image(nodes: ModuleType) -> None:
     images = batch(2)
     drawn = call(nodes.Variations, image=images, count=2, seed=5)
-    assert drawn.shape == (4, 40, 52, 3)
+    assert drawn.shape == (4, 30, 40, 3)
     for i, picture in enumerate(drawn):
         assert colors(picture) <= colors(images[i // 2])
     assert not torch.equal(drawn[0], drawn[1])
@@ -87,8 +87,8 @@ def test_gray_and_transparent_images_stay_so(channels: int, nodes: ModuleType) -
 
 
 def test_variations_have_the_size_that_is_asked_for(nodes: ModuleType) -> None:
-    drawn = call(nodes.Variations, image=batch(1), count=1, width=70)
-    assert drawn.shape == (1, 40, 70, 3)
+    drawn = call(nodes.Variations, image=batch(1), count=1, width=60)
+    assert drawn.shape == (1, 30, 60, 3)
 
 
 def test_a_tile_has_no_seam_along_what_is_asked_for(nodes: ModuleType) -> None:
@@ -105,8 +105,8 @@ def test_a_tile_has_no_seam_along_what_is_asked_for(nodes: ModuleType) -> None:
 @pytest.mark.parametrize("form", ["batch", "one for all", "no batch"])
 def test_a_filling_changes_what_is_masked_and_nothing_else(form: str, nodes: ModuleType) -> None:
     images = batch(2)
-    mask = torch.zeros(40, 52)
-    mask[10:22, 20:36] = 1
+    mask = torch.zeros(30, 40)
+    mask[8:18, 14:28] = 1
     given = {"batch": mask.expand(2, -1, -1), "one for all": mask[None], "no batch": mask}[form]
     filled = call(nodes.Fill, image=images, mask=given)
     assert filled.shape == images.shape
@@ -117,4 +117,4 @@ def test_a_filling_changes_what_is_masked_and_nothing_else(form: str, nodes: Mod
 
 def test_an_empty_mask_is_refused_in_words(nodes: ModuleType) -> None:
     with pytest.raises(MaskError, match="the mask is empty"):
-        call(nodes.Fill, image=batch(1), mask=torch.zeros(1, 40, 52))
+        call(nodes.Fill, image=batch(1), mask=torch.zeros(1, 30, 40))
