@@ -27,6 +27,7 @@ FLAGS = {
     "--device --precision --json",
     "reconstruct": "SOURCE --output -o --overwrite --device --precision --json",
     "info": "SOURCE --json",
+    "export": "SOURCE --output -o --size --overwrite --json",
     "harmonize": f"SOURCE PICTURE --background --mask --exact --no-exact {ENTERING}",
     "edit": f"SOURCE PICTURE --background --mask --exact --no-exact {ENTERING}",
     "paint": f"SOURCE PICTURE {ENTERING}",
