@@ -1,0 +1,43 @@
+"""Sphinx settings of the site: `sphinx-build -W docs docs/_build`."""
+
+import sys
+from pathlib import Path
+
+import singleimage
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "singleimage"
+author = "The singleimage developers"
+copyright = author  # noqa: A001, the name that Sphinx reads
+version = release = singleimage.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "cyclopts.ext.sphinx",
+    "recipe_fields",
+    "mathml",
+]
+exclude_patterns = ["_build", "_ext"]
+default_role = "literal"  # docstrings have plain backticks
+highlight_language = "sh"
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 70
+python_use_unqualified_type_names = True
+napoleon_numpy_docstring = False
+
+html_theme = "furo"
+html_title = "singleimage"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
+html_copy_source = False
+html_show_sourcelink = False
