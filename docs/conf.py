@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 import singleimage
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
@@ -24,6 +26,7 @@ extensions = [
 exclude_patterns = ["_build", "_ext"]
 default_role = "literal"  # docstrings have plain backticks
 highlight_language = "sh"
+smartquotes = False  # which makes a dash of the two in `--flag`
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -41,3 +44,15 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
+
+
+def keep_colons(_app: Sphinx, what: str, *about: object) -> None:
+    """Begin docstrings of attributes with a blank line: else napoleon takes `a: b` for a type."""
+    lines = about[-1]
+    if what in ("attribute", "property") and isinstance(lines, list):
+        lines.insert(0, "")
+
+
+def setup(app: Sphinx) -> None:
+    """Go before napoleon, whose priority is 500."""
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import skimage
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -45,6 +46,7 @@ def prepare() -> None:
         made[name] = photo.crop(box).resize(size, Image.Resampling.LANCZOS)
         made[name].save(WORK / f"{name}.png")
 
+    normals_of(made["gravel"]).save(WORK / "gravel_normal.png")
     hole = Image.new("L", made["gravel"].size)
     ImageDraw.Draw(hole).ellipse((90, 70, 170, 150), fill=255)
     hole.save(WORK / "hole.png")
@@ -77,6 +79,15 @@ def prepare() -> None:
     ImageDraw.Draw(round_mask).ellipse((12, 8, 112, 90), fill=255)
     pasted.paste(cup, (70, 80), round_mask)
     pasted.save(WORK / "pasted.png")
+
+
+def normals_of(photo: Image.Image) -> Image.Image:
+    """A normal map that takes bright for high; y is up."""
+    heights = np.asarray(photo.convert("L").filter(ImageFilter.GaussianBlur(1.5))) / 25.5
+    down, across = np.gradient(heights)
+    normals = np.stack([-across, down, np.ones_like(heights)], axis=-1)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    return Image.fromarray(((normals + 1) * 127.5).round().astype(np.uint8))
 
 
 def draw_sprite() -> Image.Image:
@@ -142,6 +153,10 @@ def lay_out() -> None:
         "variations": ["tissue.png", *near, "tissue.png", *usual, "tissue.png", *far],
         "sizes": ["galaxies.png", "wide/0000.png", "tissue.png", "tall/0000.png"],
         "tile": ["gravel.png", "tiles/0000.png", "repeated.png"],
+        "normals": [
+            *("gravel.png", "gravel_normal.png"),
+            *("tiles/0000.png", "tiles/0000_normal.png"),
+        ],
         "fill": ["holed.png", "filled.png", "tissue.png", "extended.png"],
         "edit": ["copied.png", "edited.png", "pasted.png", "harmonized.png"],
         "paint": ["sketch.png", "painted.png", "cat.png", "restyled.png"],
@@ -156,7 +171,8 @@ def lay_out() -> None:
     columns = {"variations": 5, "masks": 3}
     for name, files in rows.items():
         large = name in ("upscale", "sizes")
-        cells = [cell(file, 1.6 if large else 1) for file in files]
+        times = 1.6 if large else 0.8 if name == "normals" else 1
+        cells = [cell(file, times) for file in files]
         page = sheet(cells, columns=columns.get(name, len(files)))
         few = name == "sprites"  # of few colors: nothing is lost
         page.save(PICTURES / f"{name}.webp", quality=88, method=6, lossless=few)

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,8 +92,8 @@ def _fields(kind: type) -> Iterator[str]:
     documented = _documentation(kind)
     for field in _info(kind).fields:
         yield f"``{field.encode_name}`` ({_words(field.type)})"
-        for line in [*documented.get(field.name, []), "", _default(field)]:
-            yield f"   {line}".rstrip()
+        text = "\n".join([*documented.get(field.name, []), "", _default(field)]).strip()
+        yield from textwrap.indent(f"{text}\n", "   ").splitlines()
         yield ""
 
 
