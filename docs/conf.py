@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "singleimage"
 author = "The singleimage developers"
-copyright = author  # noqa: A001, the name that Sphinx reads
+copyright = author
 version = release = singleimage.__version__
 
 extensions = [
