@@ -1,8 +1,9 @@
-"""Make the pictures of README and docs/gallery.md: run their commands, lay out what they made.
+"""Make the pictures of README and docs: run the commands of the gallery, lay out what they made.
 
 Needs the package with its extra `demo`. What is trained already is not trained again.
 """
 
+import contextlib
 import math
 import re
 import shlex
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import skimage
@@ -127,6 +129,18 @@ def run_commands() -> None:
             subprocess.run([sys.executable, "-m", *words], cwd=WORK, check=True)
 
 
+def run_method() -> None:
+    """What docs/how/method.md writes, of gravel."""
+    shutil.copy(WORK / "gravel.png", WORK / "photo.png")
+    page = (ROOT / "docs" / "how" / "method.md").read_text()
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", page, flags=re.S) if "class " in c)
+    names: dict[str, Any] = {}
+    with contextlib.chdir(WORK):
+        exec(code, names)
+    for i, picture in enumerate(names["pictures"][:3]):
+        picture.save(WORK / f"phase{i}.png", overwrite=True)
+
+
 def cell(name: str, times: float = 1) -> Image.Image:
     """A picture for a sheet, `times` as large as usual; of few pixels, without smoothing."""
     picture = read_photo(WORK / name).preview()
@@ -157,6 +171,7 @@ def lay_out() -> None:
             *("gravel.png", "gravel_normal.png"),
             *("tiles/0000.png", "tiles/0000_normal.png"),
         ],
+        "phase": ["gravel.png", *(f"phase{i}.png" for i in range(3))],
         "fill": ["holed.png", "filled.png", "tissue.png", "extended.png"],
         "edit": ["copied.png", "edited.png", "pasted.png", "harmonized.png"],
         "paint": ["sketch.png", "painted.png", "cat.png", "restyled.png"],
@@ -171,7 +186,7 @@ def lay_out() -> None:
     columns = {"variations": 5, "masks": 3}
     for name, files in rows.items():
         large = name in ("upscale", "sizes")
-        times = 1.6 if large else 0.8 if name == "normals" else 1
+        times = 1.6 if large else 0.8 if name in ("normals", "phase") else 1
         cells = [cell(file, times) for file in files]
         page = sheet(cells, columns=columns.get(name, len(files)))
         few = name == "sprites"  # of few colors: nothing is lost
@@ -186,4 +201,5 @@ if __name__ == "__main__":
     PICTURES.mkdir(parents=True, exist_ok=True)
     prepare()
     run_commands()
+    run_method()
     lay_out()
