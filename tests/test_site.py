@@ -40,7 +40,7 @@ SMALL = {
     "generator.steps": "4",
     "generator.redraws": "0",
 }
-SLOW = {"animate", "cluster", "compare", "method", "upscale"}
+SLOW = {"animate", "many", "compare", "method", "upscale"}
 """Pages that train, or load the features that distances are taken in."""
 
 
