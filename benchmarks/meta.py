@@ -62,10 +62,10 @@ def measure(models: list[Model], samples: int) -> dict[str, float]:
         for model, real in zip(models, reals, strict=True)
     ]
     found = {
-        name: statistics.fmean(getattr(score, name) for score in scores)
+        name: statistics.fmean(score.numbers[name] for score in scores)
         for name in ("sifid_mean", "sifid_min", "diversity_intensity", "copy_continuing")
     }
-    found["first"] = scores[0].sifid_mean
+    found["first"] = scores[0].numbers["sifid_mean"]
     if len(models) > 1:
         owners = PatchOwners([real.colors() for real in reals])
         leaks = [

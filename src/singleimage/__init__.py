@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from singleimage.images.reader import photo_from, read_photo
     from singleimage.metrics.evaluation import evaluate
     from singleimage.metrics.features import load_features
+    from singleimage.models.export import export
     from singleimage.models.flow import flow
     from singleimage.models.hypermodel import HyperModel
     from singleimage.models.model import Model
@@ -55,6 +56,7 @@ _HOMES = {
     "SizeError": "errors",
     "Trainer": "training.trainer",
     "evaluate": "metrics.evaluation",
+    "export": "models.export",
     "flow": "models.flow",
     "for_animating": "recipes.tasks",
     "for_editing": "recipes.tasks",

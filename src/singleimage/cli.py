@@ -13,6 +13,7 @@ from singleimage.commands.apply import apply
 from singleimage.commands.bench import bench
 from singleimage.commands.console import fail
 from singleimage.commands.evaluate import evaluate
+from singleimage.commands.export import export
 from singleimage.commands.info import info
 from singleimage.commands.interpolate import interpolate
 from singleimage.commands.model import model
@@ -35,7 +36,7 @@ app = App(
 COMMANDS: tuple[Callable[..., int], ...] = (
     *(train, tune, model, interpolate, sample, reconstruct, info),
     *tool_commands(without=("upscale", "animate")),
-    *(upscale, animate, apply, evaluate, bench, studio, study, study_report),
+    *(upscale, animate, apply, export, evaluate, bench, studio, study, study_report),
 )
 """In the order of the help."""
 for command in COMMANDS:

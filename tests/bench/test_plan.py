@@ -1,10 +1,14 @@
 """The jobs of a benchmark, and the results there are."""
 
+from collections import defaultdict
+from itertools import chain
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from singleimage.bench import plan
+from singleimage.errors import ArgumentError
 from singleimage.jobs.job import Job, Measure, perform, read_result
 from singleimage.recipes.presets import preset
 from small_jobs import draw_photo, nobody
@@ -33,6 +37,36 @@ def test_jobs_are_all_pairs_photo_by_photo() -> None:
     assert len({job.name for job in jobs}) == len(jobs)
     for job in jobs:  # a job travels as JSON
         assert msgspec.json.decode(msgspec.json.encode(job), type=Job) == job
+
+
+def test_sets_cut_the_photos_in_another_order_for_each_seed() -> None:
+    photos = {name: Path(f"/x/{name}.jpg") for name in "abcde"}
+
+    def jobs(sizes: list[int]) -> list[Job]:
+        return plan.set_jobs(
+            photos,
+            sizes=sizes,
+            recipes={"meta-small": preset("meta-small")},
+            seeds=[0, 1],
+            measure=Measure(samples=3),
+            device="cpu",
+            precision="auto",
+            threads=1,
+        )
+
+    found = jobs([1, 2])
+    by_method: dict[tuple[str, int], list[tuple[str, ...]]] = defaultdict(list)
+    for job in found:
+        by_method[job.method, job.seed].append((job.photo, *job.company))
+    assert len({job.name for job in found}) == len(found)
+    for seed in (0, 1):
+        assert len({*chain(*by_method["meta-small, sets of 1", seed])}) == 5
+        pairs = by_method["meta-small, sets of 2", seed]
+        assert [len(pair) for pair in pairs] == [2, 2]
+        assert len({*chain(*pairs)}) == 4
+    assert by_method["meta-small, sets of 2", 0] != by_method["meta-small, sets of 2", 1]
+    with pytest.raises(ArgumentError, match="5 photos do not fill a set of 6"):
+        jobs([2, 6])
 
 
 def test_the_results_there_are_become_a_line_each(tmp_path: Path, threads: int) -> None:

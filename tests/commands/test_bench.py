@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from singleimage import Photo, read_photo
+from singleimage import PRESETS, Photo, read_photo
 from singleimage.images.channels import Channels
+from singleimage.metrics.evaluation import evaluate
+from singleimage.metrics.features import load_features
+from singleimage.metrics.samples import DrawnSamples
+from singleimage.models.hypermodel import HyperModel
 from small_jobs import Inline
-from tiny import Command, Outcome
+from tiny import Command, Outcome, album_recipe
 
 
 @pytest.fixture
@@ -109,6 +113,34 @@ def test_a_preset_is_trained_and_measured_and_a_bad_photo_does_not_stop_it(
     assert "bad.png is not an image" in done.err
 
 
+def test_photos_are_learned_in_sets_and_measured_one_by_one(
+    command: Command, pictures: Path, tmp_path: Path, inline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "meta-small", album_recipe())
+    line = f"bench {pictures}/1.png {pictures}/2.png -o {tmp_path} --presets meta-small "
+    line += "--sets 1,2 --seeds 1 -n 2 --workers 1 --device cpu:1 --json"
+    done = command(line)
+    assert done.code == 0, done.err
+    rows = {row["method"]: row for row in json.loads(done.out.splitlines()[-1])["rows"]}
+    assert set(rows) == {"meta-small, sets of 1", "meta-small, sets of 2"}
+    found = [json.loads(text) for text in (tmp_path / "results.jsonl").read_text().splitlines()]
+    (pair,) = [result for result in found if "sets of 2" in result["method"]]
+    assert pair["photo"] in ("1.png and 1 more", "2.png and 1 more")
+    hyper = HyperModel.load(tmp_path / pair["name"])
+    features = load_features("efficientnet-lite0")
+    each = []
+    for name in ("1", "2"):
+        model = hyper.model(read_photo(pictures / f"{name}.png"))
+        real = model.training_image()
+        assert real is not None
+        each.append(evaluate(DrawnSamples(model, range(2)), real, features).scores)
+    expected = sum(scores.numbers["sifid_mean"] for scores in each) / 2
+    assert pair["scores"][0]["numbers"]["sifid_mean"] == pytest.approx(expected)
+    before = {path: path.stat().st_ino for path in tmp_path.rglob("result.json")}
+    assert command(line).code == 0
+    assert {path: path.stat().st_ino for path in tmp_path.rglob("result.json")} == before
+
+
 @pytest.mark.slow
 def test_another_process_trains_and_measures_the_same(
     command: Command, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
@@ -133,6 +165,10 @@ def test_what_cannot_be_compared_is_said_in_one_line(
         "--presets preview -n 0": "cannot measure so",
         "--presets preview --features nonsense": "cannot measure so",
         "--published paper": "names no folder",
+        "--presets preview --sets 2": "preview learns one photo at a time",
+        "--presets meta-small --sets 1,x": "--sets 1,x are no numbers of photos",
+        "--presets meta-small --sets 2": "1 photos do not fill a set of 2",
+        "--presets preview --protocol meta -n 3": "drop --count",
         "--presets preview --workers 0": "does no work",
     }.items():
         done = command(f"bench {pictures}/1.png -o {tmp_path}/out {line}")

@@ -27,6 +27,7 @@ FLAGS = {
     "--device --precision --json",
     "reconstruct": "SOURCE --output -o --overwrite --device --precision --json",
     "info": "SOURCE --json",
+    "export": "SOURCE --output -o --size --overwrite --json",
     "harmonize": f"SOURCE PICTURE --background --mask --exact --no-exact {ENTERING}",
     "edit": f"SOURCE PICTURE --background --mask --exact --no-exact {ENTERING}",
     "paint": f"SOURCE PICTURE {ENTERING}",
@@ -37,10 +38,10 @@ FLAGS = {
     "animate": "SOURCE --output -o --frames -n --fps --seed --alpha --beta --start-level --loop "
     "--size --scale --quality --overwrite --device --precision --json",
     "apply": "REARRANGEMENT PICTURE --output -o --overwrite --json",
-    "evaluate": "SOURCES --real --variety --count -n --seed --features --weights --jpeg --report "
-    "--overwrite --device --precision --json",
-    "bench": "IMAGES --output -o --presets --published --seeds --count -n --features --jpeg "
-    "--steps --set --workers --ray --device --precision --json",
+    "evaluate": "SOURCES --real --variety --count -n --seed --features --weights --jpeg "
+    "--protocol --report --overwrite --device --precision --json",
+    "bench": "IMAGES --output -o --presets --sets --published --seeds --count -n --features --jpeg "
+    "--protocol --steps --set --workers --ray --device --precision --json",
     "studio": "SOURCE --output -o --host --port --browser --no-browser",
     "study": "FIRST SECOND --output -o --kind --trials --seconds --seed --host --port --browser "
     "--no-browser",

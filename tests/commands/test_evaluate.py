@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -25,6 +26,7 @@ from singleimage.images.reader import read_photo
 from singleimage.metrics import evaluation
 from singleimage.metrics.evaluation import Evaluation, evaluate
 from singleimage.metrics.features import INCEPTION_VARIABLE, Features, load_features
+from singleimage.metrics.protocols import PROTOCOLS
 from singleimage.metrics.samples import DrawnSamples
 from singleimage.models.model import Model
 from singleimage.multiscale.resample import resize
@@ -248,6 +250,29 @@ def test_jpeg_passes_all_pictures_through_files_of_that_quality(
     assert other["sifid_mean"] != found["sifid_mean"]
 
 
+def test_a_protocol_is_the_count_and_the_files_of_its_paper(
+    tmp_path: Path, command: Command
+) -> None:
+    photo, _ = write(tmp_path)
+    line = f"evaluate {tmp_path / 'samples'} --real {photo}"
+    found = result(command(f"{line} --protocol meta --features efficientnet-lite0 --json"))
+    assert found["protocol"] == "meta"
+    plain = result(command(f"{line} --jpeg 75 --json"))
+    assert found == plain | {"protocol": "meta"}  # of fewer than a hundred samples SIFID is of all
+    told = command(f"{line} --protocol meta --features efficientnet-lite0").out
+    assert "protocol meta: it reports sifid_min, sifid_mean, diversity_pooled." in told
+
+
+def test_a_protocol_draws_as_many_samples_as_its_paper(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = msgspec.structs.replace(PROTOCOLS["meta"], samples=3)
+    monkeypatch.setitem(PROTOCOLS, "meta", few)  # type: ignore[arg-type]
+    photo, _ = write(tmp_path)
+    line = f"evaluate {photo} --protocol meta --features efficientnet-lite0 --json"
+    assert result(command(line))["samples"] == 3
+
+
 # Features, output, errors ------------------------------------------------------------------------
 
 
@@ -332,6 +357,10 @@ ERRORS = {
     "{samples} --real {real} --jpeg -5": "--jpeg -5 is no quality",
     "{samples} --real {real} --jpeg 7.5": "7.5 is not a whole number",
     "{samples} --real {real} --jpeg": "--jpeg",
+    "{samples} --real {real} --protocol meta --jpeg 75": "--protocol meta says how much is "
+    "measured; drop --jpeg.",
+    "{run} --protocol singan -n 5": "--protocol singan says how much is measured; drop --count.",
+    "{run} --protocol fid": "fid",
     "{samples} --real {real} --features vgg": "no features 'vgg'; there are efficientnet",
     "{samples} --real {real} --weights {real}": "real.png holds no weights",
     "{samples} --real {real} --weights {folder}/none.pth": "No such file",

@@ -3,18 +3,22 @@
 import random
 import weakref
 from collections.abc import Iterator
+from typing import get_args
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from measuring import HEIGHT, LITE, WIDTH, photo_of, some, texture
+from singleimage.commands.arguments import Protocol
 from singleimage.errors import ArgumentError, ImageError, Incomparable
 from singleimage.images.photo import Photo
 from singleimage.metrics import evaluation
 from singleimage.metrics.evaluation import Evaluation, Scores, average, evaluate
 from singleimage.metrics.features import Features
+from singleimage.metrics.protocols import PROTOCOLS, ProtocolName
 from singleimage.metrics.sifid import fit, frechet
 from singleimage.metrics.table import METRICS
 from singleimage.multiscale.resample import resize
@@ -28,6 +32,30 @@ def real() -> Photo:
 @pytest.fixture(scope="module")
 def samples() -> list[Photo]:
     return [photo_of(texture(seed)) for seed in range(1, 12)]
+
+
+def test_a_protocol_takes_sifid_of_its_first_samples_and_diversity_of_all(
+    features: Features, real: Photo, samples: list[Photo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = msgspec.structs.replace(PROTOCOLS["meta"], sifid_samples=4)
+    monkeypatch.setitem(PROTOCOLS, "meta", some)  # type: ignore[arg-type]
+    found = evaluate(samples, real, features, protocol="meta").scores
+    first = evaluate(samples[:4], real, features).scores
+    whole = evaluate(samples, real, features).scores
+    assert found.samples == len(samples)
+    assert found.numbers["sifid_min"] == pytest.approx(first.numbers["sifid_min"])
+    assert found.numbers["sifid_mean"] == pytest.approx(first.numbers["sifid_mean"])
+    assert found.numbers["sifid_mean"] != pytest.approx(whole.numbers["sifid_mean"])
+    assert found.numbers["diversity_pooled"] == whole.numbers["diversity_pooled"]
+    with pytest.raises(Incomparable, match="by the protocol meta"):
+        average([found, whole])
+    assert Scores.from_flat(found.flat()) == found
+
+
+def test_protocols_name_metrics_and_are_those_that_commands_know() -> None:
+    assert set(PROTOCOLS) == set(get_args(ProtocolName)) == {*get_args(get_args(Protocol)[0])}
+    for protocol in PROTOCOLS.values():
+        assert set(protocol.numbers) <= {metric.name for metric in METRICS}
 
 
 def test_each_number_is_what_its_name_says(

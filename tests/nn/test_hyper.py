@@ -1,12 +1,15 @@
-"""Networks that predict networks: how many numbers they have."""
+"""Networks that predict networks: how many numbers they have, and what moves them."""
+
+from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from singleimage.generators.hyper import HyperSpec
 from singleimage.multiscale.geometry import Size
 from singleimage.nn.blocks import PatchNet
-from singleimage.nn.hyper import HyperCriticSpec
+from singleimage.nn.embedding import EmbeddingSpec
+from singleimage.nn.hyper import HyperCritic, HyperCriticSpec
 from singleimage.recipes.presets import META, META_SINGLE
 
 
@@ -29,3 +32,38 @@ def test_parameters_are_as_many_as_in_the_published_code() -> None:
         assert count(embedding.linear) == 262_656
         assert count(embedding) - 262_656 == 21_284_672
     assert count(classic) == 113_153
+
+
+def test_of_a_critics_turn_only_the_penalty_moves_a_shared_embedding_of_variant_b() -> None:
+    """Scores, penalty and all other gradients are those of a critic that shares in full."""
+    small = EmbeddingSpec(blocks=(1, 1, 1, 1), width=1, view=64)
+    embedding = small.build(channels=3).double()
+    photos, fake, points = torch.rand(3, 2, 3, 14, 15, dtype=torch.float64).unbind()
+
+    def critic_of(shared: Literal["both", "penalty"]) -> HyperCritic:
+        spec = HyperCriticSpec(embedding=small, shared=shared, width=3)
+        critic = spec.build(level=0, channels=3, generator=torch.Generator().manual_seed(1))
+        critic.borrow(embedding)
+        return critic.double()
+
+    def gradients(shared: Literal["both", "penalty"]) -> dict[str, list[Tensor]]:
+        critic = critic_of(shared)
+        said = critic.bind(photos, slice(None)).judge(photos, fake, points, 0)
+        losses = {"scores": (said.fake - said.real).sum(), "penalty": said.gradient.square().sum()}
+        return {
+            f"{name} {part}": list(
+                torch.autograd.grad(loss, learns, retain_graph=True, materialize_grads=True)
+            )
+            for name, loss in losses.items()
+            for part, learns in (
+                ("embedding", list(embedding.parameters())),
+                ("head", list(critic.head.parameters())),
+            )
+        }
+
+    whole, found = gradients("both"), gradients("penalty")
+    assert all(not x.any() for x in found.pop("scores embedding"))
+    assert any(x.any() for x in whole.pop("scores embedding"))
+    for name, values in found.items():
+        torch.testing.assert_close(values, whole[name], msg=name)
+    assert any(x.any() for x in found["penalty embedding"])

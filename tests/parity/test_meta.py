@@ -71,9 +71,16 @@ def picture(index: int) -> Photo:
 PICTURES = [picture(index) for index in range(3)]
 
 
+def pyramid(photos: Sequence[Photo], recipe: Recipe) -> Pyramid:
+    """Photos on the levels of the first one."""
+    pixels = [photo.pixels[None].to(F64) for photo in photos]
+    ladder = recipe.pyramid.plan(PICTURES[0].size)
+    return Pyramid.stacked([Pyramid.build(x, recipe.pyramid, ladder) for x in pixels])
+
+
 def grown(recipe: Recipe, levels: int = 3) -> tuple[HyperCascade, HyperCritic, Pyramid]:
     """A hypernetwork with random weights, other ones at each level, and critics; its example."""
-    example = Pyramid.joined([p.pixels[None].to(F64) for p in PICTURES], recipe.pyramid)
+    example = pyramid(PICTURES, recipe)
     assert isinstance(recipe.generator, HyperSpec)
     hyper = recipe.generator.build(channels=3, ladder=example.ladder).to(F64)
     for _ in range(levels):
@@ -363,7 +370,7 @@ def test_the_model_of_a_photo_is_what_training_binds_to_it(recipe: Recipe) -> No
     hyper, critic, sizes = model.hyper, model.critic, example.ladder.sizes
     assert critic is not None
     vectors = hyper.embed(example)
-    each = [hyper.embed(example.chosen([i])) for i in range(3)]
+    each = [hyper.embed(pyramid([photo], recipe)) for photo in PICTURES]
     assert difference(vectors, torch.cat(each)) < TOLERANCE
     assert difference(deepcopy(hyper.embedding)(example.images[-1]), vectors) > SEEN
     game, maps = game_of(hyper.eval(), critic, train=False), noise_maps(sizes, [3, 4, 5])
@@ -432,8 +439,8 @@ def test_the_hypernetwork_sees_the_file_as_the_published_loader_shows_it(
     apart = (found - expected).abs()
     assert float(apart.max()) < 1 + 1e-6  # halves may be rounded either way
     assert float((apart > 1e-6).float().mean()) < 0.02
-    both = Pyramid.joined([(levels / 127.5 - 1).double()] * 2, META.pyramid)
-    assert torch.equal(both.chosen([1]).seen, example.seen)
+    both = Pyramid.stacked([example, example])
+    assert torch.equal(both.seen[1:], example.seen)
     assert torch.equal(example.repeated(3).seen[2:], example.seen)
 
 

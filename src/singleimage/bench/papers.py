@@ -14,9 +14,9 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     photos: str
     sifid: float | None
     msifid: float | None
-    diversity: float
+    diversity: float | None
     """diversity-pooled, as far as is known."""
-    minutes: float
+    minutes: float | None
     parameters: int | None
     levels: int | None
     source: str
@@ -25,9 +25,9 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 def _published(
     method: str,
     source: str,
-    places: tuple[float, float | None, float],
-    lsun: tuple[float, float | None, float],
-    minutes: float,
+    places: tuple[float | None, float | None, float | None],
+    lsun: tuple[float | None, float | None, float | None],
+    minutes: float | None,
     parameters: int | None,
     levels: int,
 ) -> list[Published]:
@@ -48,8 +48,18 @@ def _published(
 
 
 _MIL = "Bensadoun et al., Meta Internal Learning, NeurIPS 2021"
+_SINGAN = "Shaham et al., SinGAN, ICCV 2019"
+_CONSINGAN = "Hinz et al., Improved Techniques for Training Single-Image GANs, WACV 2021"
 _FAST = "Fast Learning a Stabilized Generative Model from a Single Image"
+_UNSAID = (None, None, None)
 PUBLISHED: tuple[Published, ...] = (
+    *_published("SinGAN, its own", _SINGAN, (0.09, None, None), _UNSAID, None, 1_479_966, 10)[:1],
+    *_published(
+        "SinGAN, by ConSinGAN", _CONSINGAN, _UNSAID, (0.23, None, None), 152, 1_479_966, 10
+    )[1:],
+    *_published("ConSinGAN, its own", _CONSINGAN, _UNSAID, (0.11, None, None), None, 668_227, 6)[
+        1:
+    ],
     *_published("SinGAN", _MIL, (0.09, 0.15, 0.52), (0.11, 0.20, 0.60), 60, 1_479_966, 10),
     *_published("ConSinGAN", _MIL, (0.06, 0.08, 0.50), (0.08, 0.13, 0.55), 20, 668_227, 6),
     *_published("HP-VAE-GAN", _MIL, (0.17, 0.27, 0.62), (0.40, 0.62, 0.78), 60, 2_184_670, 10),
@@ -77,9 +87,9 @@ def published_table() -> tuple[list[str], list[list[str]]]:
             "" if p.sifid is None else f"{p.sifid:g}",
             "" if p.msifid is None else f"{p.msifid:g}",
             "",
-            f"{p.diversity:.2f}",
+            "" if p.diversity is None else f"{p.diversity:.2f}",
             "",
-            f"{p.minutes:g}",
+            "" if p.minutes is None else f"{p.minutes:g}",
             "" if p.parameters is None else f"{p.parameters:,}",
             "" if p.levels is None else str(p.levels),
         ]

@@ -1,11 +1,13 @@
 """The jobs of a benchmark, photo by photo, and the results there are."""
 
+import random
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import msgspec
 
-from singleimage.errors import OutputError
+from singleimage.errors import ArgumentError, OutputError
 from singleimage.jobs.job import Job, JobResult, Measure, read_result, result_of
 from singleimage.machine.files import read_whole, write_atomically
 from singleimage.nn.precision import Precision
@@ -68,6 +70,58 @@ def jobs_of(
                     threads=threads,
                 )
             )
+    return jobs
+
+
+def set_jobs(
+    photos: Mapping[str, Path],
+    *,
+    sizes: Sequence[int],
+    recipes: Mapping[str, Recipe],
+    seeds: Sequence[int],
+    measure: Measure,
+    device: str,
+    precision: Precision,
+    threads: int,
+) -> list[Job]:
+    """Jobs that learn photos in sets, to compare sizes of sets (Meta Internal Learning, section 4).
+
+    The seed of a training also shuffles the photos before they are cut into sets. Those that do not
+    fill a set are left out.
+
+    Args:
+        photos: by the names of their folders.
+        sizes: how many photos are learned together.
+        recipes: hypernetworks, by name.
+        seeds, measure, device, precision, threads: as for `jobs_of`.
+
+    Raises:
+        ArgumentError: there are fewer photos than a set has.
+    """
+    if len(photos) < max(sizes):
+        raise ArgumentError(
+            f"{len(photos)} photos do not fill a set of {max(sizes)}; give more, or smaller sets."
+        )
+    jobs: list[Job] = []
+    for seed in seeds:
+        order = random.Random(seed).sample(sorted(photos), len(photos))
+        for size, (method, recipe) in product(sizes, recipes.items()):
+            for index in range(len(photos) // size):
+                first, *more = order[index * size : (index + 1) * size]
+                jobs.append(
+                    Job(
+                        name=f"{method}-sets-of-{size}/{first}/seed-{seed}",
+                        method=f"{method}, sets of {size}",
+                        photo=str(photos[first]),
+                        company=tuple(str(photos[name]) for name in more),
+                        seed=seed,
+                        recipe=recipe,
+                        measure=measure,
+                        device=device,
+                        precision=precision,
+                        threads=threads,
+                    )
+                )
     return jobs
 
 

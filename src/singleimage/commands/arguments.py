@@ -54,6 +54,7 @@ Precision = Annotated[
 Json = Annotated[
     bool, Parameter(name="--json", negative=(), help="Print one JSON object, and nothing else.")
 ]
+Protocol = Literal["singan", "fast-stabilized", "meta"] | None
 Maps = Annotated[
     bool,
     Parameter(
@@ -64,6 +65,15 @@ Maps = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace files that exist.")]
+
+
+def refuse_beside(protocol: str, *, count: int | None, jpeg: int | None) -> None:
+    """Raise `ArgumentError` if what a protocol says was given, too."""
+    given = {"--count": count, "--jpeg": jpeg}
+    if said := [flag for flag, value in given.items() if value is not None]:
+        raise ArgumentError(
+            f"--protocol {protocol} says how much is measured; drop {' and '.join(said)}."
+        )
 
 
 def read_recipe(

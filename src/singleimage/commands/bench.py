@@ -1,14 +1,23 @@
 """`singleimage bench`: compare methods."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from singleimage.commands.arguments import Device, Json, Output, Precision, Whole, read_recipe
+from singleimage.commands.arguments import (
+    Device,
+    Json,
+    Output,
+    Precision,
+    Protocol,
+    Whole,
+    read_recipe,
+    refuse_beside,
+)
 from singleimage.commands.console import print_table, say
 from singleimage.commands.place import Place, names_of
 from singleimage.errors import ArgumentError, ImageError, RecipeError
@@ -16,6 +25,7 @@ from singleimage.errors import ArgumentError, ImageError, RecipeError
 if TYPE_CHECKING:
     from singleimage.jobs.engine import Event
     from singleimage.jobs.job import Job, Measure
+    from singleimage.recipes.recipe import Recipe
 
 
 @Parameter(name="*")
@@ -25,13 +35,15 @@ class Measuring:
 
     seeds: Whole = 3
     """Trainings of each photo and preset, with seeds 0, 1, ..."""
-    count: Annotated[Whole, Parameter(name=["--count", "-n"])] = 50
-    """Samples of each model, with seeds 0, 1, ..."""
+    count: Annotated[Whole | None, Parameter(name=["--count", "-n"])] = None
+    """Samples of each model, with seeds 0, 1, ...; default: 50."""
     features: Annotated[list[str] | None, Parameter(negative=())] = None
     """What to measure with: efficientnet-lite0 (the default), inception-64 or inception-192;
     repeatable."""
     jpeg: Whole | None = None
     """Pass all pictures through JPEG of this quality first."""
+    protocol: Protocol = None
+    """Measure as a paper did: singan, fast-stabilized or meta; see docs/metrics.md."""
 
     def measure(self) -> "Measure":
         """Raises `ArgumentError` where a number is out of range or features are unknown."""
@@ -41,8 +53,14 @@ class Measuring:
 
         if self.seeds < 1:
             raise ArgumentError(f"--seeds {self.seeds} trains nothing; use 1 or more.")
-        features = list(self.features or ["efficientnet-lite0"])
-        given = {"samples": self.count, "features": features, "jpeg": self.jpeg}
+        if self.protocol is not None:
+            refuse_beside(self.protocol, count=self.count, jpeg=self.jpeg)
+            paper = msgspec.to_builtins(Measure.by(self.protocol))
+        else:
+            paper = {}
+        given: dict[str, Any] = {"samples": self.count, "jpeg": self.jpeg}
+        given["features"] = self.features
+        given = paper | {name: value for name, value in given.items() if value is not None}
         try:
             return msgspec.convert(given, Measure)
         except msgspec.ValidationError as error:
@@ -55,6 +73,7 @@ def bench(
     *,
     output: Output,
     presets: str = "",
+    sets: str = "",
     published: Annotated[list[str] | None, Parameter(negative=())] = None,
     measuring: Measuring = Measuring(),
     steps: Whole | None = None,
@@ -76,6 +95,10 @@ def bench(
         Folder for the models, results.jsonl and report.html.
     presets
         The presets to train, separated by commas.
+    sets
+        Numbers of photos that a hypernetwork learns together, separated by commas: the photos are
+        cut into sets of each size, in another order for each of --seeds, and numbers are means over
+        the photos of a set.
     published
         A folder of samples that others made, as NAME=FOLDER, to be a method beside them;
         repeatable. For photo N.jpg it holds N.jpg, or N_0.jpg, N_1.jpg ...
@@ -84,7 +107,7 @@ def bench(
     set_
         A field of all recipes, as PATH=VALUE; repeatable.
     """
-    from singleimage.bench.plan import earlier_results, jobs_of
+    from singleimage.bench.plan import earlier_results, jobs_of, set_jobs
     from singleimage.commands.job_view import Halted, show_events, tell_failures
 
     measure = _ready(measuring)
@@ -93,17 +116,14 @@ def bench(
     folders = dict(_named_folder(text) for text in published or [])
     if not names and not folders:
         raise RecipeError("nothing to compare; give --presets NAMES or --published NAME=FOLDER.")
+    recipes = {name: read_recipe(name, steps, set_ or []) for name in names}
+    sizes = _sizes(sets, recipes)
     engine, threads = place.engine(device)
-    jobs = jobs_of(
-        dict(zip(names_of(photos), (photo.absolute() for photo in photos), strict=True)),
-        recipes={name: read_recipe(name, steps, set_ or []) for name in names},
-        published=folders,
-        seeds=range(measuring.seeds),
-        measure=measure,
-        device=device,
-        precision=precision,
-        threads=threads,
-    )
+    named = dict(zip(names_of(photos), (photo.absolute() for photo in photos), strict=True))
+    how: dict[str, Any] = {"seeds": range(measuring.seeds), "measure": measure, "device": device}
+    how |= {"precision": precision, "threads": threads}
+    jobs = set_jobs(named, sizes=sizes, recipes=recipes, **how) if sizes else []
+    jobs += jobs_of(named, recipes={} if sizes else recipes, published=folders, **how)
     earlier_results(output)  # refuses what is not ours before any work
     try:
         ended = show_events(engine.run(jobs, output), len(jobs), quiet=as_json)
@@ -112,6 +132,19 @@ def bench(
     code = tell_failures(ended)
     _tell(jobs, ended, output, as_json)
     return code
+
+
+def _sizes(text: str, recipes: "Mapping[str, Recipe]") -> list[int]:
+    """The sizes of sets, each once; none where photos are learned one by one."""
+    parts = text.split(",") if text else []
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise ArgumentError(f"--sets {text} are no numbers of photos; write --sets 1,2,5.")
+    alone = [name for name, recipe in recipes.items() if not recipe.learns_several]
+    if parts and alone:
+        raise RecipeError(
+            f"{alone[0]} learns one photo at a time; use meta or meta-small with --sets."
+        )
+    return list(dict.fromkeys(map(int, parts)))
 
 
 def _ready(measuring: Measuring) -> "Measure":

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,13 @@ from singleimage.commands.arguments import (
     Json,
     Overwrite,
     Precision,
+    Protocol,
     Seed,
     Variety,
     Whole,
     load_model,
     read_told,
+    refuse_beside,
 )
 from singleimage.commands.console import catch_stop, print_table, say, until_stopped
 from singleimage.errors import ArgumentError, ImageError, WeightsError
@@ -33,11 +36,12 @@ def evaluate(
     *,
     real: Path | None = None,
     variety: Variety = None,
-    count: Annotated[Whole, Parameter(name=["--count", "-n"])] = 100,
+    count: Annotated[Whole | None, Parameter(name=["--count", "-n"])] = None,
     seed: Seed = 0,
     features: Annotated[list[str] | None, Parameter(negative=())] = None,
     weights: Path | None = None,
     jpeg: Whole | None = None,
+    protocol: Protocol = None,
     report: Path | None = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -49,13 +53,13 @@ def evaluate(
     Parameters
     ----------
     sources
-        A model, the folder of a run or, without --real, a photo, of which samples are drawn; or
-        sample images, and folders of them. Of a folder that has samples named after --real (N.jpg,
-        or N_0.jpg, N_1.jpg ... for photo N), only those.
+        A model, a run or, without --real, a photo, of which samples are drawn; or sample images,
+        and folders of them: of samples named after --real (N.jpg, or N_0.jpg, N_1.jpg ... for photo
+        N), only those.
     real
         The photo. Default: the training image inside the model.
     count
-        How many samples a model draws.
+        How many samples a model draws; default: 100.
     seed
         Of the first sample that a model draws.
     features
@@ -65,13 +69,15 @@ def evaluate(
         A file of weights for them, in place of the usual one.
     jpeg
         Pass all pictures through JPEG of this quality first; 75 is what published numbers did.
+    protocol
+        Measure as a paper did: singan, fast-stabilized or meta; --features replaces its own.
     report
         Also write an HTML page with pictures and charts to this file.
     """
     from singleimage.bench.report import require_charts, write_report
     from singleimage.machine.device import use_device
     from singleimage.machine.files import refuse_existing, require_folder, write_atomically
-    from singleimage.metrics.evaluation import evaluate as measure
+    from singleimage.metrics.evaluation import evaluate as evaluate_samples
     from singleimage.metrics.features import load_features
 
     if jpeg is not None and not 1 <= jpeg <= 100:
@@ -80,33 +86,44 @@ def evaluate(
         refuse_existing(report, overwrite=overwrite)
         require_folder(report)
         require_charts()
-    names = list(dict.fromkeys(features or ["efficientnet-lite0"]))
+    count, jpeg, names = _how(protocol, count, jpeg, features or [])
     if weights is not None and len(names) > 1:
         raise WeightsError("--weights is of one kind of features; give --features once.")
     extractors = [load_features(n, weights=weights, device=use_device(device)) for n in names]
     if count < 1:
         raise ArgumentError(f"cannot measure {count} samples; ask for 1 or more.")
-    seeds = range(seed, seed + count)
-    samples, photo = _samples(sources, real, seeds, device, precision, variety)
+    drawn = range(seed, seed + count)
+    samples, photo = _samples(sources, real, drawn, device, precision, variety)
+    measure = partial(evaluate_samples, jpeg=jpeg, protocol=protocol)
     results: list[Evaluation] = []
     with catch_stop("sample") as stop:
         for extractor in extractors:
-            results += [measure(until_stopped(samples, stop), photo, extractor, jpeg=jpeg)]
+            results += [measure(until_stopped(samples, stop), photo, extractor)]
             if stop.by is not None:
                 done = results[0].scores.samples
                 say(f"stopped; these are the numbers of {done} of {len(samples)} samples.")
                 break
     if report is not None:
-        shown = " ".join(path.name for path in sources)
-        title = f"{shown} against {real.name if real else 'its photo'}"
+        title = f"{' '.join(path.name for path in sources)} against {real or 'its photo'}"
         text = write_report(results, samples, photo, title=title)
         write_atomically(report, lambda stream: stream.write(text.encode()))
         say(f"report in {report}")
-    if as_json:
-        print(json.dumps(_facts([result.scores for result in results])))
-    else:
-        _show([result.scores for result in results])
+    _tell([result.scores for result in results], as_json)
     return 0 if stop.by is None else 128 + stop.by
+
+
+def _how(
+    protocol: Protocol, count: int | None, jpeg: int | None, features: Sequence[str]
+) -> tuple[int, int | None, list[str]]:
+    """Samples, quality and features: those of the paper, or as given."""
+    from singleimage.metrics.protocols import PROTOCOLS
+
+    if protocol is not None:
+        refuse_beside(protocol, count=count, jpeg=jpeg)
+        paper = PROTOCOLS[protocol]
+        count, jpeg, features = paper.samples, paper.jpeg, features or [paper.features]
+    names = list(dict.fromkeys(features or ["efficientnet-lite0"]))
+    return 100 if count is None else count, jpeg, names
 
 
 def _samples(
@@ -158,17 +175,19 @@ def _is_model(source: Path) -> bool:
     return source.suffix == ".safetensors" or (source / "model.safetensors").exists()
 
 
-def _facts(scores: "Sequence[Scores]") -> "dict[str, dict[str, float | str]]":
-    """Under the name of the features: what was measured with them."""
-    return {s.features: s.flat() for s in scores}
-
-
-def _show(scores: "Sequence[Scores]") -> None:
+def _tell(scores: "Sequence[Scores]", as_json: bool) -> None:
+    from singleimage.metrics.protocols import PROTOCOLS
     from singleimage.metrics.table import METRICS
 
+    if as_json:
+        print(json.dumps({s.features: s.flat() for s in scores}))  # under the features' names
+        return
     for s in scores:
         alone = "; one alone has no diversity, measure 2 or more" if s.samples == 1 else ""
         print(f"{s.samples} samples, features {s.features}, {s.files} pictures{alone}")
+        if s.protocol is not None:
+            paper = PROTOCOLS[s.protocol]
+            print(f"protocol {s.protocol}: it reports {', '.join(paper.numbers)}. {paper.source}")
         rows = [
             [m.name, f"{s.numbers[m.name]:.4g}", m.meaning] for m in METRICS if m.name in s.numbers
         ]

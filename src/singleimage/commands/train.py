@@ -15,6 +15,7 @@ from singleimage.commands.place import Place, names_of, refuse
 from singleimage.errors import ImageError, OutputError
 
 if TYPE_CHECKING:
+    from singleimage.images.decoded import Notes
     from singleimage.images.photo import Photo
     from singleimage.jobs.engine import Engine, Event
     from singleimage.recipes.recipe import Recipe
@@ -85,7 +86,7 @@ def train(
         options = _JobOptions(recipe, seed, device, precision, threads)
         return _train_each(image, output, options, engine, as_json)
     place.refuse()
-    photos = _read(image, mask or [], recipe, device)
+    photos, notes = _read(image, mask or [], recipe, device)
     if dry_run:
         return _show_plan(photos, recipe, seed, device, precision, as_json)
     folder = _ready(output, photos, recipe, seed, device, precision)
@@ -99,12 +100,14 @@ def train(
         precision=precision,
         embed_image=embed_image,
     )
-    _tell_notes(photos)
+    _tell(notes)
     return make(maker, as_json)
 
 
-def _read(image: Path, masks: "Sequence[Path]", recipe: "Recipe", device: str) -> "Sequence[Photo]":
-    """The photo, all photos of a folder, or the clip."""
+def _read(
+    image: Path, masks: "Sequence[Path]", recipe: "Recipe", device: str
+) -> "tuple[Sequence[Photo], Notes]":
+    """The photo, all photos of a folder, or the clip; and what was changed in reading."""
     from singleimage.images.clip import read_clip
     from singleimage.images.folder import read_album
     from singleimage.images.reader import read_photo
@@ -114,16 +117,19 @@ def _read(image: Path, masks: "Sequence[Path]", recipe: "Recipe", device: str) -
     join(use_device(device))
     if recipe.learns_clips:
         refuse(["--mask"] if masks else [], "does not go with a clip")
-        return [read_clip(image)]
+        clip = read_clip(image)
+        return [clip], clip.notes
     if not image.is_dir():
-        return [read_photo(image, masks=masks)]
+        photo = read_photo(image, masks=masks)
+        return [photo], photo.notes
     if not recipe.learns_several:
         raise ImageError(
             f"{image} is a folder; add --each to learn every photo in it, or --preset meta-small "
             f"for one model of all."
         )
     refuse(["--mask"] if masks else [], "does not go with a folder of photos")
-    return read_album(image, crop=not recipe.stretches)
+    album = read_album(image, crop=not recipe.stretches)
+    return album, album.notes
 
 
 def _ready(
@@ -144,11 +150,11 @@ def _ready(
     return output
 
 
-def _tell_notes(photos: "Sequence[Photo]") -> None:
+def _tell(notes: "Notes") -> None:
     """What was changed in reading; one of several processes says it."""
     from singleimage.machine.processes import leading
 
-    for note in [note for photo in photos for note in photo.notes] if leading() else ():
+    for note in notes if leading() else ():
         say(f"note: {note}")
 
 

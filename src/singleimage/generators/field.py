@@ -90,7 +90,7 @@ class Corners:
         Raises:
             MaskError: every match touches one.
         """
-        self._limits = torch.tensor([side - patch for side in photo])
+        self._last_row, self._last_column = (side - patch for side in photo)
         self._instead: Tensor | None = None
         if barred is not None:
             free = F.max_pool2d(barred.float()[None], patch, 1)[0] == 0
@@ -100,10 +100,16 @@ class Corners:
 
     def within(self, places: Tensor) -> Tensor:
         """Move places (..., 2) that are none of the corners to some near."""
-        places = torch.minimum(places.clamp(min=0), self._limits)
+        return torch.stack(self.moved(places[..., 0], places[..., 1]), -1)
+
+    def moved(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Do so with rows and columns of one shape."""
+        rows = rows.clamp(0, self._last_row)
+        columns = columns.clamp(0, self._last_column)
         if self._instead is None:
-            return places
-        return self._instead[places[..., 0], places[..., 1]]
+            return rows, columns
+        found = self._instead[rows, columns]
+        return found[..., 0].to(rows.dtype), found[..., 1].to(columns.dtype)
 
 
 def all_barred(patch: int) -> MaskError:
@@ -215,7 +221,7 @@ class Search:
         matches = torch.minimum(field.matches.clamp(min=0), torch.tensor(sides) - 1)
         index = (matches[..., 0] * sides[1] + matches[..., 1]).flatten()
         use = torch.bincount(index, minlength=sides[0] * sides[1]).float() / len(index)
-        near = F.avg_pool2d(use.view(1, *sides), 9, 1, 4, count_include_pad=False)[0]
+        near = _means_near(use.view(*sides))
         return (near * near.numel()).clamp(min=0.1).log()
 
     def queries(self, picture: Tensor, grid: PatchGrid) -> Tensor:
@@ -294,58 +300,92 @@ class _Matches:
         bias: Tensor | None,
     ) -> None:
         """`queries` (rows, columns, rank), `keys` (H', W', rank), `bias` (H', W')."""
-        self._queries = queries
+        self._queries = queries.flatten(0, 1)
         self._keys = keys.flatten(0, 1)
+        self._ones = torch.ones(keys.shape[2], device=keys.device)
         self._bias = None if bias is None else bias.flatten().to(keys.device)
         self._wide = keys.shape[1]
         self._corners = corners
         self._grid = field.grid
         self._run = run
-        self.places = corners.within(field.matches)
-        self._distances = torch.full(self.places.shape[:2], torch.inf)
-        self._offer(lambda rows: self.places[rows])
+        matches = field.matches.int()
+        self._rows, self._columns = corners.moved(matches[..., 0], matches[..., 1])
+        self._distances = torch.full(self._rows.shape, torch.inf).flatten()
+        self._offer(lambda lines: (self._rows[lines], self._columns[lines]), known=False)
+
+    @property
+    def places(self) -> Tensor:
+        """Rows and columns of the matches, (rows, columns, 2) integers."""
+        return torch.stack([self._rows, self._columns], -1).long()
 
     def offer_beside(self, step: tuple[int, int]) -> None:
         """Offer each patch the place that lies so many rows and columns from its own."""
-        self._offer(lambda rows: self.places[rows] + torch.tensor(step))
+        down, right = step
+        self._offer(lambda lines: (self._rows[lines] + down, self._columns[lines] + right))
 
     def offer_neighbors(self, down: int, across: int) -> None:
         """Offer each patch the offset of another patch, so many rows and columns before it."""
-        grid = self._grid
+        rows, columns = self._grid.rows.int(), self._grid.columns.int()
+        below = (rows - torch.roll(rows, down))[:, None]
+        right = columns - torch.roll(columns, across)
 
-        def candidates(rows: slice) -> Tensor:
-            lines = torch.arange(len(grid.rows))[rows]
-            others = (lines - down) % len(grid.rows)
-            offsets = self.places[others] - grid.corners_of(others)
-            return torch.roll(offsets, across, 1) + grid.corners_of(lines)
+        def candidates(lines: slice) -> tuple[Tensor, Tensor]:
+            others = (torch.arange(len(rows))[lines] - down) % len(rows)
+            return (
+                torch.roll(self._rows[others], across, 1) + below[lines],
+                torch.roll(self._columns[others], across, 1) + right,
+            )
 
         self._offer(candidates)
 
-    def _offer(self, candidates: Callable[[slice], Tensor]) -> None:
-        """Take those of some places (rows, columns, 2) that are better."""
+    def _offer(
+        self, candidates: Callable[[slice], tuple[Tensor, Tensor]], *, known: bool = True
+    ) -> None:
+        """Take those of some places that are better; `known`: the distances so far are."""
+        across = self._rows.shape[1]
 
-        def block(rows: slice) -> tuple[Tensor, Tensor]:
-            places = self._corners.within(candidates(rows))
-            distances = self._distance(rows, places)
-            better = distances < self._distances[rows]
-            return (
-                torch.where(better[..., None], places, self.places[rows]),
-                torch.where(better, distances, self._distances[rows]),
-            )
+        def block(lines: slice) -> tuple[Tensor, ...]:
+            rows, columns = (x.flatten() for x in self._corners.moved(*candidates(lines)))
+            first = lines.start * across
+            new = torch.arange(len(rows))
+            if known:  # most patches lie in pieces, and are offered what they have
+                differ = rows != self._rows[lines].flatten()
+                differ.logical_or_(columns != self._columns[lines].flatten())
+                new = differ.nonzero()[:, 0]
+                rows, columns = rows.index_select(0, new), columns.index_select(0, new)
+            patches = new.add_(first)
+            distances = self._distance(patches, rows * self._wide + columns)
+            better = (distances < self._distances.index_select(0, patches)).nonzero()[:, 0]
+            found = patches, rows, columns, distances
+            return tuple(x.index_select(0, better) for x in found)
 
-        lines = max(ROWS // self.places.shape[1], 1)
-        found = self._run(block, len(self.places), lines)
-        places, distances = zip(*found, strict=True)
-        self.places, self._distances = torch.cat(places), torch.cat(distances)
+        found = self._run(block, len(self._rows), max(ROWS // across, 1))
+        for patches, rows, columns, distances in found:
+            self._rows.view(-1)[patches] = rows
+            self._columns.view(-1)[patches] = columns
+            self._distances[patches] = distances
 
-    def _distance(self, rows: slice, places: Tensor) -> Tensor:
-        """Squared distances (rows, columns) from the matches at some places."""
-        index = (places[..., 0] * self._wide + places[..., 1]).flatten().to(self._keys.device)
-        apart = self._queries[rows].flatten(0, 1) - self._keys.index_select(0, index)
-        found = apart.float().square_().sum(1)
+    def _distance(self, patches: Tensor, places: Tensor) -> Tensor:
+        """Squared distances (n,) of patches of the picture from places of the photo, (n,) each."""
+        device = self._keys.device
+        patches, places = patches.to(device), places.to(device)
+        apart = self._queries.index_select(0, patches) - self._keys.index_select(0, places)
+        found = apart.float().square_() @ self._ones
         if self._bias is not None:
-            found += self._bias[index]
-        return found.view(places.shape[:2]).cpu()
+            found += self._bias.index_select(0, places)
+        return found.cpu()
+
+
+def _means_near(values: Tensor) -> Tensor:
+    """Means (H, W) of the values of the 9 by 9 places about each, as far as there are any."""
+    inside = torch.ones_like(values)
+    for axis, side in enumerate(values.shape):
+        values, inside = (F.pad(x, (0, 0, 4, 4) if axis == 0 else (4, 4)) for x in (values, inside))
+        values, inside = (
+            torch.stack([x.narrow(axis, step, side) for step in range(9)]).sum(0)
+            for x in (values, inside)
+        )
+    return values / inside
 
 
 def _around(picture: Tensor, grid: PatchGrid) -> Tensor:

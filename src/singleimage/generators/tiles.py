@@ -6,6 +6,7 @@ that it equals the part of the whole but for rounding.
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from singleimage.generators.base import Injection
@@ -34,10 +35,12 @@ def decode_tiles(
 ) -> Tensor:
     """Join the windows that `decode` makes of the finest of `sizes`.
 
-    `local`: a pixel depends on those near it alone. Else the image is decoded in one piece.
+    `local`: a pixel depends on those near it alone. Else the image is decoded in one piece, and so
+    where the levels are exported for another program.
     """
     size = sizes[-1]
-    windows = list(in_tiles(size)) if local else [Window.whole(size)]
+    tiled = local and not torch.compiler.is_compiling()
+    windows = list(in_tiles(size)) if tiled else [Window.whole(size)]
     if len(windows) == 1:
         return decode(windows[0])
     image: Tensor | None = None

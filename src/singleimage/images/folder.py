@@ -5,15 +5,18 @@ Photos that are learned together are brought to the same channels and cropped to
 
 import re
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import overload
 
 import msgspec
 
 from singleimage.errors import ImageError
 from singleimage.images.channels import Channels
 from singleimage.images.decode import high_efficiency_formats
+from singleimage.images.decoded import Notes
 from singleimage.images.photo import Photo
 from singleimage.images.reader import read_photo
 from singleimage.images.values import Mode
@@ -87,10 +90,49 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def read_album(folder: Path, *, crop: bool = True) -> list[Photo]:
-    """All photos of a folder, cropped about their middle to the median aspect, with a note of it.
+@dataclass(frozen=True, eq=False)
+class Album(Sequence[Photo]):
+    """The photos of a folder, alike. Each is read whenever it is asked for; none is kept."""
 
-    Gray photos among colored ones become colored.
+    paths: tuple[Path, ...]
+    channels: Channels
+    """Of all photos."""
+    aspect: float | None
+    """Height over width to which they are cropped about their middle; None: as they are."""
+    notes: Notes
+    """What is changed in them, in words for the user."""
+    stamps: tuple[tuple[int, int], ...]
+    """Of each file, when it was changed and its bytes, as they were first read."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Photo: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Photo]: ...
+    def __getitem__(self, index: int | slice) -> Photo | list[Photo]:
+        """Read one or some.
+
+        Raises:
+            ImageError: a file has been changed or removed since the album was made.
+        """
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        path = self.paths[index]
+        if _stamp(path) != self.stamps[index]:
+            raise ImageError(
+                f"{path} was changed while it was in use; put it back, and the same command "
+                f"continues."
+            )
+        photo = _like_others(replace(read_photo(path), original=None), self.channels)
+        return photo if self.aspect is None else _cropped(photo, self.aspect, path.name)
+
+
+def read_album(folder: Path, *, crop: bool = True) -> Album:
+    """All photos of a folder, cropped about their middle to the median aspect.
+
+    Gray photos among colored ones become colored. Every file is read once, to know that it can be.
 
     Args:
         folder: of the photos.
@@ -100,26 +142,44 @@ def read_album(folder: Path, *, crop: bool = True) -> list[Photo]:
         ImageError: the folder holds no photos, or a file is damaged, or has alpha where others
             have none.
     """
-    photos = [(path.name, replace(read_photo(path), original=None)) for path in pictures_in(folder)]
-    modes = Counter(photo.channels.mode for _, photo in photos)
-    mode = "RGB" if set(modes) == {"L", "RGB"} else modes.most_common(1)[0][0]
-    first = photos[0][1].channels
-    bits = first.bits
-    whites = [_white(photo.channels) for _, photo in photos if photo.channels.bits == bits]
-    white = max(whites) if max(whites) < 2**bits - 1 else None
-    channels = Channels(mode=mode, bits=bits, bands=first.bands, white=white)
-    aspect = median(photo.size.height / photo.size.width for _, photo in photos)
-    album = []
-    for name, photo in photos:
-        photo = _darkened(_colored(photo, mode), channels)
-        if len(photo.pixels) != channels.count:
+    return album_of(pictures_in(folder), crop=crop)
+
+
+def album_of(photos: Sequence[Path], *, crop: bool = True) -> Album:
+    """These `photos` as an album, as `read_album` does; `crop` and errors are the same."""
+    paths = tuple(photos)
+    stamps = tuple(_stamp(path) for path in paths)
+    read = [(photo.channels, photo.size, photo.notes) for photo in map(read_photo, paths)]
+    channels = _common([found for found, _, _ in read])
+    aspect = median(size.height / size.width for _, size, _ in read) if crop else None
+    notes: Notes = ()
+    for path, (found, size, told) in zip(paths, read, strict=True):
+        if _colored(found, channels.mode).count != channels.count:
             raise ImageError(
-                f"{name} is {photo.channels.words}, most photos are {channels.words}; convert it, "
-                f"or leave it out."
+                f"{path.name} is {found.words}, most photos are {channels.words}; convert it, or "
+                f"leave it out."
             )
-        photo = _cropped(photo, aspect, name) if crop else photo
-        album.append(replace(photo, channels=channels))
-    return album
+        notes += told + (() if aspect is None else _note(size, aspect, path.name))
+    return Album(paths, channels, aspect, notes, stamps)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return 0, -1
+    return facts.st_mtime_ns, facts.st_size
+
+
+def _common(found: Sequence[Channels]) -> Channels:
+    """The channels that photos of these are brought to."""
+    modes = Counter(channels.mode for channels in found)
+    mode = "RGB" if set(modes) == {"L", "RGB"} else modes.most_common(1)[0][0]
+    bits = found[0].bits
+    white = max(_white(channels) for channels in found if channels.bits == bits)
+    most = 2**bits - 1
+    bands = found[0].bands
+    return Channels(mode=mode, bits=bits, bands=bands, white=white if white < most else None)
 
 
 def fitted(photo: Photo, channels: Channels, size: Size | None, name: str = "the photo") -> Photo:
@@ -134,13 +194,12 @@ def fitted(photo: Photo, channels: Channels, size: Size | None, name: str = "the
     Raises:
         ImageError: it has other channels.
     """
-    photo = _darkened(_colored(photo, channels.mode), channels)
-    if len(photo.pixels) != channels.count:
+    if _colored(photo.channels, channels.mode).count != channels.count:
         raise ImageError(
             f"the photo is {photo.channels.words}, the model was trained on {channels.words}; "
             f"convert it."
         )
-    photo = replace(photo, channels=channels, original=None)
+    photo = replace(_like_others(photo, channels), original=None)
     return photo if size is None else _cropped(photo, size.height / size.width, name)
 
 
@@ -148,36 +207,48 @@ def _white(channels: Channels) -> int:
     return channels.white or 2**channels.bits - 1
 
 
-def _darkened(photo: Photo, channels: Channels) -> Photo:
-    """A photo whose white is that of others, so that the same integers are the same values."""
+def _like_others(photo: Photo, channels: Channels) -> Photo:
+    """A photo in the channels of others, whose number it has or, if it is gray, may have."""
+    pixels = photo.pixels
+    if len(pixels) < channels.count:
+        pixels = pixels.expand(channels.count, -1, -1)
     here, wanted = _white(photo.channels), _white(channels)
-    if photo.channels.bits != channels.bits or here == wanted:
-        return photo
-    return replace(photo, pixels=((photo.pixels + 1) * (here / wanted) - 1).clamp(-1, 1))
+    if photo.channels.bits == channels.bits and here != wanted:  # the same integers, one value
+        pixels = ((pixels + 1) * (here / wanted) - 1).clamp(-1, 1)
+    return replace(photo, pixels=pixels, channels=channels)
 
 
-def _colored(photo: Photo, mode: Mode) -> Photo:
-    """A gray photo in color, where that is the mode; any other as it is."""
-    gray = photo.channels.mode == "L" and not photo.channels.masks and not photo.channels.bands
+def _colored(channels: Channels, mode: Mode) -> Channels:
+    """Those of a gray photo in color, where that is the mode; any other as they are."""
+    gray = channels.mode == "L" and not channels.masks and not channels.bands
     if not gray or mode != "RGB":
-        return photo
-    colors = msgspec.structs.replace(photo.channels, mode=mode, palette=())
-    return replace(photo, pixels=photo.pixels.expand(3, -1, -1), channels=colors)
+        return channels
+    return msgspec.structs.replace(channels, mode=mode, palette=())
+
+
+def _note(size: Size, aspect: float, name: str) -> Notes:
+    """Say that a photo of this size is cropped, if much is."""
+    height, width = _uncropped(size, aspect)
+    lost = 1 - height * width / (size.height * size.width)
+    if lost <= NEARLY:
+        return ()
+    return (f"{name} is cropped to the aspect of the others, {lost:.0%} are left out.",)
+
+
+def _uncropped(size: Size, aspect: float) -> Size:
+    """The largest size of height over width `aspect` within another."""
+    height, width = size
+    if abs(height - width * aspect) <= 0.5 or abs(width - height / aspect) <= 0.5:
+        return size  # so what was cropped before stays as it is
+    if height > width * aspect:
+        return Size(max(round(width * aspect), 1), width)
+    return Size(height, max(round(height / aspect), 1))
 
 
 def _cropped(photo: Photo, aspect: float, name: str) -> Photo:
     """The middle of a photo, of height over width `aspect`, as large as can be; with a note."""
-    size = photo.size
-    height, width = size
-    if abs(height - width * aspect) <= 0.5 or abs(width - height / aspect) <= 0.5:
-        return photo  # so what was cropped before stays as it is
-    if height > width * aspect:
-        height = max(round(width * aspect), 1)
-    else:
-        width = max(round(height / aspect), 1)
-    top, left = (size.height - height) // 2, (size.width - width) // 2
-    notes, lost = photo.notes, 1 - height * width / (size.height * size.width)
-    if lost > NEARLY:
-        notes += (f"{name} is cropped to the aspect of the others, {lost:.0%} are left out.",)
+    height, width = _uncropped(photo.size, aspect)
+    top, left = (photo.size.height - height) // 2, (photo.size.width - width) // 2
     pixels = photo.pixels[:, top : top + height, left : left + width]
+    notes = photo.notes + _note(photo.size, aspect, name)
     return replace(photo, pixels=pixels, notes=notes)

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from singleimage.errors import SingleImageError
+from singleimage.images.photo import joined_digest
 from singleimage.jobs.job import Job, JobResult, result_of
 from singleimage.machine.files import make_folder, write_atomically
 
@@ -69,7 +70,9 @@ def finished(job: Job, folder: Path) -> JobResult | None:
     if found != (digest, job.seed, job.measure):
         return None
     try:
-        same = result.photo_sha256 == sha256(Path(job.photo).read_bytes()).hexdigest()
+        files = [Path(path).read_bytes() for path in (job.photo, *job.company)]
+        now = joined_digest([sha256(data).hexdigest() for data in files])
+        same = result.photo_sha256 == now
     except OSError:  # the photo is gone, the result is not
         same = True
     return result if same else None

@@ -5,24 +5,29 @@ is done once `result.json` is in it. Until then, doing it again continues where 
 """
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import torch
+from msgspec.structs import replace
 
 from singleimage.errors import ImageError, RunError
+from singleimage.images.folder import album_of
 from singleimage.images.photo import Photo
 from singleimage.images.reader import read_photo
 from singleimage.images.sheet import save_sheet, sheet
 from singleimage.machine.device import find_device
 from singleimage.machine.files import make_folder, read_whole, write_atomically
-from singleimage.metrics.evaluation import Scores, evaluate
+from singleimage.metrics.evaluation import Scores, average, evaluate
 from singleimage.metrics.features import Network, load_features
+from singleimage.metrics.protocols import PROTOCOLS, ProtocolName
 from singleimage.metrics.samples import DrawnSamples, SampleFiles, Samples, samples_of
+from singleimage.models.hypermodel import HyperModel
 from singleimage.models.model import Model
+from singleimage.models.modelfile import Provenance
 from singleimage.nn.precision import Precision
 from singleimage.recipes.recipe import Recipe
 from singleimage.training.makers import maker_for
@@ -43,6 +48,19 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How many a model draws, with seeds 0, 1, ...; of published ones all are taken."""
     features: tuple[Network, ...] = ("efficientnet-lite0",)
     jpeg: int | None = None
+    protocol: ProtocolName | None = None
+    """The paper's protocol that the rest is from."""
+
+    @classmethod
+    def by(cls, protocol: ProtocolName, features: Sequence[Network] = ()) -> "Measure":
+        """What a paper measures; `features`: with these in place of its own."""
+        paper = PROTOCOLS[protocol]
+        return cls(
+            samples=paper.samples,
+            features=tuple(features) or (paper.features,),
+            jpeg=paper.jpeg,
+            protocol=protocol,
+        )
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +72,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Name of the preset or of the published samples, for tables."""
     photo: str
     """Path of the photo."""
+    company: tuple[str, ...] = ()
+    """Paths of photos that a hypernetwork learns with it; then what is measured is their mean."""
     seed: int = 0
     recipe: Recipe | None = None
     """What to train; None: nothing, the samples are `published`."""
@@ -150,24 +170,53 @@ def perform(job: Job, folder: Path, tell: Tell) -> JobResult:
     """
     torch.set_num_threads(job.threads)
     home = make_folder(folder / job.name)
-    photo = read_photo(job.photo)
     if job.recipe is None:
-        _claim(home)
-        paths = samples_of(Path(job.photo), Path(job.published))
-        if not paths:
-            raise ImageError(f"{job.published} has no samples of {Path(job.photo).name}.")
-        result = _job_result(job, photo, None, _measure(job, home, SampleFiles(paths), photo))
+        result = _published(job, home)
+    elif job.company:
+        result = _together(job, home, tell)
     else:
-        model = _train(job, home, photo, tell)
-        tell(1.0, "measuring")
-        real = model.training_image() or photo
-        drawn = DrawnSamples(model, range(job.measure.samples if job.measure else 0))
-        result = _job_result(job, photo, model, _measure(job, home, drawn, real))
+        result = _alone(job, home, tell)
     write_atomically(home / RESULT, lambda stream: stream.write(_sealed(result)))
     return result
 
 
-def _train(job: Job, home: Path, photo: Photo, tell: Tell) -> Model:
+def _published(job: Job, home: Path) -> JobResult:
+    photo = read_photo(job.photo)
+    _claim(home)
+    paths = samples_of(Path(job.photo), Path(job.published))
+    if not paths:
+        raise ImageError(f"{job.published} has no samples of {Path(job.photo).name}.")
+    scores = _measure(job, home, SampleFiles(paths), photo)
+    return _job_result(job, photo.sha256, None, 0, scores)
+
+
+def _alone(job: Job, home: Path, tell: Tell) -> JobResult:
+    photo = read_photo(job.photo)
+    _train(job, home, photo, tell)
+    model = Model.load(home, device=find_device(job.device), precision=job.precision)
+    tell(1.0, "measuring")
+    scores = _measure_model(job, home, model, photo)
+    count = sum(p.numel() for p in model.generator.parameters())
+    return _job_result(job, photo.sha256, model.provenance, count, scores)
+
+
+def _together(job: Job, home: Path, tell: Tell) -> JobResult:
+    """Photos that a hypernetwork learns together: the means over their models."""
+    assert job.recipe is not None
+    album = album_of([Path(job.photo), *map(Path, job.company)], crop=not job.recipe.stretches)
+    _train(job, home, album, tell)
+    device = str(find_device(job.device))
+    hyper = HyperModel.load(home, device=device, precision=job.precision)
+    found = []
+    for photo in reversed(album):  # the sheet that stays is that of the first
+        tell(1.0, "measuring")
+        found.append(_measure_model(job, home, hyper.model(photo), photo))
+    scores = tuple(replace(same[0], numbers=average(same)) for same in zip(*found, strict=True))
+    count = sum(p.numel() for p in hyper.hyper.parameters())
+    return _job_result(job, hyper.provenance.image_sha256, hyper.provenance, count, scores)
+
+
+def _train(job: Job, home: Path, photo: Photo | Sequence[Photo], tell: Tell) -> None:
     assert job.recipe is not None
     maker = maker_for(
         home,
@@ -185,7 +234,11 @@ def _train(job: Job, home: Path, photo: Photo, tell: Tell) -> Model:
     except Stopped:
         maker.save()
         raise
-    return Model.load(home, device=find_device(job.device), precision=job.precision)
+
+
+def _measure_model(job: Job, home: Path, model: Model, photo: Photo) -> tuple[Scores, ...]:
+    drawn = DrawnSamples(model, range(job.measure.samples if job.measure else 0))
+    return _measure(job, home, drawn, model.training_image() or photo)
 
 
 def _measure(job: Job, home: Path, samples: Samples, real: Photo) -> tuple[Scores, ...]:
@@ -196,22 +249,29 @@ def _measure(job: Job, home: Path, samples: Samples, real: Photo) -> tuple[Score
     save_sheet(page, home / SHEET, overwrite=True)
     device = find_device(job.device)
     extractors = [load_features(name, device=device) for name in job.measure.features]
-    return tuple(evaluate(samples, real, f, jpeg=job.measure.jpeg).scores for f in extractors)
+    how = job.measure
+    return tuple(
+        evaluate(samples, real, f, jpeg=how.jpeg, protocol=how.protocol).scores for f in extractors
+    )
 
 
 def _job_result(
-    job: Job, photo: Photo, model: Model | None, scores: tuple[Scores, ...]
+    job: Job,
+    sha256: str,
+    provenance: Provenance | None,
+    parameters: int,
+    scores: tuple[Scores, ...],
 ) -> JobResult:
-    provenance = model.provenance if model else None
+    more = f" and {len(job.company)} more" if job.company else ""
     return JobResult(
         name=job.name,
         method=job.method,
-        photo=Path(job.photo).name,
-        photo_sha256=photo.sha256,
+        photo=Path(job.photo).name + more,
+        photo_sha256=sha256,
         seed=job.seed,
         recipe_digest=job.recipe.digest() if job.recipe else "",
         levels=provenance.levels if provenance else 0,
-        parameters=sum(p.numel() for p in model.generator.parameters()) if model else 0,
+        parameters=parameters,
         seconds=provenance.seconds if provenance else 0.0,
         threads=job.threads,
         device=provenance.device if provenance else "",

@@ -50,7 +50,8 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     token: str
     """What the token file in `folder` says; empty: do not look."""
-    photo: bytes
+    photos: tuple[bytes, ...]
+    """Of the photo, and of those that are learned with it."""
     samples: dict[str, bytes]
     """Published samples, by their names."""
     files: dict[str, bytes]
@@ -230,7 +231,7 @@ class _Fleet:
             job=msgspec.json.encode(job),
             folder=str(self._folder),
             token=self._token,
-            photo=read_bytes(Path(job.photo)),
+            photos=tuple(read_bytes(Path(path)) for path in (job.photo, *job.company)),
             samples={path.name: read_bytes(path) for path in samples},
             files=_pack(home),
         )
@@ -349,12 +350,20 @@ def work(parcel: Parcel, board: Any) -> Outcome:
     """
     given = msgspec.json.decode(parcel.job, type=Job)
     with tempfile.TemporaryDirectory(prefix="singleimage-") as temporary:
-        photo = Path(temporary) / "photo" / Path(given.photo).name
-        _unpack({photo.name: parcel.photo}, photo.parent)
+        paths = [
+            Path(temporary) / f"photo-{i}" / Path(path).name
+            for i, path in enumerate((given.photo, *given.company))
+        ]
+        for path, data in zip(paths, parcel.photos, strict=True):
+            _unpack({path.name: data}, path.parent)
+        photo, *company = map(str, paths)
         samples = Path(temporary) / "samples"
         _unpack(parcel.samples, samples)
         job = msgspec.structs.replace(
-            given, photo=str(photo), published=str(samples) if given.published else ""
+            given,
+            photo=photo,
+            company=tuple(company),
+            published=str(samples) if given.published else "",
         )
         in_place = _sees(parcel)
         folder = Path(parcel.folder) if in_place else Path(temporary) / "results"
@@ -365,7 +374,7 @@ def work(parcel: Parcel, board: Any) -> Outcome:
         except Stopped:
             return Outcome("stopped; the same command continues it.")
         except Exception as error:
-            error_line = in_one_line(error).replace(str(photo), given.photo)
+            error_line = in_one_line(error).replace(photo, given.photo)
             return Outcome(error_line, traceback.format_exc())
         return Outcome(files={} if in_place else _pack(folder / job.name))
 

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -16,6 +16,7 @@ from singleimage.machine.memory import kept_heap
 from singleimage.metrics.copying import PatchSearch
 from singleimage.metrics.diversity import FeatureDiversity, PixelDiversity
 from singleimage.metrics.features import Features
+from singleimage.metrics.protocols import PROTOCOLS, ProtocolName
 from singleimage.metrics.sifid import fit, frechet
 from singleimage.metrics.table import METRICS, Gathered
 from singleimage.multiscale.geometry import size_of
@@ -34,17 +35,21 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """lossless, or jpeg-QUALITY: what all pictures went through first."""
     samples: int
     """How many were measured."""
+    protocol: ProtocolName | None = None
+    """The paper's protocol by which they were measured, see `protocols`."""
     numbers: dict[str, int | float]
     """Numbers by the names of `METRICS`; results of other versions may have fewer or more."""
 
-    def comparable(self) -> tuple[str, str]:
-        """What must be equal for two to be compared."""
-        return self.features, self.files
+    def comparable(self) -> str:
+        """What must be equal for two to be compared, in words."""
+        by = "" if self.protocol is None else f" by the protocol {self.protocol}"
+        return f"{self.features} with files {self.files}{by}"
 
     def flat(self) -> dict[str, Any]:
         """All fields and numbers side by side, as the command line prints them."""
         how = {"features": self.features, "files": self.files, "samples": self.samples}
-        return {**how, **self.numbers}
+        by = {} if self.protocol is None else {"protocol": self.protocol}
+        return {**how, **by, **self.numbers}
 
     @classmethod
     def from_flat(cls, facts: Mapping[str, Any]) -> "Scores":
@@ -56,7 +61,7 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Raises:
             msgspec.ValidationError: it is nothing of the kind.
         """
-        how = {name: facts.get(name) for name in ("features", "files", "samples")}
+        how = {name: facts.get(name) for name in ("features", "files", "samples", "protocol")}
         numbers = {name: value for name, value in facts.items() if name not in how}
         return msgspec.convert({**how, "numbers": numbers}, cls)
 
@@ -81,7 +86,12 @@ class Evaluation:
 
 @kept_heap()
 def evaluate(
-    samples: Iterable[Photo], real: Photo, features: Features, *, jpeg: int | None = None
+    samples: Iterable[Photo],
+    real: Photo,
+    features: Features,
+    *,
+    jpeg: int | None = None,
+    protocol: ProtocolName | None = None,
 ) -> Evaluation:
     """Measure samples against their photo; any number of them, in the memory of a few.
 
@@ -95,6 +105,7 @@ def evaluate(
         jpeg: first pass all pictures, and the photo, through JPEG files of this quality, 1 to 100.
             The published numbers did: the references write samples as JPEG, of quality 75 by
             default.
+        protocol: of a paper, for what it takes SIFID of; the rest of it is the caller's to heed.
 
     Raises:
         ArgumentError: there is no sample.
@@ -114,11 +125,16 @@ def evaluate(
             yield sample.colors(jpeg=jpeg)
 
     gathered = _gathered(colors(), photo, features, shares)
+    count = len(gathered.sifid)
+    if protocol is not None:
+        first = gathered.sifid[: PROTOCOLS[protocol].sifid_samples]
+        gathered = replace(gathered, sifid=first)
     numbers = {metric.name: metric.value(gathered) for metric in METRICS}
     scores = Scores(
         features=features.name,
         files="lossless" if jpeg is None else f"jpeg-{jpeg}",
-        samples=len(gathered.sifid),
+        samples=count,
+        protocol=protocol,
         numbers={name: value for name, value in numbers.items() if value is not None},
     )
     deviation = gathered.pixels.deviation_map()
@@ -177,7 +193,7 @@ def average(scores: Sequence[Scores]) -> dict[str, float]:
 
 def require_comparable(scores: Sequence[Scores]) -> None:
     """Raise `Incomparable` unless all `scores` were measured in the same way."""
-    ways = sorted({" with files ".join(s.comparable()) for s in scores})
+    ways = sorted({s.comparable() for s in scores})
     if len(ways) > 1:
         raise Incomparable(
             f"numbers measured in different ways do not compare ({'; '.join(ways)}); "

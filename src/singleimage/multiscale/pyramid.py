@@ -391,33 +391,33 @@ class Pyramid:
         return self.images[-1] if self.view is None else self.view
 
     @classmethod
-    def build(cls, image: Tensor, law: PyramidLaw) -> "Pyramid":
+    def build(cls, image: Tensor, law: PyramidLaw, ladder: Ladder | None = None) -> "Pyramid":
         """The pyramid of images (B, C, H, W) in [-1, 1].
+
+        Args:
+            image: the images.
+            law: how they are reduced.
+            ladder: sizes that they are reduced to, whatever theirs is, by a `WidthPyramid`; None:
+                those that the law has for them.
 
         Raises:
             SizeError: the image is too small or too narrow for the law.
         """
-        ladder = law.plan(size_of(image))
+        ladder = ladder or law.plan(size_of(image))
         return cls(law.images(image, ladder), ladder, _viewed(image, law))
 
     @classmethod
-    def joined(cls, photos: Sequence[Tensor], law: PyramidLaw) -> "Pyramid":
-        """One pyramid of several photos (1, C, H, W), with the ladder of the first.
+    def stacked(cls, photos: Sequence["Pyramid"]) -> "Pyramid":
+        """One pyramid of those of several photos with the same ladder."""
+        images = tuple(torch.cat(level) for level in zip(*(p.images for p in photos), strict=True))
+        views = [photo.view for photo in photos if photo.view is not None]
+        return cls(images, photos[0].ladder, torch.cat(views) if views else None)
 
-        Photos of other sizes need a law that reduces to given sizes, a `WidthPyramid`.
-        """
-        first = cls.build(photos[0], law)
-        rest = [law.images(photo, first.ladder) for photo in photos[1:]]
-        levels = zip(first.images, *rest, strict=True)
-        views = [view for photo in photos if (view := _viewed(photo, law)) is not None]
-        images = tuple(torch.cat(level) for level in levels)
-        return cls(images, first.ladder, torch.cat(views) if views else None)
-
-    def chosen(self, indices: Sequence[int]) -> "Pyramid":
-        """Return the pyramid of the photos of these `indices` alone."""
-        images = tuple(image[list(indices)] for image in self.images)
-        view = None if self.view is None else self.view[list(indices)]
-        return replace(self, images=images, view=view)
+    @property
+    def bytes(self) -> int:
+        """Memory of its images."""
+        views = () if self.view is None else (self.view,)
+        return sum(x.numel() * x.element_size() for x in (*self.images, *views))
 
     def repeated(self, times: int) -> "Pyramid":
         """Return the pyramid with each level repeated to a batch of `times`, without copies."""

@@ -331,6 +331,8 @@ class _Separable(Function):
 
 def _apply(laws: list[_Law], part: Part | None, x: Tensor, plus: Tensor | None = None) -> Tensor:
     """Both axes of x (B, C, H, W); channels-last (B, C, h, w)."""
+    if torch.compiler.is_compiling():
+        return _plainly(laws, part, x, plus)
     large = max(law.n_in * law.n_out for law in laws) > MATRIX and not x.requires_grad
     if part is None and large and not any(law.wrap for law in laws):
         return _tiled(laws, x, plus)
@@ -348,6 +350,23 @@ def _apply(laws: list[_Law], part: Part | None, x: Tensor, plus: Tensor | None =
         )
     y: Tensor = _Separable.apply(x, plus, rows, columns)
     return y
+
+
+def _plainly(laws: list[_Law], part: Part | None, x: Tensor, plus: Tensor | None) -> Tensor:
+    """The same as two products of matrices, for a graph that another program runs.
+
+    Nothing is kept: tensors that are made while a graph is recorded have no values later.
+    """
+    window, source = part[:2] if part else (Window(0, 0, *(law.n_out for law in laws)), None)
+    source = source or Window(0, 0, *(law.n_in for law in laws))
+    rows, columns = (
+        torch.from_numpy(law.part(outputs, inputs)).to(x)
+        for law, outputs, inputs in zip(
+            laws, (window.rows, window.columns), (source.rows, source.columns), strict=True
+        )
+    )
+    y = rows @ x @ columns.T
+    return y if plus is None else y + plus
 
 
 def _tiled(laws: list[_Law], x: Tensor, plus: Tensor | None) -> Tensor:

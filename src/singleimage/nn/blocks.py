@@ -167,9 +167,11 @@ class ImageNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize `x` (B, C, H, W), or clips; shape stays. With `held` by those statistics."""
-        if self.held is None:
-            return normalize(x, self.weight, self.bias, self.eps)
-        return F.batch_norm(x, *self.held, self.weight, self.bias, False, 0.0, self.eps)
+        if self.held is not None:
+            return F.batch_norm(x, *self.held, self.weight, self.bias, False, 0.0, self.eps)
+        if torch.compiler.is_compiling():  # recorded for another program, for batches of any size
+            return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+        return normalize(x, self.weight, self.bias, self.eps)
 
 
 @contextmanager

@@ -301,7 +301,8 @@ def _apply(x: Tensor, link: Link) -> Tensor:
     weight, bias, slope, padding = link
     if slope is None:
         return convolved(x, weight, bias, padding)
-    if x.device.type == "cpu" and _fuses(x.dtype):
+    exporting = torch.compiler.is_compiling()  # other programs know no fused operation
+    if x.device.type == "cpu" and not exporting and _fuses(x.dtype):
         fused = torch.ops.mkldnn._convolution_pointwise
         pads, ones = [padding] * axes_of(weight), [1] * axes_of(weight)
         y: Tensor = fused(x, weight, bias, pads, ones, ones, 1, "leaky_relu", [slope], "")

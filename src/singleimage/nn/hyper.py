@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from singleimage.nn.blocks import Channels, PatchNet, Slope
 from singleimage.nn.convolution import Link, chain, judge, mean_scores
-from singleimage.nn.critic import Critic, CriticOutputs
+from singleimage.nn.critic import Critic, CriticOutputs, Scorer
 from singleimage.nn.embedding import Embedding, EmbeddingSpec, init_embedding, init_linear
 
 Rank = Annotated[int, msgspec.Meta(ge=1, le=4096)]
@@ -189,10 +189,11 @@ class HyperCriticSpec(
     """A critic for each photo, predicted from it: (B, C, H, W) -> (B, 1, H - 10, W - 10)."""
 
     embedding: EmbeddingSpec = EmbeddingSpec()
-    shared: Literal["no", "both", "generator"] = "no"
-    """Whether it is the generator's embedding, which then learns in both players' turns (the shared
-    feature extractor of the paper's analysis, variant A) or in the generator's alone (as B; the
-    paper's B also gives it the gradient of the penalty). The paper shows why not to."""
+    shared: Literal["no", "both", "generator", "penalty"] = "no"
+    """Whether it is the generator's embedding, a shared feature extractor (the paper's analysis,
+    which shows why not to), and what it then learns from: both players' losses (variant A), the
+    generator's alone, or the generator's and the critic's penalty (variant B, which is printed with
+    the generator's projection in place of the critic's, on which the penalty does not depend)."""
     rank: Rank | None = None
     """Rank of the factorised projection; null: the full matrix of the published code."""
     width: Channels = 64
@@ -235,7 +236,7 @@ class HyperCritic(Critic):
         if spec.shared == "no":
             self.embedding = spec.embedding.build(channels=channels)
         self.shared = spec.shared
-        self.moves_generator = spec.shared == "both"
+        self.moves_generator = spec.shared in ("both", "penalty")
         self.head = WeightHead(spec.embedding.features, self.form.numbers, spec.rank)
         self._lent: tuple[nn.Module, ...] = ()  # in a tuple it is no part of this module
 
@@ -247,17 +248,41 @@ class HyperCritic(Critic):
         lent = self._lent if self.moves_generator else ()
         return [p for module in (self, *lent) for p in module.parameters()]
 
-    def bind(self, photos: Tensor, share: slice) -> GivenNets:
+    def bind(self, photos: Tensor, share: slice) -> Scorer:
+        seen = self._embed(photos)[share]
+        nets = self._nets(seen)
+        return _PenaltyAlone(nets, self._nets(seen.detach())) if self.shared == "penalty" else nets
+
+    def _embed(self, photos: Tensor) -> Tensor:
         embedding = self._lent[0] if self._lent else self.embedding
         assert embedding is not None, "the embedding to share is missing"
-        predicted = self.head(embedding(photos)[share])
-        return GivenNets(self.form, predicted, self.head.compute)
+        vectors: Tensor = embedding(photos)
+        return vectors
+
+    def _nets(self, seen: Tensor) -> GivenNets:
+        return GivenNets(self.form, self.head(seen), self.head.compute)
 
     @torch.no_grad()
     def critic_of(self, photo: Tensor) -> PatchNet:
         training = self.training
         self.eval()  # so that it depends on this photo alone
         try:
-            return self.bind(photo, slice(None)).net(0)
+            return self._nets(self._embed(photo)).net(0)
         finally:
             self.train(training)
+
+
+class _PenaltyAlone:
+    """Predicted critics, the scores of whose turn do not move what their weights come from."""
+
+    def __init__(self, nets: GivenNets, detached: GivenNets) -> None:
+        """The same critics, and again with the embedding detached."""
+        self._nets = nets
+        self._detached = detached
+
+    def mean_scores(self, images: Tensor) -> Tensor:
+        return self._nets.mean_scores(images)
+
+    def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> CriticOutputs:
+        gradient = self._nets.judge(real, fake, between, seed).gradient
+        return self._detached.judge(real, fake, between, seed)._replace(gradient=gradient)

@@ -68,6 +68,8 @@ def involve(
             f"{groups} groups and {len(bias)} channels of kernels for {(*hidden.shape,)} "
             f"of {(*x.shape,)}, {dilation=}, {padding=}"
         )
+    if torch.compiler.is_compiling():
+        return _plainly(x, hidden, weight, bias, form)
     y: Tensor = _Involve.apply(x, hidden, weight, bias, form)
     return y
 
@@ -91,6 +93,20 @@ class _Form(NamedTuple):
         """(B, C, H, W) -> (B, H, W, groups, C / groups), a view of channels-last tensors."""
         pixels = x.permute(0, 2, 3, 1)
         return pixels.view(*pixels.shape[:3], self.groups, -1)
+
+
+def _plainly(x: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, form: _Form) -> Tensor:
+    """What `involve` computes with ordinary operations, for a graph that another program runs."""
+    tall, wide = form.padding
+    x = F.pad(x, (wide, wide, tall, tall)).unflatten(1, (form.groups, -1))
+    kernels = F.conv2d(hidden, weight, bias).unsqueeze(2).split(form.groups, 1)
+    height, width = size_of(hidden)
+    steps = range(0, form.span + 1, form.dilation)
+    rows = [x[..., down : down + height, :] for down in steps]
+    met = [row[..., right : right + width] for row in rows for right in steps]
+    weighed = [window * kernel for window, kernel in zip(met, kernels, strict=True)]
+    total: Tensor = sum(weighed[1:], weighed[0])
+    return total.flatten(1, 2)
 
 
 class _Bands:

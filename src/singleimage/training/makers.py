@@ -20,7 +20,7 @@ from singleimage.training.identity import Identity, claim
 from singleimage.training.progress import Progress
 from singleimage.training.run import Run
 from singleimage.training.trainer import Trainer
-from singleimage.training.training_set import require_alike
+from singleimage.training.training_set import require_few
 
 
 class Maker(Protocol):
@@ -168,7 +168,7 @@ def maker_for(
             embed_image=embed_image,
         )
     photos = [photo] if isinstance(photo, Photo) else list(photo)
-    require_alike(photos, recipe)
+    require_few(photos, recipe)
     return Direct(folder, photos[0], recipe, seed=seed, name=name, device=device)
 
 

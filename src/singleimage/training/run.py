@@ -21,7 +21,7 @@ from typing import BinaryIO
 import torch
 from PIL.Image import Image
 
-from singleimage.errors import RunError, SingleImageError
+from singleimage.errors import ImageError, RunError, SingleImageError
 from singleimage.images.photo import Photo
 from singleimage.images.sheet import save_sheet, sheet
 from singleimage.machine.files import clear_parts, make_folder, read_whole, write_atomically
@@ -99,7 +99,7 @@ class Run:
         self.trainer = Trainer(
             photo, recipe, seed=seed, device=device, precision=precision, given=given, start=start
         )
-        self._photos = [photo] if isinstance(photo, Photo) else list(photo)
+        self._photos = [photo] if isinstance(photo, Photo) else photo
         self._embed_image = embed_image
         self._save_seconds = save_seconds
         self._identity = identity = Identity(
@@ -171,7 +171,7 @@ class Run:
 
     def _logged(self, log: Log) -> Iterator[Progress]:
         saved = time.monotonic()
-        for progress in self.trainer:
+        for progress in self._steps():
             log.write(progress)
             if progress.level_done:
                 log.picture(progress.level, self._finish_level(progress.level))
@@ -179,6 +179,14 @@ class Run:
                 self.save()
                 saved = time.monotonic()
             yield progress
+
+    def _steps(self) -> Iterator[Progress]:
+        """Train; what is done is kept when a photo that is read again has been changed."""
+        try:
+            yield from self.trainer
+        except ImageError:
+            self.save()
+            raise
 
     def save(self) -> None:
         """Write the state, so that the run can be continued from here.

@@ -18,7 +18,7 @@ from torch import Tensor
 from singleimage.errors import Diverged, ImageError, RunError, SizeError, UnsupportedEntry
 from singleimage.generators.base import Learner
 from singleimage.images.clip import Clip
-from singleimage.images.photo import Photo, joined_digest
+from singleimage.images.photo import Photo
 from singleimage.machine.device import use_device
 from singleimage.machine.memory import kept_heap
 from singleimage.machine.processes import mean_over_processes, share_of
@@ -82,16 +82,16 @@ class Trainer:
         """
         self.recipe = recipe
         self._schedule = recipe.schedule
-        photos = [photo] if isinstance(photo, Photo) else list(photo)
+        photos = [photo] if isinstance(photo, Photo) else photo
         self.photo = photos[0]
-        self.sha256 = joined_digest([photo.sha256 for photo in photos])
         self.seed = seed
         self.device = use_device(device)
         self.precision = resolve_precision(precision, self.device)
         like = torch.empty(0, device=self.device, dtype=dtype)
         self._set = TrainingSet(photos, recipe, like)
-        self.example = self._set.pyramid
-        """All photos at all levels."""
+        self.sha256 = self._set.sha256
+        self.example = self._set.first
+        """The first photo at all levels."""
         coarsest = self.example.ladder.sizes[0]
         if min(coarsest) < (smallest := self._schedule.critic.smallest_image):
             raise SizeError(
@@ -184,7 +184,7 @@ class Trainer:
         return HyperModel(self.learner, critic, self.recipe, self.photo.channels, origin)
 
     def _model(self, levels: int) -> Model:
-        first = self._set.first
+        first = self.example
         return Model.of_network(
             self.learner.generator_of(first),
             self.recipe.of_one(),
@@ -203,7 +203,7 @@ class Trainer:
             photo=(self.photo.size.height, self.photo.size.width),
             image_sha256=self.sha256,
             fps=self.photo.fps if isinstance(self.photo, Clip) else None,
-            photos=len(self.example.images[0]),
+            photos=self._set.count,
             seed=self.seed,
             levels=levels,
             seconds=round(self.seconds, 1),
@@ -256,10 +256,10 @@ class Trainer:
         self._anchor_frozen = view.run_frozen(view.anchor()) if view.steady else None
 
     def _train_step(self) -> dict[str, float]:
+        example = self._batch(self.step)  # before anything changes: it may not be there any more
         seed = self._seed(self.step)
         self.learner.refresh(seed)
         turns = self._schedule.objective_at(self.level).turns
-        example = self._batch(self.step)
         generator = self.learner.bind(example, self._share)
         frozen = (
             self._anchor_frozen if generator.steady else generator.run_frozen(generator.anchor())
@@ -331,7 +331,7 @@ class Trainer:
         steps = self._schedule.steps_at(self.level)
         if not is_time_to_look(self.step, steps):
             return False
-        first = self._set.first
+        first = self.example
         generator, photo = self.learner.generator_of(first), first.images[self.level]
         last = self.step == steps
         return self._watch.collapsed(generator, photo, limit=self.learner.limit, last=last)

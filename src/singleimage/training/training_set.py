@@ -1,22 +1,31 @@
 """The photos of a training at every level, and which of them, or of a clip, a step looks at."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from singleimage.errors import ImageError, RecipeError, RunError
-from singleimage.images.photo import Photo, require_texture
+from singleimage.images.photo import Photo, joined_digest, require_texture
 from singleimage.machine.processes import processes
 from singleimage.multiscale.pyramid import Ladder, Pyramid
 from singleimage.recipes.recipe import Recipe
 
+KEPT = 512_000_000
+"""Bytes of photos that are kept on all levels, in all processes together."""
+
 
 class TrainingSet:
-    """One photo, of which a batch has copies, or several, which are taken in turn; or a clip."""
+    """One photo, of which a batch has copies, or several, which are taken in turn; or a clip.
+
+    Of several, as many as fit are kept in memory, on all levels. The others are read and reduced
+    again whenever their turn comes, while the step before is computed.
+    """
 
     def __init__(self, photos: Sequence[Photo], recipe: Recipe, like: Tensor) -> None:
-        """Put the photos on all levels of the recipe's pyramid.
+        """Look at each photo once, and put the first ones on all levels of the recipe's pyramid.
 
         Args:
             photos: one, or several of the same channels; or one clip.
@@ -30,23 +39,36 @@ class TrainingSet:
             SizeError: a photo does not fit the recipe's pyramid.
         """
         training = recipe.schedule.training
-        require_alike([require_texture(photo) for photo in photos], recipe)
-        pixels = [photo.pixels[None].to(like) for photo in photos]
-        if training.mirror:
-            pixels += [photo.flip(-1) for photo in pixels]
-        reel = Pyramid.joined(pixels, recipe.pyramid)
+        require_few(photos, recipe)
+        self._photos = photos
+        self._like = like
+        self._law = recipe.pyramid
+        self.count = len(photos) * (2 if training.mirror else 1)
+        """Photos, mirrored ones too."""
+        first = photos[0]
+        self.ladder = recipe.pyramid.plan(first.size)
+        reel = self._made(0, first)
+        room = KEPT // processes() // reel.bytes if self.count > 1 else 0
+        self._kept = _Shelf(reel, min(self.count, room))
+        digests = []
+        for i, photo in enumerate(photos):
+            if photo.channels != first.channels:
+                raise ImageError("the photos have different channels; convert them to the same.")
+            digests.append(require_texture(photo).sha256)
+            for index in range(i, self.count, len(photos)):
+                if not self._kept.full:
+                    self._kept.put(index, self._made(index, photo))
+        self.sha256 = joined_digest(digests)
+        """Digest of the photos' files."""
         self._clip = reel if reel.ladder.moving else None
-        self._starts = _starts(photos[0], reel.ladder, recipe.name)
-        self.pyramid = reel if self._clip is None else reel.excerpt(0)
-        """All photos; or a clip, from its first frame on."""
+        self._starts = _starts(first, reel.ladder, recipe.name)
+        self.first = reel if self._clip is None else reel.excerpt(0)
+        """The first photo; or a clip, from its first frame on."""
         several = recipe.learns_several
-        self.batch_size = min(training.batch, len(pixels)) if several else training.batch
-        self._copies = self.pyramid.repeated(self.batch_size) if len(pixels) == 1 else None
-
-    @property
-    def first(self) -> Pyramid:
-        """The first photo."""
-        return self.pyramid.chosen([0])
+        self.batch_size = min(training.batch, self.count) if several else training.batch
+        self._copies = self.first.repeated(self.batch_size) if self.count == 1 else None
+        self._reader = ThreadPoolExecutor(1)
+        self._ahead: tuple[list[int], Future[Pyramid]] | None = None
 
     def batch(self, step: int, seed: Callable[[int], int]) -> Pyramid:
         """What a step looks at. Of several photos, some may be left out of an epoch.
@@ -54,7 +76,11 @@ class TrainingSet:
         Of a clip with more frames than levels show, any part; the first step sees its beginning.
 
         Args:
+            step: of the level.
             seed: of the order of the photos in an epoch, or of the part of a clip.
+
+        Raises:
+            ImageError: the file of a photo has been changed or removed.
         """
         if self._clip is not None and step and self._starts > 1:
             dice = torch.Generator().manual_seed(seed(step))
@@ -62,11 +88,82 @@ class TrainingSet:
             return self._clip.excerpt(start).repeated(self.batch_size)
         if self._copies is not None:
             return self._copies
-        count, size = len(self.pyramid.images[0]), self.batch_size
-        epoch, part = divmod(step, count // size)
+        return self._stacked(self._turn(step, seed), self._turn(step + 1, seed))
+
+    def _turn(self, step: int, seed: Callable[[int], int]) -> list[int]:
+        """Which photos a step looks at."""
+        epoch, part = divmod(step, self.count // self.batch_size)
         order = torch.Generator().manual_seed(seed(epoch))
-        indices: list[int] = torch.randperm(count, generator=order).tolist()
-        return self.pyramid.chosen(indices[part * size : (part + 1) * size])
+        indices: list[int] = torch.randperm(self.count, generator=order).tolist()
+        return indices[part * self.batch_size : (part + 1) * self.batch_size]
+
+    def _stacked(self, wanted: list[int], later: list[int]) -> Pyramid:
+        """The photos that are wanted now; those that will be later are begun to be read."""
+        if len(self._kept) == self.count:
+            return self._of(wanted)
+        if self._ahead is None or self._ahead[0] != wanted:
+            self._ahead = wanted, self._reader.submit(self._of, wanted)
+        found = self._ahead[1].result()
+        self._ahead = later, self._reader.submit(self._of, later)
+        return found
+
+    def _of(self, indices: list[int]) -> Pyramid:
+        with torch.no_grad():
+            return Pyramid.stacked([self._kept.get(i) or self._made(i) for i in indices])
+
+    def _made(self, index: int, photo: Photo | None = None) -> Pyramid:
+        """A photo at all levels; with an index of its own mirrored."""
+        count = len(self._photos)
+        pixels = (photo or self._photos[index % count]).pixels[None].to(self._like)
+        pixels = pixels if index < count else pixels.flip(-1)
+        return Pyramid.build(pixels, self._law, self.ladder)
+
+
+class _Shelf:
+    """Some photos on all levels, in memory that is asked for at once.
+
+    Asked for photo by photo, as much again would be lost between what reading them takes.
+    """
+
+    def __init__(self, like: Pyramid, room: int) -> None:
+        """Keep nothing yet.
+
+        Args:
+            like: a photo on all levels.
+            room: photos at most.
+        """
+        self._room = room
+        self._places: dict[int, int] = {}
+        self._images = [image.new_empty(room, *image.shape[1:]) for image in _all(like)]
+        self._like = like
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is room for no more."""
+        return len(self) == self._room
+
+    def put(self, index: int, photo: Pyramid) -> None:
+        """Keep a photo."""
+        place = self._places[index] = len(self)
+        for images, image in zip(self._images, _all(photo), strict=True):
+            images[place] = image[0]
+
+    def get(self, index: int) -> Pyramid | None:
+        """A photo, if it is kept."""
+        if (place := self._places.get(index)) is None:
+            return None
+        *images, last = (images[place : place + 1] for images in self._images)
+        if self._like.view is None:
+            return replace(self._like, images=(*images, last))
+        return replace(self._like, images=tuple(images), view=last)
+
+
+def _all(photo: Pyramid) -> list[Tensor]:
+    """Its levels, and what a hypernetwork sees of it."""
+    return [*photo.images, *([] if photo.view is None else [photo.view])]
 
 
 def _starts(photo: Photo, ladder: Ladder, name: str) -> int:
@@ -83,12 +180,11 @@ def _starts(photo: Photo, ladder: Ladder, name: str) -> int:
     return frames - ladder.span
 
 
-def require_alike(photos: Sequence[Photo], recipe: Recipe) -> None:
-    """Check that the recipe can learn all these photos together.
+def require_few(photos: Sequence[Photo], recipe: Recipe) -> None:
+    """Check that the recipe can learn as many photos together.
 
     Raises:
         RecipeError: they are several, and the method learns one.
-        ImageError: they have different channels.
         RunError: several processes were started for one photo.
     """
     if len(photos) > 1 and not recipe.learns_several:
@@ -96,7 +192,5 @@ def require_alike(photos: Sequence[Photo], recipe: Recipe) -> None:
             f"{recipe.name} learns one photo at a time; use meta or meta-small for several, or "
             f"--each for a model of each."
         )
-    if any(photo.channels != photos[0].channels for photo in photos):
-        raise ImageError("the photos have different channels; convert them to the same.")
     if processes() > 1 and len(photos) == 1:
         raise RunError("several processes share a batch of several photos; start one process.")
