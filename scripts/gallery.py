@@ -1,8 +1,9 @@
-"""Make the pictures of README and docs/gallery.md: run their commands, lay out what they made.
+"""Make the pictures of README and docs: run the commands of the gallery, lay out what they made.
 
 Needs the package with its extra `demo`. What is trained already is not trained again.
 """
 
+import contextlib
 import math
 import re
 import shlex
@@ -10,7 +11,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import skimage
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -45,6 +48,7 @@ def prepare() -> None:
         made[name] = photo.crop(box).resize(size, Image.Resampling.LANCZOS)
         made[name].save(WORK / f"{name}.png")
 
+    normals_of(made["gravel"]).save(WORK / "gravel_normal.png")
     hole = Image.new("L", made["gravel"].size)
     ImageDraw.Draw(hole).ellipse((90, 70, 170, 150), fill=255)
     hole.save(WORK / "hole.png")
@@ -77,6 +81,15 @@ def prepare() -> None:
     ImageDraw.Draw(round_mask).ellipse((12, 8, 112, 90), fill=255)
     pasted.paste(cup, (70, 80), round_mask)
     pasted.save(WORK / "pasted.png")
+
+
+def normals_of(photo: Image.Image) -> Image.Image:
+    """A normal map that takes bright for high; y is up."""
+    heights = np.asarray(photo.convert("L").filter(ImageFilter.GaussianBlur(1.5))) / 25.5
+    down, across = np.gradient(heights)
+    normals = np.stack([-across, down, np.ones_like(heights)], axis=-1)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    return Image.fromarray(((normals + 1) * 127.5).round().astype(np.uint8))
 
 
 def draw_sprite() -> Image.Image:
@@ -116,6 +129,18 @@ def run_commands() -> None:
             subprocess.run([sys.executable, "-m", *words], cwd=WORK, check=True)
 
 
+def run_method() -> None:
+    """What docs/how/method.md writes, of gravel."""
+    shutil.copy(WORK / "gravel.png", WORK / "photo.png")
+    page = (ROOT / "docs" / "how" / "method.md").read_text()
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", page, flags=re.S) if "class " in c)
+    names: dict[str, Any] = {}
+    with contextlib.chdir(WORK):
+        exec(code, names)
+    for i, picture in enumerate(names["pictures"][:3]):
+        picture.save(WORK / f"phase{i}.png", overwrite=True)
+
+
 def cell(name: str, times: float = 1) -> Image.Image:
     """A picture for a sheet, `times` as large as usual; of few pixels, without smoothing."""
     picture = read_photo(WORK / name).preview()
@@ -142,6 +167,11 @@ def lay_out() -> None:
         "variations": ["tissue.png", *near, "tissue.png", *usual, "tissue.png", *far],
         "sizes": ["galaxies.png", "wide/0000.png", "tissue.png", "tall/0000.png"],
         "tile": ["gravel.png", "tiles/0000.png", "repeated.png"],
+        "normals": [
+            *("gravel.png", "gravel_normal.png"),
+            *("tiles/0000.png", "tiles/0000_normal.png"),
+        ],
+        "phase": ["gravel.png", *(f"phase{i}.png" for i in range(3))],
         "fill": ["holed.png", "filled.png", "tissue.png", "extended.png"],
         "edit": ["copied.png", "edited.png", "pasted.png", "harmonized.png"],
         "paint": ["sketch.png", "painted.png", "cat.png", "restyled.png"],
@@ -156,7 +186,8 @@ def lay_out() -> None:
     columns = {"variations": 5, "masks": 3}
     for name, files in rows.items():
         large = name in ("upscale", "sizes")
-        cells = [cell(file, 1.6 if large else 1) for file in files]
+        times = 1.6 if large else 0.8 if name in ("normals", "phase") else 1
+        cells = [cell(file, times) for file in files]
         page = sheet(cells, columns=columns.get(name, len(files)))
         few = name == "sprites"  # of few colors: nothing is lost
         page.save(PICTURES / f"{name}.webp", quality=88, method=6, lossless=few)
@@ -170,4 +201,5 @@ if __name__ == "__main__":
     PICTURES.mkdir(parents=True, exist_ok=True)
     prepare()
     run_commands()
+    run_method()
     lay_out()

@@ -15,11 +15,19 @@ from singleimage.recipes.overrides import fields_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    *(p for p in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in p.parts),
+]
+
+
+def fences(text: str) -> list[tuple[str, str]]:
+    """The language and the code of every block, in order."""
+    return re.findall(r"^```(.*?)\n(.*?)^```$", text, flags=re.S | re.M)
 
 
 def blocks(language: str, text: str = README) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)
+    return [code for said, code in fences(text) if said == language]
 
 
 def commands() -> list[str]:
@@ -69,7 +77,7 @@ def test_the_table_of_methods_is_true() -> None:
         assert count_parameters(PRESETS[name], ladder)[0] == int(parameters.replace(",", ""))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_and_pictures_exist(page: Path) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
