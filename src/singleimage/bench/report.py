@@ -198,6 +198,7 @@ def _table(scores: Scores) -> str:
         if metric.name in scores.numbers
     )
     how = f"{scores.samples} samples, features {scores.features}, {scores.files} pictures"
+    how += "" if scores.protocol is None else f", protocol {scores.protocol}"
     return f"<h2>{html.escape(how)}</h2><table>{rows}</table>"
 
 

@@ -92,8 +92,7 @@ def evaluate(
     extractors = [load_features(n, weights=weights, device=use_device(device)) for n in names]
     if count < 1:
         raise ArgumentError(f"cannot measure {count} samples; ask for 1 or more.")
-    drawn = range(seed, seed + count)
-    samples, photo = _samples(sources, real, drawn, device, precision, variety)
+    samples, photo = _samples(sources, real, range(seed, seed + count), device, precision, variety)
     measure = partial(evaluate_samples, jpeg=jpeg, protocol=protocol)
     results: list[Evaluation] = []
     with catch_stop("sample") as stop:
@@ -104,7 +103,8 @@ def evaluate(
                 say(f"stopped; these are the numbers of {done} of {len(samples)} samples.")
                 break
     if report is not None:
-        title = f"{' '.join(path.name for path in sources)} against {real or 'its photo'}"
+        shown = " ".join(path.name for path in sources)
+        title = f"{shown} against {real.name if real else 'its photo'}"
         text = write_report(results, samples, photo, title=title)
         write_atomically(report, lambda stream: stream.write(text.encode()))
         say(f"report in {report}")
