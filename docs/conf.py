@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 import singleimage
@@ -53,6 +54,14 @@ def keep_colons(_app: Sphinx, what: str, *about: object) -> None:
         lines.insert(0, "")
 
 
+def put_dashes(_app: Sphinx, page: nodes.document) -> None:
+    """Write a dash between a parameter and what it is, as smart quotes would."""
+    for text in list(page.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+
+
 def setup(app: Sphinx) -> None:
     """Go before napoleon, whose priority is 500."""
     app.connect("autodoc-process-docstring", keep_colons, priority=400)
+    app.connect("doctree-read", put_dashes)

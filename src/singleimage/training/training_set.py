@@ -45,7 +45,7 @@ class TrainingSet:
         self._law = recipe.pyramid
         self.count = len(photos) * (2 if training.mirror else 1)
         """Photos, mirrored ones too."""
-        first = photos[0]
+        first = require_texture(photos[0])
         self.ladder = recipe.pyramid.plan(first.size)
         reel = self._made(0, first)
         room = KEPT // processes() // reel.bytes if self.count > 1 else 0
