@@ -55,11 +55,17 @@ _UNSAID = (None, None, None)
 PUBLISHED: tuple[Published, ...] = (
     *_published("SinGAN, its own", _SINGAN, (0.09, None, None), _UNSAID, None, 1_479_966, 10)[:1],
     *_published(
-        "SinGAN, by ConSinGAN", _CONSINGAN, _UNSAID, (0.23, None, None), 152, 1_479_966, 10
-    )[1:],
-    *_published("ConSinGAN, its own", _CONSINGAN, _UNSAID, (0.11, None, None), None, 668_227, 6)[
-        1:
-    ],
+        "SinGAN, by ConSinGAN",
+        _CONSINGAN,
+        (0.09, None, None),
+        (0.23, None, None),
+        152,
+        1_479_966,
+        10,
+    ),
+    *_published(
+        "ConSinGAN, its own", _CONSINGAN, (0.06, None, None), (0.11, None, None), None, 668_227, 6
+    ),
     *_published("SinGAN", _MIL, (0.09, 0.15, 0.52), (0.11, 0.20, 0.60), 60, 1_479_966, 10),
     *_published("ConSinGAN", _MIL, (0.06, 0.08, 0.50), (0.08, 0.13, 0.55), 20, 668_227, 6),
     *_published("HP-VAE-GAN", _MIL, (0.17, 0.27, 0.62), (0.40, 0.62, 0.78), 60, 2_184_670, 10),
