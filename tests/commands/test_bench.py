@@ -167,6 +167,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(
         "--published paper": "names no folder",
         "--presets preview --sets 2": "preview learns one photo at a time",
         "--presets meta-small --sets 1,x": "--sets 1,x are no numbers of photos",
+        f"--published a={pictures}/noisy --sets 1": "--sets are of presets",
         "--presets meta-small --sets 2": "1 photos do not fill a set of 2",
         "--presets preview --protocol meta -n 3": "drop --count",
         "--presets preview --workers 0": "does no work",

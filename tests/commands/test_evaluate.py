@@ -261,6 +261,7 @@ def test_a_protocol_is_the_count_and_the_files_of_its_paper(
     assert found == plain | {"protocol": "meta"}  # of fewer than a hundred samples SIFID is of all
     told = command(f"{line} --protocol meta --features efficientnet-lite0").out
     assert "protocol meta: it reports sifid_min, sifid_mean, diversity_pooled." in told
+    assert "It takes 150 samples; these are 3." in told
 
 
 def test_a_protocol_draws_as_many_samples_as_its_paper(

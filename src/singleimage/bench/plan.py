@@ -84,7 +84,7 @@ def set_jobs(
     precision: Precision,
     threads: int,
 ) -> list[Job]:
-    """Jobs that learn photos in sets, to compare sizes of sets (Meta Internal Learning, section 4).
+    """Jobs that learn photos in sets, to compare sizes of sets (Meta Internal Learning).
 
     The seed of a training also shuffles the photos before they are cut into sets. Those that do not
     fill a set are left out.

@@ -43,6 +43,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Network, layer and weights."""
     files: str
     """What all pictures went through first; see `Scores`."""
+    protocol: str | None = None
+    """The paper's protocol by which they were measured."""
     photos: int
     results: int
     """Photos times seeds that are done."""
@@ -67,7 +69,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         numbers.pop("copies", None)  # a share says more than their mean number
         papers = {"sifid_min": "sifid", "sifid_mean": "msifid"}
         named = {papers.get(name, name): numbers[name] for name in numbers}
-        how = {n: facts.pop(n) for n in ("method", "features", "files")}
+        how = {n: facts.pop(n) for n in ("method", "features", "files", "protocol")}
         counts = {n: facts.pop(n) for n in ("photos", "results", "samples")}
         return {**how, **counts, **named, **facts}
 
@@ -128,6 +130,7 @@ def _row(method: str, features: str, found: Sequence[tuple[JobResult, Scores]]) 
         method=method,
         features=features,
         files=found[0][1].files,
+        protocol=found[0][1].protocol,
         photos=len({result.photo_sha256 for result, _ in found}),
         results=len(found),
         samples=min(s.samples for _, s in found),

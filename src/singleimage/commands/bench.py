@@ -53,16 +53,14 @@ class Measuring:
 
         if self.seeds < 1:
             raise ArgumentError(f"--seeds {self.seeds} trains nothing; use 1 or more.")
+        measure: dict[str, Any] = {}
         if self.protocol is not None:
             refuse_beside(self.protocol, count=self.count, jpeg=self.jpeg)
-            paper = msgspec.to_builtins(Measure.by(self.protocol))
-        else:
-            paper = {}
-        given: dict[str, Any] = {"samples": self.count, "jpeg": self.jpeg}
-        given["features"] = self.features
-        given = paper | {name: value for name, value in given.items() if value is not None}
+            measure = msgspec.to_builtins(Measure.by(self.protocol))
+        given = {"samples": self.count, "features": self.features, "jpeg": self.jpeg}
+        measure |= {name: value for name, value in given.items() if value is not None}
         try:
-            return msgspec.convert(given, Measure)
+            return msgspec.convert(measure, Measure)
         except msgspec.ValidationError as error:
             raise ArgumentError(f"cannot measure so: {error}; see --help.") from None
 
@@ -140,7 +138,9 @@ def _sizes(text: str, recipes: "Mapping[str, Recipe]") -> list[int]:
     if not all(part.isdecimal() and int(part) for part in parts):
         raise ArgumentError(f"--sets {text} are no numbers of photos; write --sets 1,2,5.")
     alone = [name for name, recipe in recipes.items() if not recipe.learns_several]
-    if parts and alone:
+    if parts and not recipes:
+        raise RecipeError("--sets are of presets; add --presets meta-small.")
+    if alone and parts:
         raise RecipeError(
             f"{alone[0]} learns one photo at a time; use meta or meta-small with --sets."
         )
@@ -211,7 +211,8 @@ def _tell(jobs: "Sequence[Job]", ended: "Sequence[Event]", folder: Path, as_json
         print(json.dumps(facts))
         return
     for kind, (header, cells) in zip(kinds, tables, strict=True):
-        print(f"\nfeatures {kind}, {rows[0].files} pictures; [95 % interval over photos]")
+        how = "" if rows[0].protocol is None else f", protocol {rows[0].protocol}"
+        print(f"\nfeatures {kind}, {rows[0].files} pictures{how}; [95 % interval over photos]")
         print_table(header, cells)
     if rows:
         print("\npublished, with Inception features: compare them with each other")

@@ -188,6 +188,8 @@ def _tell(scores: "Sequence[Scores]", as_json: bool) -> None:
         if s.protocol is not None:
             paper = PROTOCOLS[s.protocol]
             print(f"protocol {s.protocol}: it reports {', '.join(paper.numbers)}. {paper.source}")
+            if s.samples < paper.samples:
+                print(f"It takes {paper.samples} samples; these are {s.samples}.")
         rows = [
             [m.name, f"{s.numbers[m.name]:.4g}", m.meaning] for m in METRICS if m.name in s.numbers
         ]

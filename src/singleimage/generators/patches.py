@@ -44,11 +44,6 @@ class PatchGrid:
         """Row and column of the top left pixels of all patches, (rows, columns, 2) integers."""
         return torch.stack(torch.meshgrid(self.rows, self.columns, indexing="ij"), -1)
 
-    def corners_of(self, rows: Tensor) -> Tensor:
-        """The same of the rows of patches with these indices, (n, columns, 2)."""
-        across = self.columns.expand(len(rows), -1)
-        return torch.stack([self.rows[rows][:, None].expand_as(across), across], -1)
-
     def cut(self, image: Tensor) -> Tensor:
         """Cut the patches (n, C * patch²) out of an image (C, H, W)."""
         flat = image.flatten(1)[:, self._pixels.to(image.device)]

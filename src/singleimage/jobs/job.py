@@ -52,14 +52,11 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The paper's protocol that the rest is from."""
 
     @classmethod
-    def by(cls, protocol: ProtocolName, features: Sequence[Network] = ()) -> "Measure":
-        """What a paper measures; `features`: with these in place of its own."""
+    def by(cls, protocol: ProtocolName) -> "Measure":
+        """What a paper measures, by its `protocol`."""
         paper = PROTOCOLS[protocol]
         return cls(
-            samples=paper.samples,
-            features=tuple(features) or (paper.features,),
-            jpeg=paper.jpeg,
-            protocol=protocol,
+            samples=paper.samples, features=(paper.features,), jpeg=paper.jpeg, protocol=protocol
         )
 
 

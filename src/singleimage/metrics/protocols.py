@@ -20,8 +20,8 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How many of them, the first ones, SIFID is taken of."""
     features: Literal["inception-64"] = "inception-64"
     jpeg: int = 75
-    """Quality of the JPEG files: all three papers measured with SinGAN's script, which reads them,
-    and whose samples are written with the usual quality."""
+    """Quality of the JPEG files: SinGAN's script reads such, and its code writes samples with the
+    usual quality; of the other papers it is likely."""
     numbers: tuple[str, ...]
     """Names of the metrics that the paper reports."""
     source: str
@@ -32,7 +32,7 @@ PROTOCOLS: Mapping[ProtocolName, Protocol] = {
         samples=100,
         sifid_samples=100,
         numbers=("sifid_mean", "diversity_intensity"),
-        source="SinGAN, section 3, and its SIFID script; its SIFID is of one sample of each photo, "
+        source="SinGAN and its SIFID script; its SIFID is of one sample of each photo, "
         "whose expectation is the mean taken here.",
     ),
     "fast-stabilized": Protocol(
@@ -45,7 +45,7 @@ PROTOCOLS: Mapping[ProtocolName, Protocol] = {
         samples=150,
         sifid_samples=100,
         numbers=("sifid_min", "sifid_mean", "diversity_pooled"),
-        source="Meta Internal Learning, section 4: SIFID is the least of 100 samples, mSIFID their "
+        source="Meta Internal Learning: SIFID is the least of 100 samples, mSIFID their "
         "mean, diversity that of 150; which features it took is not said.",
     ),
 }
