@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from msgspec.structs import replace
+from PIL import Image
 
 import singleimage as si
 from pasting import with_square
@@ -19,6 +20,7 @@ from singleimage.models.modelfile import file_of, metadata_of
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.resample import resize
 from singleimage.recipes.tasks import for_task
+from singleimage.training.run import Run
 from tiny import Command, tiny
 
 PHOTO = Photo(scene(76, 92), Channels(mode="RGB"))
@@ -186,6 +188,25 @@ def test_drafts_are_finished_too() -> None:
     next(iter(trainer))
     (picture,) = trainer.draft().sample([0])
     assert picture.size == PHOTO.size
+
+
+def test_previews_before_the_last_level_are_the_network_s(tmp_path: Path) -> None:
+    """Finishing them would take longer than training, and show little of it."""
+    for progress in Run(tmp_path, PHOTO, small(), seed=1, device="cpu"):
+        if progress.level_done:
+            with Image.open(tmp_path / f"previews/level-{progress.level}.png") as page:
+                width = page.width / 3
+            last = progress.level == progress.levels - 1
+            assert width >= PHOTO.size.width if last else width < PHOTO.size.width / 2
+
+
+def test_what_the_network_alone_draws(model: Model) -> None:
+    alone = model.unfinished()
+    assert alone.unfinished() is alone
+    assert alone.recipe.finish is None
+    (picture,) = alone.sample([0])
+    assert picture.size == alone.size == model.generator.network.ladder.finest  # type: ignore[attr-defined]
+    assert picture.rearrangement is None
 
 
 def test_it_is_saved_with_its_photo(model: Model, tmp_path: Path, command: Command) -> None:

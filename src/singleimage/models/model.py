@@ -20,7 +20,7 @@ from singleimage.apps.rearrange import rearrangements
 from singleimage.apps.sample import Tile, reconstruct, sample, sampled_latent
 from singleimage.errors import ArgumentError, ModelFileError, RecipeError
 from singleimage.generators.base import Copier, Generator, no_copier
-from singleimage.generators.finished import finished
+from singleimage.generators.finished import Finished, finished
 from singleimage.images.channels import Channels
 from singleimage.images.clip import Clip
 from singleimage.images.original import Original
@@ -48,6 +48,7 @@ from singleimage.models.modelfile import (
 )
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.pyramid import Pyramid
+from singleimage.multiscale.resample import resize
 from singleimage.nn.precision import Precision, resolve_precision
 from singleimage.recipes.recipe import Recipe
 
@@ -195,6 +196,14 @@ class Model:
             return self._photo(reconstruct(self.generator)[0])
         (found,) = rearrangements(self.generator, copier, self.generator.anchor(), None)
         return self.rearranged(found)
+
+    def unfinished(self) -> "Model":
+        """What its network alone draws, where the photo's patches finish its pictures."""
+        if not isinstance(self.generator, Finished) or self.image is None:
+            return self
+        network, recipe = self.generator.network, msgspec.structs.replace(self.recipe, finish=None)
+        image = resize(self.image[None].cpu(), network.ladder.finest)[0].clamp(-1, 1)
+        return replace(self, generator=network, recipe=recipe, image=image, original=None)
 
     def training_image(self) -> Photo | None:
         """Return the photo at the finest trained level, or None if it is not embedded."""

@@ -4,7 +4,8 @@ run.json            recipe, photo and seed: what this run is
 model.safetensors   the levels that are finished, ready to sample
 state.pt            everything needed to continue
 log.jsonl           losses
-previews/level-N.png  photo, reconstruction, samples after each level
+previews/level-N.png  photo, reconstruction, samples after each level; the network's, until the
+                      last one
 tensorboard/        the same for TensorBoard, where it is installed
 .lock               held while a process trains here
 """
@@ -251,7 +252,8 @@ class Run:
         else:
             model = self.trainer.model()
             model.save(self.model_path, embed_image=self._embed_image, overwrite=True)
-            page = _preview([model], PREVIEW_SEEDS, columns=3)
+            shown = model if self.finished else model.unfinished()  # which is not worth finishing
+            page = _preview([shown], PREVIEW_SEEDS, columns=3)
         folder = make_folder(self.folder / "previews")
         save_sheet(page, folder / f"level-{level}.png", overwrite=True)
         return page
