@@ -136,6 +136,8 @@ def test_photos_are_learned_in_sets_and_measured_one_by_one(
         each.append(evaluate(DrawnSamples(model, range(2)), real, features).scores)
     expected = sum(scores.numbers["sifid_mean"] for scores in each) / 2
     assert pair["scores"][0]["numbers"]["sifid_mean"] == pytest.approx(expected)
+    assert 0 <= rows["meta-small, sets of 2"]["leaked"]["mean"] <= 1
+    assert "leaked" not in rows["meta-small, sets of 1"]
     before = {path: path.stat().st_ino for path in tmp_path.rglob("result.json")}
     assert command(line).code == 0
     assert {path: path.stat().st_ino for path in tmp_path.rglob("result.json")} == before

@@ -52,6 +52,16 @@ def test_a_protocol_takes_sifid_of_its_first_samples_and_diversity_of_all(
     assert Scores.from_flat(found.flat()) == found
 
 
+def test_patches_of_photos_that_were_learned_beside_it_are_leaked(
+    features: Features, real: Photo
+) -> None:
+    other, third = photo_of(texture(1)), photo_of(texture(2))
+    found = evaluate([real, other], real, features, beside=[third, other]).scores.numbers
+    assert found["leaked"] == 0.5
+    without = evaluate([real, other], real, features).scores.numbers
+    assert without == {name: value for name, value in found.items() if name != "leaked"}
+
+
 def test_protocols_name_metrics_and_are_those_that_commands_know() -> None:
     assert set(PROTOCOLS) == set(get_args(ProtocolName)) == {*get_args(get_args(Protocol)[0])}
     for protocol in PROTOCOLS.values():

@@ -160,7 +160,14 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and cells of our rows, with the papers' columns; an empty cell has no number."""
     header = ["method", "photos", "SIFID", "mSIFID", "diversity", "pooled (floor)", "copies"]
     header += ["min/photo", "parameters", "levels"]
-    return header, [_cells(row) for row in rows]
+    cells = [_cells(row) for row in rows]
+    if any("leaked" in row.numbers for row in rows):  # photos were learned together
+        header.append("leaked")
+        cells = [
+            [*line, str(row.numbers.get("leaked", ""))]
+            for line, row in zip(cells, rows, strict=True)
+        ]
+    return header, cells
 
 
 def _cells(row: Row) -> list[str]:

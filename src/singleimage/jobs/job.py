@@ -192,7 +192,7 @@ def _alone(job: Job, home: Path, tell: Tell) -> JobResult:
     _train(job, home, photo, tell)
     model = Model.load(home, device=find_device(job.device), precision=job.precision)
     tell(1.0, "measuring")
-    scores = _measure_model(job, home, model, photo)
+    scores = _measure_model(job, home, model, model.training_image() or photo)
     count = sum(p.numel() for p in model.generator.parameters())
     return _job_result(job, photo.sha256, model.provenance, count, scores)
 
@@ -205,9 +205,12 @@ def _together(job: Job, home: Path, tell: Tell) -> JobResult:
     device = str(find_device(job.device))
     hyper = HyperModel.load(home, device=device, precision=job.precision)
     found = []
-    for photo in reversed(album):  # the sheet that stays is that of the first
+    models = [hyper.model(photo) for photo in album]
+    photos = [model.training_image() or photo for model, photo in zip(models, album, strict=True)]
+    for i in reversed(range(len(photos))):  # the sheet that stays is that of the first
         tell(1.0, "measuring")
-        found.append(_measure_model(job, home, hyper.model(photo), photo))
+        beside = [*photos[:i], *photos[i + 1 :]]
+        found.append(_measure_model(job, home, models[i], photos[i], beside))
     scores = tuple(replace(same[0], numbers=average(same)) for same in zip(*found, strict=True))
     count = sum(p.numel() for p in hyper.hyper.parameters())
     return _job_result(job, hyper.provenance.image_sha256, hyper.provenance, count, scores)
@@ -233,12 +236,16 @@ def _train(job: Job, home: Path, photo: Photo | Sequence[Photo], tell: Tell) -> 
         raise
 
 
-def _measure_model(job: Job, home: Path, model: Model, photo: Photo) -> tuple[Scores, ...]:
+def _measure_model(
+    job: Job, home: Path, model: Model, photo: Photo, beside: Sequence[Photo] = ()
+) -> tuple[Scores, ...]:
     drawn = DrawnSamples(model, range(job.measure.samples if job.measure else 0))
-    return _measure(job, home, drawn, model.training_image() or photo)
+    return _measure(job, home, drawn, photo, beside)
 
 
-def _measure(job: Job, home: Path, samples: Samples, real: Photo) -> tuple[Scores, ...]:
+def _measure(
+    job: Job, home: Path, samples: Samples, real: Photo, beside: Sequence[Photo] = ()
+) -> tuple[Scores, ...]:
     if job.measure is None:
         return ()
     shown = [real, *(samples[i] for i in range(min(SHOWN, len(samples))))]
@@ -248,7 +255,8 @@ def _measure(job: Job, home: Path, samples: Samples, real: Photo) -> tuple[Score
     extractors = [load_features(name, device=device) for name in job.measure.features]
     how = job.measure
     return tuple(
-        evaluate(samples, real, f, jpeg=how.jpeg, protocol=how.protocol).scores for f in extractors
+        evaluate(samples, real, f, jpeg=how.jpeg, protocol=how.protocol, beside=beside).scores
+        for f in extractors
     )
 
 

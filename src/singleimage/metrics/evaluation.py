@@ -16,6 +16,7 @@ from singleimage.machine.memory import kept_heap
 from singleimage.metrics.copying import PatchSearch
 from singleimage.metrics.diversity import FeatureDiversity, PixelDiversity
 from singleimage.metrics.features import Features
+from singleimage.metrics.leakage import PatchOwners
 from singleimage.metrics.protocols import PROTOCOLS, ProtocolName
 from singleimage.metrics.sifid import fit, frechet
 from singleimage.metrics.table import METRICS, Gathered
@@ -92,6 +93,7 @@ def evaluate(
     *,
     jpeg: int | None = None,
     protocol: ProtocolName | None = None,
+    beside: Sequence[Photo] = (),
 ) -> Evaluation:
     """Measure samples against their photo; any number of them, in the memory of a few.
 
@@ -106,6 +108,7 @@ def evaluate(
             The published numbers did: the references write samples as JPEG, of quality 75 by
             default.
         protocol: of a paper, for what it takes SIFID of; the rest of it is the caller's to heed.
+        beside: photos that were learned together with it, from which patches may leak.
 
     Raises:
         ArgumentError: there is no sample.
@@ -124,7 +127,9 @@ def evaluate(
             shares.append(None if how is None else how.together)
             yield sample.colors(jpeg=jpeg)
 
-    gathered = _gathered(colors(), photo, features, shares)
+    others = [other.colors(jpeg=jpeg) for other in beside]
+    owners = PatchOwners([photo, *others]) if others else None
+    gathered = _gathered(colors(), photo, features, shares, owners)
     count = len(gathered.sifid)
     if protocol is not None:
         first = gathered.sifid[: PROTOCOLS[protocol].sifid_samples]
@@ -146,6 +151,7 @@ def _gathered(
     photo: Tensor,
     features: Features,
     together: Sequence[float | None],
+    owners: PatchOwners | None,
 ) -> Gathered:
     """What `METRICS` need of samples (3, H, W), in one pass; it fills `together`."""
     target = fit(features(photo[None]), features.name)[0]
@@ -154,12 +160,15 @@ def _gathered(
     each: dict[str, list[float]] = {name: [] for name in own}
     sifid: list[float] = []
     fields: list[tuple[float, float]] = []
+    leaked: list[float] = []
     for batch in _batches(images):
         maps = features(batch)
         sifid += [frechet(target, gaussian) for gaussian in fit(maps, features.name)]
         for image in batch:
             field = search.field(image)
             fields.append((field.continuing(), field.compression()))
+            if owners is not None:
+                leaked.append(owners.leaked(image, 0))
             for name, function in own.items():
                 each[name].append(function(image, photo))
         if size_of(batch) != size_of(photo):
@@ -176,6 +185,7 @@ def _gathered(
         pixels=pixels,
         deep=deep,
         together=tuple(x for x in together if x is not None) if None not in together else (),
+        leaked=tuple(leaked),
         each={name: tuple(values) for name, values in each.items()},
     )
 

@@ -31,6 +31,9 @@ class Gathered:
     """Distances of samples in features."""
     together: tuple[float, ...]
     """Share of pieces of each sample that moved together; empty where places are not known."""
+    leaked: tuple[float, ...]
+    """Share of patches of each sample that are another photo's; empty where none was learned
+    beside it."""
     each: Mapping[str, tuple[float, ...]]
     """What `each` of a metric gives of each sample, by the name of the metric."""
 
@@ -116,6 +119,12 @@ METRICS: tuple[Metric, ...] = (
         f"samples of which more than {COPY:.0%} continues",
         "lower",
         lambda gathered: sum(share > COPY for share in gathered.continuing),
+    ),
+    Metric(
+        "leaked",
+        "share of patches that are nearest to one of another photo, learned beside it",
+        "lower",
+        lambda gathered: statistics.fmean(gathered.leaked) if gathered.leaked else None,
     ),
 )
 """In the order in which they are shown."""
