@@ -467,6 +467,15 @@ def test_octaves_then_finer_steps_then_octaves_again() -> None:
         OctavePyramid().plan(Size(20, 60))
 
 
+@pytest.mark.parametrize("side", range(100, 300, 7))
+def test_no_two_levels_of_octaves_have_one_size(side: int) -> None:
+    """Rounding of the last scale once asked for one more level."""
+    for law in (OctavePyramid(), OctavePyramid(min_size=49, octaves_to=49, factor=0.6)):
+        sizes = law.plan(Size(side, side * 3 // 2)).sizes
+        for below, above in pairwise(sizes):
+            assert min(above) > min(below)
+
+
 def test_levels_made_of_patches_are_never_narrower_than_a_patch() -> None:
     ladder = OctavePyramid().plan(Size(256, 256))
     assert min(min(size) for size in ladder.sizes_for(Size(10, 300))) == 10

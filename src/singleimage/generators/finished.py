@@ -32,6 +32,8 @@ class FinishSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     the more the layout is the network's."""
     factor: Annotated[float, msgspec.Meta(gt=0.3, lt=0.98)] = 0.6
     """Nominal ratio of sides between a level that copies and the next."""
+    stride: Annotated[int, msgspec.Meta(ge=1, le=4)] = 3
+    """Pixels from one patch of a picture to the next, at the levels that copy."""
     max_size: Side | None = 1024
     """Long side up to which pictures are finished, pixels; of larger photos null: all of it."""
 
@@ -68,7 +70,10 @@ class Finished:
         law = OctavePyramid(min_size=short, octaves_to=short, factor=spec.factor)
         example = Pyramid.build(photo[None].to(network.device), law)
         settings = PatchFlowSpec(
-            variety=spec.variety, flow_side=max(short, 24), renoise=spec.renoise
+            variety=spec.variety,
+            flow_side=max(short, 24),
+            renoise=spec.renoise,
+            stride=spec.stride,
         )
         self._flow = PatchFlow(settings, example)
         above = self._flow.ladder

@@ -34,13 +34,13 @@ from torch import Tensor, nn
 from singleimage.errors import ArgumentError
 from singleimage.generators.base import Generator, Injection, Known, check_injection
 from singleimage.generators.detail import with_detail
+from singleimage.generators.draft import Draft, again
 from singleimage.generators.field import Corners, Field, all_barred
 from singleimage.generators.kept import Kept
 from singleimage.generators.patch_copies import Copies
 from singleimage.generators.patch_guesses import TOUCHED, Guesses, Octave, places_of
 from singleimage.generators.patches import PatchGrid
 from singleimage.generators.strip import Strip
-from singleimage.images.rearrangement import together
 from singleimage.machine.blocks import Blocks, in_blocks
 from singleimage.machine.memory import returned_heap
 from singleimage.multiscale.geometry import OPEN, Size, Wrap, size_of
@@ -241,17 +241,23 @@ class PatchFlow(nn.Module):
     def _scattered(
         self, latent: Latent, entry: Injection | None, run: Blocks
     ) -> tuple[Tensor, Tensor]:
-        """The sources of a picture, of several if it copies the photo in large pieces."""
+        """The sources of a picture; if it copies the photo in large pieces, of the best of several.
+
+        That shows at the first level that copies, as it does at the finest.
+        """
         tries = self.spec.redraws if all(isinstance(x, Noise) for x in latent.maps) else 0
-        best = self._field(latent, entry, None, run).sources()
-        least = together(*best, self.ladder.finest)
+        flows = (self._flows(level, size) for level, size in enumerate(latent.sizes))
+        stop = min(sum(flows) + 1, len(latent.sizes))
+        best = self._grown(self._begun(latent, entry, None, run), stop, None, run)
+        least = best.together(self.ladder.sizes[stop - 1])
         for count in range(tries):
             if least <= self.spec.together:
                 break
-            found = self._field(_again(latent, count), entry, None, run).sources()
-            if (share := together(*found, self.ladder.finest)) < least:
-                best, least = found, share
-        return best
+            draft = self._begun(again(latent, count), entry, None, run)
+            draft = self._grown(draft, stop, None, run)
+            if (share := draft.together(self.ladder.sizes[stop - 1])) < least:
+                best, least = draft, share
+        return self._finished(best, None, run).sources()
 
     @torch.inference_mode()
     def finer(self, image: Tensor, size: Size) -> Tensor:
@@ -269,16 +275,25 @@ class PatchFlow(nn.Module):
         self, latent: Latent, entry: Injection | None, known: Known | None, run: Blocks
     ) -> Field:
         """The field of one picture at the finest level, made level by level."""
-        image: Tensor | None = None
-        field: Field | None = None
-        first = 0
+        return self._finished(self._begun(latent, entry, known, run), known, run)
+
+    def _begun(
+        self, latent: Latent, entry: Injection | None, known: Known | None, run: Blocks
+    ) -> Draft:
+        """A picture before its first level; what enters, or is known of it, is there."""
         if entry is not None:
             first, image = entry.level, entry.image[0].float()
-            if not self._flows(first, latent.sizes[first]):
-                field = self._nearest(image, latent.wrap, known, run)
-        elif known is not None and (first := self._first_free(known)) > 0:
-            image = resize(known.image, latent.sizes[first - 1])[0]
-        for level in range(first, len(latent.sizes)):
+            flows = self._flows(first, latent.sizes[first])
+            field = None if flows else self._nearest(image, latent.wrap, known, run)
+            return Draft(latent, first, image, field)
+        if known is not None and (first := self._first_free(known)) > 0:
+            return Draft(latent, first, resize(known.image, latent.sizes[first - 1])[0], None)
+        return Draft(latent, 0, None, None)
+
+    def _grown(self, draft: Draft, stop: int, known: Known | None, run: Blocks) -> Draft:
+        """The draft of the same picture with all levels under `stop`."""
+        latent, image, field = draft.latent, draft.image, draft.field
+        for level in range(draft.levels, stop):
             values, size = latent.maps[level], latent.sizes[level]
             kept = None if known is None else Kept.at(known, size)
             if not isinstance(values, Noise):  # the anchor's
@@ -295,8 +310,13 @@ class PatchFlow(nn.Module):
                 field = self._copies.field(level, image, field.on(grid), corners, kept, run)
                 if level < len(latent.sizes) - 1:
                     image = self._copies.image(level, field, kept)
+        return Draft(latent, max(stop, draft.levels), image, field)
+
+    def _finished(self, draft: Draft, known: Known | None, run: Blocks) -> Field:
+        """The field of a draft's picture at the finest level."""
+        field = self._grown(draft, len(draft.latent.sizes), known, run).field
         assert field is not None
-        return self._on_finest(field, latent, known)
+        return self._on_finest(field, draft.latent, known)
 
     def _flows(self, level: int, size: Size) -> bool:
         """Whether a level flows: one of few pixels, and in any case the coarsest."""
@@ -413,13 +433,3 @@ class PatchFlow(nn.Module):
         nearest = torch.minimum(corners.clamp(min=0), photo - grid.patch)  # of what lies beyond it
         places = (nearest + grid.patch / 2) / photo * self._unit
         return places, torch.full_like(places, weight)
-
-
-def _again(latent: Latent, count: int) -> Latent:
-    """Other noise in place of that of a latent, the same for the same count."""
-    maps = (
-        replace(x, seeds=tuple(seed_for(seed, "again", count) for seed in x.seeds))
-        for x in latent.maps
-        if isinstance(x, Noise)
-    )
-    return Latent(tuple(maps), latent.sizes, latent.wrap)

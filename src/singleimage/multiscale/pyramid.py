@@ -322,6 +322,7 @@ class OctavePyramid(
             if (last := scales[-1]) < end:
                 count = max(1, round(math.log(last / end) / math.log(ratio)))
                 scales += [last * (end / last) ** ((i + 1) / count) for i in range(count)]
+                scales[-1] = end  # exactly: rounded, it would want another level
         sizes = [Size(round(finest.height * f), round(finest.width * f)) for f in scales]
         return Ladder(
             (*sizes[:-1], finest),
