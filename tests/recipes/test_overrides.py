@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from refusals import assert_refused
 from singleimage import PRESETS, Recipe, preset, with_overrides
 from singleimage.errors import RecipeError
+from singleimage.generators.finished import FinishSpec
 from singleimage.recipes.overrides import differences, fields_of
 from tiny import Command
 
@@ -148,3 +149,12 @@ def test_a_bad_assignment_is_one_line_and_leaves_no_trace(
     photo_file: Path, tmp_path: Path, command: Command
 ) -> None:
     assert_refused(TRANSCRIPT, command, tmp_path, photo=photo_file)
+
+
+def test_a_group_that_may_be_missing_is_taken_away_and_given() -> None:
+    quick, consingan = PRESETS["quick"], PRESETS["consingan"]
+    assert with_overrides(quick, {"finish": "null"}).finish is None
+    assert with_overrides(quick, {"finish": None}).finish is None
+    assert with_overrides(consingan, {"finish": "{}"}).finish == FinishSpec()
+    with pytest.raises(RecipeError, match="generator: expected `object`, got `null`"):
+        with_overrides(quick, {"generator": "null"})

@@ -17,7 +17,8 @@ def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
         recipe: which stays as it is.
         overrides: by dotted path. Values are those of the fields, or text: JSON, or bare words for
             strings. A group of fields is replaced by a JSON object:
-            `{"generator.body": '{"type": "convolution"}'}`, or by a dictionary.
+            `{"generator.body": '{"type": "convolution"}'}`, or by a dictionary; one that may be
+            missing is taken away by null or None: `{"finish": None}`.
 
     Raises:
         RecipeError: a path names no field (the nearest is suggested), or a value has a wrong type
@@ -74,7 +75,7 @@ def _assign(tree: Any, path: str, given: Any) -> None:
         value = text
     except (RecursionError, UnicodeError):
         raise RecipeError(f"{path} takes no such value; see `train --dry-run`.") from None
-    if isinstance(node[key], dict) and not isinstance(value, dict):
+    if isinstance(node[key], dict) and not isinstance(value, dict | None):
         fields = ", ".join(name for name in node[key] if name != "type")
         raise RecipeError(f"{path} is a group of fields; set one of them: {fields}.")
     node[key] = value
