@@ -13,6 +13,8 @@ from singleimage.jobs.job import Job, Measure, perform, read_result
 from singleimage.recipes.presets import preset
 from small_jobs import draw_photo, nobody
 
+SETTING = plan.Setting(measure=Measure(samples=3), device="cpu", precision="auto", threads=1)
+
 
 def test_jobs_are_all_pairs_photo_by_photo() -> None:
     jobs = plan.jobs_of(
@@ -20,10 +22,7 @@ def test_jobs_are_all_pairs_photo_by_photo() -> None:
         recipes={"preview": preset("preview"), "singan": preset("singan")},
         published={"paper": Path("/samples")},
         seeds=[0, 1],
-        measure=Measure(samples=3),
-        device="cpu",
-        precision="auto",
-        threads=1,
+        setting=SETTING,
     )
     trained = [job for job in jobs if job.recipe]
     assert [job.name for job in trained[:4]] == [
@@ -48,10 +47,7 @@ def test_sets_cut_the_photos_in_another_order_for_each_seed() -> None:
             sizes=sizes,
             recipes={"meta-small": preset("meta-small")},
             seeds=[0, 1],
-            measure=Measure(samples=3),
-            device="cpu",
-            precision="auto",
-            threads=1,
+            setting=SETTING,
         )
 
     found = jobs([1, 2])

@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import TypedDict
 
 import msgspec
 
@@ -19,16 +20,22 @@ PROOF = b'<meta name="generator" content="singleimage">'
 """What tells a page of this program from others."""
 
 
+class Setting(TypedDict):
+    """What is the same for all jobs of a benchmark; see `Job`."""
+
+    measure: Measure
+    device: str
+    precision: Precision
+    threads: int
+
+
 def jobs_of(
     photos: Mapping[str, Path],
     *,
     recipes: Mapping[str, Recipe],
     published: Mapping[str, Path],
     seeds: Sequence[int],
-    measure: Measure,
-    device: str,
-    precision: Precision,
-    threads: int,
+    setting: Setting,
 ) -> list[Job]:
     """All jobs, photo by photo, so that a benchmark that is stopped early still compares.
 
@@ -37,8 +44,7 @@ def jobs_of(
         recipes: methods that are trained, by name.
         published: methods that are folders of samples, by name.
         seeds: of the trainings of each photo and recipe.
-        measure: what is measured of each model.
-        device, precision, threads: of every job.
+        setting: of every job.
     """
     jobs: list[Job] = []
     for seed in seeds:
@@ -51,10 +57,7 @@ def jobs_of(
                         photo=str(photo),
                         seed=seed,
                         recipe=recipe,
-                        measure=measure,
-                        device=device,
-                        precision=precision,
-                        threads=threads,
+                        **setting,
                     )
                 )
     for name, photo in photos.items():
@@ -65,9 +68,7 @@ def jobs_of(
                     method=method,
                     photo=str(photo),
                     published=str(folder),
-                    measure=measure,
-                    device=device,
-                    threads=threads,
+                    **setting,
                 )
             )
     return jobs
@@ -79,10 +80,7 @@ def set_jobs(
     sizes: Sequence[int],
     recipes: Mapping[str, Recipe],
     seeds: Sequence[int],
-    measure: Measure,
-    device: str,
-    precision: Precision,
-    threads: int,
+    setting: Setting,
 ) -> list[Job]:
     """Jobs that learn photos in sets, to compare sizes of sets (Meta Internal Learning).
 
@@ -93,7 +91,7 @@ def set_jobs(
         photos: by the names of their folders.
         sizes: how many photos are learned together.
         recipes: hypernetworks, by name.
-        seeds, measure, device, precision, threads: as for `jobs_of`.
+        seeds, setting: as for `jobs_of`.
 
     Raises:
         ArgumentError: there are fewer photos than a set has.
@@ -116,10 +114,7 @@ def set_jobs(
                         company=tuple(str(photos[name]) for name in more),
                         seed=seed,
                         recipe=recipe,
-                        measure=measure,
-                        device=device,
-                        precision=precision,
-                        threads=threads,
+                        **setting,
                     )
                 )
     return jobs

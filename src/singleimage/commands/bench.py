@@ -105,7 +105,7 @@ def bench(
     set_
         A field of all recipes, as PATH=VALUE; repeatable.
     """
-    from singleimage.bench.plan import earlier_results, jobs_of, set_jobs
+    from singleimage.bench.plan import Setting, earlier_results, jobs_of, set_jobs
     from singleimage.commands.job_view import Halted, show_events, tell_failures
 
     measure = _ready(measuring)
@@ -118,10 +118,11 @@ def bench(
     sizes = _sizes(sets, recipes)
     engine, threads = place.engine(device)
     named = dict(zip(names_of(photos), (photo.absolute() for photo in photos), strict=True))
-    how: dict[str, Any] = {"seeds": range(measuring.seeds), "measure": measure, "device": device}
-    how |= {"precision": precision, "threads": threads}
-    jobs = set_jobs(named, sizes=sizes, recipes=recipes, **how) if sizes else []
-    jobs += jobs_of(named, recipes={} if sizes else recipes, published=folders, **how)
+    setting = Setting(measure=measure, device=device, precision=precision, threads=threads)
+    seeds, alone = range(measuring.seeds), {} if sizes else recipes
+    jobs = jobs_of(named, recipes=alone, published=folders, seeds=seeds, setting=setting)
+    if sizes:
+        jobs = set_jobs(named, sizes=sizes, recipes=recipes, seeds=seeds, setting=setting) + jobs
     earlier_results(output)  # refuses what is not ours before any work
     try:
         ended = show_events(engine.run(jobs, output), len(jobs), quiet=as_json)
