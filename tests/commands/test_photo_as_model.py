@@ -40,6 +40,21 @@ def test_more_variety_is_fewer_neighbors_together(command: Command, files: Path)
     assert shares(0.05) > shares(1.0)
 
 
+def test_that_variety_hardly_matters_to_what_repeats_both_ways_is_told(
+    command: Command, files: Path
+) -> None:
+    def noted(flags: str) -> bool:
+        done = command(f"sample {files}/photo.png -o {files}/tiles -n 1 --overwrite {flags}")
+        assert done.code == 0, done.err
+        return "note: --variety says how much the places of the photo count" in done.err
+
+    assert noted("--tile xy --variety 0.8")
+    drawn = read_photo(files / "tiles" / "0000.png").pixels
+    assert not noted("--tile xy")
+    assert torch.equal(read_photo(files / "tiles" / "0000.png").pixels, drawn)
+    assert not noted("--tile x --variety 0.8")
+
+
 def test_what_is_kept_stays(command: Command, files: Path) -> None:
     told(command, f"sample {files}/photo.png -o {files}/kept -n 2 --keep {files}/mask.png")
     line = f"sample {files}/photo.png -o {files}/kept -n 1 --keep {files}/mask.png --overwrite"

@@ -1,13 +1,14 @@
 """Orders and trainings are carried out in turn, and one that fails holds up no other."""
 
 import asyncio
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from singleimage.studio.shelf import Order, PhotoCard, RunCard, Shelf
-from singleimage.studio.workshop import BEHIND, Workshop
+from singleimage.studio.workshop import BEHIND, Workshop, draw_forever
 
 
 class Quick(Workshop):
@@ -126,3 +127,23 @@ def test_a_training_is_paused_before_it_has_begun(
         assert not workshop.shelf.run_folder(run.id).exists()
 
     asyncio.run(scene())
+
+
+def test_the_process_that_draws_ends_quietly_where_its_server_is_gone() -> None:
+    ours, theirs = Pipe()
+    ours.send(["--version"])
+    told: list[Any] = []
+
+    class Gone:
+        """A connection whose other end is closed while a line runs."""
+
+        def recv(self) -> Any:
+            return theirs.recv()
+
+        def send(self, answer: Any) -> None:
+            told.append(answer)
+            ours.close()
+            theirs.send(answer)
+
+    draw_forever(Gone())  # type: ignore[arg-type]
+    assert [code for code, _ in told] == [0]

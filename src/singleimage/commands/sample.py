@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 More = Annotated[
     Path, Parameter(help="Further photos to draw from; pictures have the layout of the first.")
 ]
+NO_PLACES = (
+    "--variety says how much the places of the photo count, and pictures that repeat both ways "
+    "have none; it changes hardly anything here."
+)
 LISTED = 10_000
 """Files that are listed at most, of more the folder alone is told."""
 SHAPED = ("size", "start_level", "tile")
@@ -109,8 +113,9 @@ def sample(
     model = load_model(
         source, device, precision, moving=True, variety=variety, masks=mask or (), more=more
     )
-    if not palette:
-        model = model.of_any_colors()
+    if tile == "xy" and variety is not None:
+        say(f"note: {NO_PLACES}")
+    model = model if palette else model.of_any_colors()
     kept = None if keep is None else read_told(keep)
     target = target_size(model, size, scale)
     how = {"size": target, "start_level": start_level, "tile": tile, "keep": kept}

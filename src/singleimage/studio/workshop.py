@@ -50,7 +50,7 @@ def draw_forever(connection: Connection) -> None:
     while True:
         try:
             line: list[str] = connection.recv()
-        except (EOFError, KeyboardInterrupt):
+        except (EOFError, OSError, KeyboardInterrupt):
             return
         said = io.StringIO()
         try:
@@ -59,7 +59,8 @@ def draw_forever(connection: Connection) -> None:
         except BaseException as error:  # whatever it is, the page goes on
             code = 1
             said.write(f"error: {type(error).__name__}: {error}")
-        connection.send((code, said.getvalue()))
+        with suppress(OSError):  # the server was stopped meanwhile
+            connection.send((code, said.getvalue()))
 
 
 class Workshop:
