@@ -73,7 +73,7 @@ class Finished:
             variety=spec.variety,
             flow_side=max(short, 24),
             renoise=spec.renoise,
-            stride=spec.stride,
+            copy_stride=spec.stride,
         )
         self._flow = PatchFlow(settings, example)
         above = self._flow.ladder

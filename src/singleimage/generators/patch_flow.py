@@ -53,6 +53,9 @@ SHARP = 0.999
 """Time at which hardly any noise is left: the guess is the nearest patch."""
 LARGE = 1_000_000
 """Pixels of a photo or a picture from which on memory is dear."""
+SETTLING = 0.02
+"""About the share of a picture that moves together at the first level that copies, but no longer
+at the finest."""
 FREE = 40
 """A level flows only if so many patches of the photo touch nothing that is barred."""
 
@@ -95,7 +98,9 @@ class PatchFlowSpec(
     redraws: Annotated[int, msgspec.Meta(ge=0, le=20)] = 2
     """How often a picture that copies the photo in large pieces is drawn again, at most."""
     stride: Annotated[int, msgspec.Meta(ge=1, le=4)] = 2
-    """Pixels from one patch of a picture to the next, at all levels but the coarsest."""
+    """Pixels from one patch of a picture to the next, at levels that flow but the coarsest."""
+    copy_stride: Annotated[int, msgspec.Meta(ge=1, le=4)] = 3
+    """The same at levels that copy."""
 
     @property
     def place(self) -> float:
@@ -251,7 +256,7 @@ class PatchFlow(nn.Module):
         best = self._grown(self._begun(latent, entry, None, run), stop, None, run)
         least = best.together(self.ladder.sizes[stop - 1])
         for count in range(tries):
-            if least <= self.spec.together:
+            if least <= self.spec.together + SETTLING:
                 break
             draft = self._begun(again(latent, count), entry, None, run)
             draft = self._grown(draft, stop, None, run)
@@ -297,13 +302,13 @@ class PatchFlow(nn.Module):
             values, size = latent.maps[level], latent.sizes[level]
             kept = None if known is None else Kept.at(known, size)
             if not isinstance(values, Noise):  # the anchor's
-                image, grid = values[0], self._grid(self.ladder.sizes[level])
+                image, grid = values[0], self._grid(level, self.ladder.sizes[level])
                 field = Field(grid, grid.corners)
             elif self._flows(level, size):
                 image, field = self._flow(level, latent, image, known, kept, run)
             else:
                 assert image is not None
-                grid = self._grid(size, latent.wrap)
+                grid = self._grid(level, size, latent.wrap)
                 if field is None:
                     field = Field.spread(grid, self.ladder.sizes[level])
                 corners = self._corners(level, known)
@@ -354,15 +359,17 @@ class PatchFlow(nn.Module):
         touched = barred > 0 if last else resize(barred, size) > TOUCHED
         return Corners(size, self.spec.patch, touched[0, 0])
 
-    def _grid(self, size: Size, wrap: Wrap = OPEN) -> PatchGrid:
-        return PatchGrid(size, self.spec.patch, self.spec.stride, wrap)
+    def _grid(self, level: int, size: Size, wrap: Wrap = OPEN) -> PatchGrid:
+        flows, spec = self._flows(level, size), self.spec
+        return PatchGrid(size, spec.patch, spec.stride if flows else spec.copy_stride, wrap)
 
     def _on_finest(self, field: Field, latent: Latent, known: Known | None) -> Field:
         """Of a photo so small that its finest level flows, too, the field with the usual stride."""
-        grid = self._grid(latent.sizes[-1], latent.wrap)
+        last = len(latent.sizes) - 1
+        grid = self._grid(last, latent.sizes[last], latent.wrap)
         if len(grid) == len(field.grid):
             return field
-        corners = self._corners(len(latent.sizes) - 1, known)
+        corners = self._corners(last, known)
         return Field(grid, corners.within(field.on(grid).matches))
 
     def _flow(
