@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from singleimage import Run
+from singleimage import PRESETS, Run, with_overrides
 from singleimage.errors import RunError
 from singleimage.images.folder import read_album
 from singleimage.machine.lock import claimed
 from singleimage.metrics.features import Features, load_features
-from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command, album_recipe, call, draw
+from tiny import QUICK_FLOW, TRAIN_FLAGS, TRAIN_STEPS, Command, album_recipe, call, draw
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each
     torch.set_num_threads(1)
@@ -35,6 +35,13 @@ def threads() -> Iterator[int]:
     before = torch.get_num_threads()
     yield before
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def quick_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of a photo draw in a few steps: for tests of what is around them."""
+    recipe = with_overrides(PRESETS["flow"], QUICK_FLOW)
+    monkeypatch.setattr("singleimage.models.flow.FLOW", recipe)
 
 
 @pytest.fixture(scope="session")

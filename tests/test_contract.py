@@ -6,61 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from singleimage import PRESETS, Model, Photo, Recipe, Trainer, train, with_overrides
+from singleimage import PRESETS, Model, Photo, Trainer, train
 from singleimage.apps.sample import reconstruct, sample
 from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
 from singleimage.generators.base import Generator, Injection
 from singleimage.images.channels import Channels
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.latent import mix, splice
-from singleimage.recipes.overrides import fields_of
+from tiny import METHODS as TRAINED
+from tiny import pattern, tiny
 
-TINY = {
-    "training.steps": "2",
-    "phases.0.objective.critic_steps": "1",
-    "phases.0.objective.generator_steps": "1",
-    "pyramid.max_size": "48",
-    "pyramid.width": "46",
-    "pyramid.levels": "4",
-    "generator.width": "6",
-    "generator.body.reduction": "1",
-    "generator.width.base": "6",
-    "generator.latent": "6",
-    "critic.width.base": "6",
-    "critic.width": "6",
-    "generator.embedding.view": "64",
-    "generator.embedding.width": "4",
-    "generator.embedding.blocks": "[1, 1, 1, 1]",
-    "generator.rank": "4",
-    "generator.steps": "6",
-    "generator.redraws": "0",
-    "critic.embedding.view": "64",
-    "critic.embedding.width": "4",
-    "critic.embedding.blocks": "[1, 1, 1, 1]",
-}
-
-
-METHODS = sorted(PRESETS.keys() - {"preview", "quick", "meta-single", "meta-small"})
-"""`preview` is consingan, small; of one photo, `meta-single` and `meta-small` are meta. What
-`quick` adds is in generators/test_finished.py."""
-TRAINED = [name for name in METHODS if PRESETS[name].direct is None]
-
-
-def tiny(recipe: Recipe, **more: str) -> Recipe:
-    """The same method, small: of `TINY` and `more` only the fields the recipe has."""
-    fields = {**TINY, **more}
-    return with_overrides(recipe, {k: v for k, v in fields.items() if k in fields_of(recipe)})
-
-
-PHOTO = Size(38, 46)
-
-
-def pattern(channels: int, size: Size = PHOTO) -> Tensor:
-    y, x = torch.meshgrid(torch.arange(size.height), torch.arange(size.width), indexing="ij")
-    planes = [torch.sin((x * (c + 1) + y * 2) / 7 + c) for c in range(channels)]
-    return torch.stack(planes) * 0.8
+METHODS = sorted([*TRAINED, "flow"])
+"""What `quick` adds is in generators/test_finished.py."""
+DRAFT = {"generator.steps": "6", "generator.redraws": "0"}
+"""Of patch flow."""
+ONCE = {"training.steps": "1"}
 
 
 def photo_in(mode: str) -> Photo:
@@ -69,11 +31,8 @@ def photo_in(mode: str) -> Photo:
 
 
 def made(name: str, mode: str = "RGB", **more: str) -> Model:
-    recipe = tiny(PRESETS[name], **more)
+    recipe = tiny(PRESETS[name], **DRAFT, **more)
     return train(photo_in(mode), recipe, seed=1, device="cpu", precision="fp32")
-
-
-ONCE = {"training.steps": "1"}
 
 
 def trained(name: str, seed: int) -> Trainer:

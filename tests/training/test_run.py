@@ -21,7 +21,7 @@ from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.recipe import Recipe
 from singleimage.training.identity import Identity
 from small_jobs import wait_until, weights
-from tiny import Command
+from tiny import ONE_TURN, Command
 
 SMALL = {
     "consingan": {
@@ -47,7 +47,8 @@ SMALL = {
 
 def small(name: str, steps: int = 3) -> Recipe:
     """Of three levels."""
-    return with_overrides(preset(name), {**SMALL[name], "training.steps": str(steps)})
+    fields = SMALL[name] | ({} if name == "hp-vae-gan" else ONE_TURN)
+    return with_overrides(preset(name), {**fields, "training.steps": str(steps)})
 
 
 def run_in(

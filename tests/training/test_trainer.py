@@ -16,7 +16,7 @@ from singleimage.models.hypermodel import Start
 from singleimage.multiscale.geometry import Size
 from singleimage.nn.precision import Precision
 from singleimage.recipes.recipe import Recipe
-from tiny import METHODS, album_recipe, pattern, tiny
+from tiny import METHODS, ONE_TURN, album_recipe, pattern, tiny
 
 State = dict[str, Any]
 SIZES = {
@@ -26,6 +26,8 @@ SIZES = {
     "pyramid.width": "36",
 }
 """Four levels; of hp-vae-gan five, three variational ones and two with a critic."""
+TWICE = {"training.steps": "2", **dict.fromkeys(ONE_TURN, "2")}
+"""Two steps a level, of two turns each."""
 
 
 def recipe_of(name: str, **more: str) -> Recipe:
@@ -170,8 +172,8 @@ def test_every_method_trains_in_batches_and_clips_gradients(name: str) -> None:
 def test_images_made_again_train_as_images_kept(recipe: Recipe) -> None:
     """Weights and running statistics; not how many passes these have seen, which nobody asks."""
     kept, again = (
-        trained_small(recipe, {"training.recompute": setting}, "fp32", F64).learner.state_dict()
-        for setting in ("false", "true")
+        trained_small(recipe, TWICE | {"training.recompute": how}, "fp32", F64).learner.state_dict()
+        for how in ("false", "true")
     )
     assert kept.keys() == again.keys()
     for name, value in kept.items():
