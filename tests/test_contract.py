@@ -36,7 +36,7 @@ def made(name: str, mode: str = "RGB", **more: str) -> Model:
 
 
 def trained(name: str, seed: int) -> Trainer:
-    photo, recipe = photo_in("RGB"), tiny(PRESETS[name])
+    photo, recipe = photo_in("RGB"), tiny(PRESETS[name], **ONCE)
     trainer = Trainer(photo, recipe, seed=seed, device="cpu", precision="fp32")
     for _ in trainer:
         pass

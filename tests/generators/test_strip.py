@@ -38,6 +38,7 @@ def test_places_are_relative_to_the_own_photo() -> None:
     assert torch.allclose(places[50, start + 40], torch.tensor([53.5 / 120, across]))
 
 
+@pytest.mark.usefixtures("quick_flow")
 def test_pictures_take_from_all_photos_and_nothing_from_between() -> None:
     first, second = Photo(scene(60, 75), RGB), Photo(-scene(45, 80).flip(2), RGB)
     model = singleimage.flow(first, second, variety=0.6)

@@ -137,11 +137,12 @@ def test_a_second_attempt_continues_after_a_stop(photo: Photo, tmp_path: Path) -
     three = recipe(pyramid_levels="3")
 
     def run(name: str, stop: int) -> Run:
-        run = Run(tmp_path / name, photo, three, seed=0, device="cpu", save_seconds=0)
+        run = Run(tmp_path / name, photo, three, seed=0, device="cpu")
         for progress in run:
             if progress.level == 2 and progress.step == 3 and progress.attempt < 1:
                 break_it(run.trainer)
             if progress.attempt == 1 and progress.step == stop:
+                run.save()
                 break
         return run
 
