@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from singleimage import PRESETS, Run, with_overrides
 from singleimage.errors import RunError
 from singleimage.images.folder import read_album
 from singleimage.machine.lock import claimed
+from singleimage.metrics import features as features_module
 from singleimage.metrics.features import Features, load_features
 from tiny import QUICK_FLOW, TRAIN_FLAGS, TRAIN_STEPS, Command, album_recipe, call, draw
 
@@ -122,6 +124,19 @@ def hyper_run(shared: Path, album: Path) -> Path:
 def features() -> Features:
     """What evaluations measure with unless told otherwise."""
     return load_features("efficientnet-lite0")
+
+
+READ = features_module._read
+kept = cache(READ)
+
+
+@pytest.fixture
+def weights_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights of the usual features are read once, for tests that measure again and again."""
+    usual = features_module._packaged()
+    monkeypatch.setattr(
+        features_module, "_read", lambda path: kept(path) if path == usual else READ(path)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,8 @@ from singleimage.models.model import Model
 from singleimage.multiscale.resample import resize
 from tiny import Command, Outcome
 
+pytestmark = pytest.mark.usefixtures("weights_kept")
+
 
 def result(outcome: Outcome) -> dict[str, Any]:
     """What the command says under the name of the usual features."""
