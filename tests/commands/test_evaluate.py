@@ -266,6 +266,7 @@ def test_a_protocol_is_the_count_and_the_files_of_its_paper(
     assert "It takes 150 samples; these are 3." in told
 
 
+@pytest.mark.usefixtures("quick_flow")
 def test_a_protocol_draws_as_many_samples_as_its_paper(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
