@@ -3,8 +3,8 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> Iterator[None]:
     """Within, no other process of this test session is here; waits until it is so."""
     with ExitStack() as stack:
         while True:
@@ -66,6 +66,12 @@ def alone(folder: Path) -> Iterator[None]:
             except RunError:  # another process holds it
                 time.sleep(0.1)
         yield
+
+
+@pytest.fixture(scope="session")
+def alone() -> Callable[[Path], AbstractContextManager[None]]:
+    """A context for a folder; see `_alone`."""
+    return _alone
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +90,7 @@ def photo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_runs(shared: Path, photo_file: Path) -> dict[str, Path]:
     """A run of each family, trained for a few steps a level. Not to be changed by a test."""
     runs = {name: shared / name for name in TRAIN_FLAGS}
-    with alone(shared):  # one process of the session trains them, the others wait
+    with _alone(shared):  # one process of the session trains them, the others wait
         for name, folder in runs.items():
             line = f"train {photo_file} -o {folder} {TRAIN_FLAGS[name]} --steps {TRAIN_STEPS[name]}"
             done = call(line)
@@ -102,7 +108,7 @@ def tiny_run(request: pytest.FixtureRequest, tiny_runs: dict[str, Path]) -> Path
 def album(shared: Path) -> Path:
     """A folder of three photos of one size. Not to be changed by a test."""
     folder = shared / "album"
-    with alone(shared):
+    with _alone(shared):
         for i in range(3):
             if not (folder / f"{i}.png").exists():
                 draw(folder / f"{i}.png", i)
@@ -113,7 +119,7 @@ def album(shared: Path) -> Path:
 def hyper_run(shared: Path, album: Path) -> Path:
     """A run of a hypernetwork of `album`, `album_recipe`, seed 3. Not to be changed by a test."""
     folder = shared / "hyper"
-    with alone(shared):
+    with _alone(shared):
         run = Run(folder, read_album(album), album_recipe(), seed=3, device="cpu", precision="fp32")
         for _ in run:  # nothing, where another process of the session has trained it
             pass

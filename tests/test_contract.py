@@ -16,13 +16,12 @@ from singleimage.images.channels import Channels
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.latent import mix, splice
 from tiny import METHODS as TRAINED
-from tiny import pattern, tiny
+from tiny import FEWER, pattern, tiny
 
 METHODS = sorted([*TRAINED, "flow"])
 """What `quick` adds is in generators/test_finished.py."""
 DRAFT = {"generator.steps": "6", "generator.redraws": "0"}
 """Of patch flow."""
-ONCE = {"training.steps": "1"}
 
 
 def photo_in(mode: str) -> Photo:
@@ -36,7 +35,7 @@ def made(name: str, mode: str = "RGB", **more: str) -> Model:
 
 
 def trained(name: str, seed: int) -> Trainer:
-    photo, recipe = photo_in("RGB"), tiny(PRESETS[name], **ONCE)
+    photo, recipe = photo_in("RGB"), tiny(PRESETS[name], **FEWER)
     trainer = Trainer(photo, recipe, seed=seed, device="cpu", precision="fp32")
     for _ in trainer:
         pass
@@ -208,7 +207,7 @@ def test_a_model_shows_itself_in_a_notebook(model: Model) -> None:
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
 def test_channels_are_a_property_of_the_model(name: str, mode: str, tmp_path: Path) -> None:
-    model = made(name, mode, **ONCE)
+    model = made(name, mode, **FEWER)
     model.save(tmp_path / "model.safetensors")
     loaded = Model.load(tmp_path / "model.safetensors")
     picture = next(loaded.sample([0]))
@@ -227,5 +226,5 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(name: str) -> N
 def test_training_leaves_the_global_generator_alone(name: str) -> None:
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    list(made(name, **ONCE).sample([0]))
+    list(made(name, **FEWER).sample([0]))
     assert torch.equal(torch.random.get_rng_state(), before)

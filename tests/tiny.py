@@ -48,6 +48,8 @@ FIELDS = ONE_TURN | {
     "critic.embedding.blocks": "[1, 1, 1, 1]",
 }
 """Fields of all methods that make them small: four levels of two steps, for a photo of 38x46."""
+FEWER = {"training.steps": "1", "pyramid.levels": "3", "pyramid.max_size": "40"}
+"""Fields that make them smaller still: three levels of one step."""
 QUICK_FLOW = {"generator.steps": "3", "generator.redraws": "0"}
 """Fields of `flow` with which it draws at once, if worse."""
 PHOTO = Size(38, 46)
@@ -105,7 +107,7 @@ TRAIN_FLAGS = {
     "--set generator.width.base=4 --set critic.width.base=4 --set training.lr_generator=0.01",
 }
 """Flags of `train` for models of three levels, small enough for tests; without the steps."""
-TRAIN_STEPS = {"consingan": 10, "hp-vae-gan": 10, "singan": 10}
+TRAIN_STEPS = {"consingan": 6, "hp-vae-gan": 6, "singan": 6}
 """Steps after which pictures of two seeds differ."""
 
 

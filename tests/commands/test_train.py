@@ -44,27 +44,27 @@ $ train {photo} -o {bad}
 {bad} is not empty and holds no run; use another folder.
 
 run of another photo
-$ train {bad}/good.png --steps 10 -o {run}
+$ train {bad}/good.png --steps 6 -o {run}
 {run} holds a run with other settings (another photo or other masks); use another folder.
 
 run with another seed
-$ train {photo} --seed 1 --steps 10 -o {run}
+$ train {photo} --seed 1 --steps 6 -o {run}
 {run} holds a run with other settings (seed: 0, now 1); use another folder.
 
 run with another recipe
-$ train {photo} --set generator.width=5 --steps 10 -o {run}
+$ train {photo} --set generator.width=5 --steps 6 -o {run}
 {run} holds a run with other settings (generator.width: 4, now 5); use another folder.
 
 damaged run
-$ train {photo} --steps 10 -o {bad}/damaged
+$ train {photo} --steps 6 -o {bad}/damaged
 {bad}/damaged/run.json is damaged: ...; use another folder.
 
 damaged state
-$ train {photo} --steps 10 -o {bad}/state
+$ train {photo} --steps 6 -o {bad}/state
 {bad}/state/state.pt is damaged, the run cannot be continued; use another folder.
 
 another number of masks
-$ train {photo} --mask {bad}/mask.png --steps 10 -o {run}
+$ train {photo} --mask {bad}/mask.png --steps 6 -o {run}
 {run} holds a run with other settings (another photo or other masks); use another folder.
 """
 

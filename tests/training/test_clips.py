@@ -60,7 +60,7 @@ def test_a_clip_is_memorized_by_an_autoencoder_that_learns_long_enough() -> None
     """Its reconstruction moves as the clip does, not as the clip backward."""
     fields = FIELDS | {
         "generator.width": "16",
-        "training.steps": "80",
+        "training.steps": "30",
         "pyramid.width": "16",
         "generator.vae_levels": "2",
         "generator.noise_from": "2",
