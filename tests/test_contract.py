@@ -15,8 +15,8 @@ from singleimage.generators.base import Generator, Injection
 from singleimage.images.channels import Channels
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.latent import mix, splice
-from tiny import METHODS as TRAINED
 from tiny import FEWER, pattern, tiny
+from tiny import METHODS as TRAINED
 
 METHODS = sorted([*TRAINED, "flow"])
 """What `quick` adds is in generators/test_finished.py."""
