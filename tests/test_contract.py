@@ -205,7 +205,7 @@ def test_a_model_shows_itself_in_a_notebook(model: Model) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
+@pytest.mark.parametrize("mode", [pytest.param("L", marks=pytest.mark.slow), "LA", "RGBA"])
 def test_channels_are_a_property_of_the_model(name: str, mode: str, tmp_path: Path) -> None:
     model = made(name, mode, **FEWER)
     model.save(tmp_path / "model.safetensors")

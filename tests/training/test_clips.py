@@ -44,8 +44,15 @@ def test_a_stopped_training_of_a_clip_ends_with_the_same_weights(stop: int) -> N
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("norm", ["image", "running"])
+@pytest.mark.parametrize(
+    ("precision", "norm"),
+    [
+        ("fp32", "image"),
+        ("bf16", "running"),
+        pytest.param("fp32", "running", marks=pytest.mark.slow),
+        pytest.param("bf16", "image", marks=pytest.mark.slow),
+    ],
+)
 def test_a_clip_trains_in_every_precision_and_with_every_norm(precision: Any, norm: str) -> None:
     recipe = with_overrides(TINY, {"generator.decode_norm": norm, "training.batch": "2"})
     trainer = Trainer(clip(), recipe, seed=3, device="cpu", precision=precision)

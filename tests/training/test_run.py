@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from reference.compare import slow_but
 from singleimage import Run, preset, read_photo
 from singleimage.commands import console
 from singleimage.errors import Diverged, OutputError, RunError
@@ -93,7 +94,7 @@ def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(
     require_same_end(tmp_path, photo_file, small(name, steps=2), "fp32", (2, 3))
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize("name", slow_but(sorted(SMALL), "hp-vae-gan"))
 def test_bfloat16_runs_resume_to_the_same_weights(
     name: str, tmp_path: Path, photo_file: Path
 ) -> None:
