@@ -3,8 +3,9 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from singleimage import Run
+from singleimage import PRESETS, Run, with_overrides
 from singleimage.errors import RunError
 from singleimage.images.folder import read_album
 from singleimage.machine.lock import claimed
+from singleimage.metrics import features as features_module
 from singleimage.metrics.features import Features, load_features
-from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command, album_recipe, call, draw
+from tiny import QUICK_FLOW, TRAIN_FLAGS, TRAIN_STEPS, Command, album_recipe, call, draw
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each
     torch.set_num_threads(1)
@@ -37,6 +39,13 @@ def threads() -> Iterator[int]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def quick_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of a photo draw in a few steps: for tests of what is around them."""
+    recipe = with_overrides(PRESETS["flow"], QUICK_FLOW)
+    monkeypatch.setattr("singleimage.models.flow.FLOW", recipe)
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of this test session that all its processes share."""
@@ -47,7 +56,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> Iterator[None]:
     """Within, no other process of this test session is here; waits until it is so."""
     with ExitStack() as stack:
         while True:
@@ -57,6 +66,12 @@ def alone(folder: Path) -> Iterator[None]:
             except RunError:  # another process holds it
                 time.sleep(0.1)
         yield
+
+
+@pytest.fixture(scope="session")
+def alone() -> Callable[[Path], AbstractContextManager[None]]:
+    """A context for a folder; see `_alone`."""
+    return _alone
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +90,7 @@ def photo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_runs(shared: Path, photo_file: Path) -> dict[str, Path]:
     """A run of each family, trained for a few steps a level. Not to be changed by a test."""
     runs = {name: shared / name for name in TRAIN_FLAGS}
-    with alone(shared):  # one process of the session trains them, the others wait
+    with _alone(shared):  # one process of the session trains them, the others wait
         for name, folder in runs.items():
             line = f"train {photo_file} -o {folder} {TRAIN_FLAGS[name]} --steps {TRAIN_STEPS[name]}"
             done = call(line)
@@ -93,7 +108,7 @@ def tiny_run(request: pytest.FixtureRequest, tiny_runs: dict[str, Path]) -> Path
 def album(shared: Path) -> Path:
     """A folder of three photos of one size. Not to be changed by a test."""
     folder = shared / "album"
-    with alone(shared):
+    with _alone(shared):
         for i in range(3):
             if not (folder / f"{i}.png").exists():
                 draw(folder / f"{i}.png", i)
@@ -104,7 +119,7 @@ def album(shared: Path) -> Path:
 def hyper_run(shared: Path, album: Path) -> Path:
     """A run of a hypernetwork of `album`, `album_recipe`, seed 3. Not to be changed by a test."""
     folder = shared / "hyper"
-    with alone(shared):
+    with _alone(shared):
         run = Run(folder, read_album(album), album_recipe(), seed=3, device="cpu", precision="fp32")
         for _ in run:  # nothing, where another process of the session has trained it
             pass
@@ -115,6 +130,19 @@ def hyper_run(shared: Path, album: Path) -> Path:
 def features() -> Features:
     """What evaluations measure with unless told otherwise."""
     return load_features("efficientnet-lite0")
+
+
+READ = features_module._read
+kept = cache(READ)
+
+
+@pytest.fixture
+def weights_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights of the usual features are read once, for tests that measure again and again."""
+    usual = features_module._packaged()
+    monkeypatch.setattr(
+        features_module, "_read", lambda path: kept(path) if path == usual else READ(path)
+    )
 
 
 @pytest.fixture(scope="session")

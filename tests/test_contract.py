@@ -6,58 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from singleimage import PRESETS, Model, Photo, Recipe, Trainer, train, with_overrides
+from singleimage import PRESETS, Model, Photo, Trainer, train
 from singleimage.apps.sample import reconstruct, sample
 from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
 from singleimage.generators.base import Generator, Injection
 from singleimage.images.channels import Channels
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.latent import mix, splice
-from singleimage.recipes.overrides import fields_of
+from tiny import FEWER, pattern, tiny
+from tiny import METHODS as TRAINED
 
-TINY = {
-    "training.steps": "2",
-    "pyramid.max_size": "48",
-    "pyramid.width": "46",
-    "pyramid.levels": "4",
-    "generator.width": "6",
-    "generator.body.reduction": "1",
-    "generator.width.base": "6",
-    "generator.latent": "6",
-    "critic.width.base": "6",
-    "critic.width": "6",
-    "generator.embedding.view": "64",
-    "generator.embedding.width": "4",
-    "generator.embedding.blocks": "[1, 1, 1, 1]",
-    "generator.rank": "4",
-    "generator.steps": "6",
-    "generator.redraws": "0",
-    "critic.embedding.view": "64",
-    "critic.embedding.width": "4",
-    "critic.embedding.blocks": "[1, 1, 1, 1]",
-}
-
-
-METHODS = sorted(PRESETS.keys() - {"preview", "quick", "meta-single", "meta-small"})
-"""`preview` is consingan, small; of one photo, `meta-single` and `meta-small` are meta. What
-`quick` adds is in generators/test_finished.py."""
-TRAINED = [name for name in METHODS if PRESETS[name].direct is None]
-
-
-def tiny(recipe: Recipe) -> Recipe:
-    """The same method, small: only the fields the recipe has."""
-    return with_overrides(recipe, {k: v for k, v in TINY.items() if k in fields_of(recipe)})
-
-
-PHOTO = Size(38, 46)
-
-
-def pattern(channels: int, size: Size = PHOTO) -> Tensor:
-    y, x = torch.meshgrid(torch.arange(size.height), torch.arange(size.width), indexing="ij")
-    planes = [torch.sin((x * (c + 1) + y * 2) / 7 + c) for c in range(channels)]
-    return torch.stack(planes) * 0.8
+METHODS = sorted([*TRAINED, "flow"])
+"""What `quick` adds is in generators/test_finished.py."""
+DRAFT = {"generator.steps": "6", "generator.redraws": "0"}
+"""Of patch flow."""
 
 
 def photo_in(mode: str) -> Photo:
@@ -65,12 +29,14 @@ def photo_in(mode: str) -> Photo:
     return Photo(pattern(channels.count), channels)
 
 
-def made(name: str, mode: str = "RGB") -> Model:
-    return train(photo_in(mode), tiny(PRESETS[name]), seed=1, device="cpu", precision="fp32")
+def made(name: str, mode: str = "RGB", **more: str) -> Model:
+    recipe = tiny(PRESETS[name], **DRAFT, **more)
+    return train(photo_in(mode), recipe, seed=1, device="cpu", precision="fp32")
 
 
-def trained(name: str) -> Trainer:
-    trainer = Trainer(photo_in("RGB"), tiny(PRESETS[name]), seed=1, device="cpu", precision="fp32")
+def trained(name: str, seed: int) -> Trainer:
+    photo, recipe = photo_in("RGB"), tiny(PRESETS[name], **FEWER)
+    trainer = Trainer(photo, recipe, seed=seed, device="cpu", precision="fp32")
     for _ in trainer:
         pass
     return trainer
@@ -239,9 +205,9 @@ def test_a_model_shows_itself_in_a_notebook(model: Model) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
+@pytest.mark.parametrize("mode", [pytest.param("L", marks=pytest.mark.slow), "LA", "RGBA"])
 def test_channels_are_a_property_of_the_model(name: str, mode: str, tmp_path: Path) -> None:
-    model = made(name, mode)
+    model = made(name, mode, **FEWER)
     model.save(tmp_path / "model.safetensors")
     loaded = Model.load(tmp_path / "model.safetensors")
     picture = next(loaded.sample([0]))
@@ -251,19 +217,14 @@ def test_channels_are_a_property_of_the_model(name: str, mode: str, tmp_path: Pa
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_same_seed_gives_the_same_weights_and_another_others(name: str) -> None:
-    first, second = trained(name), trained(name)
-    ours, theirs = first.learner.state_dict(), second.learner.state_dict()
+    ours, theirs, others = (trained(name, seed).learner.state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    photo = first.photo
-    other = Trainer(photo, tiny(PRESETS[name]), seed=2, device="cpu", precision="fp32")
-    for _ in other:
-        pass
-    assert any(not torch.equal(ours[k], v) for k, v in other.learner.state_dict().items())
+    assert any(not torch.equal(ours[key], others[key]) for key in ours)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_training_leaves_the_global_generator_alone(name: str) -> None:
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    list(made(name).sample([0]))
+    list(made(name, **FEWER).sample([0]))
     assert torch.equal(torch.random.get_rng_state(), before)

@@ -46,6 +46,7 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     pixels = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0)) * 2 - 1
     Photo(pixels, Channels(mode="RGB")).save("photo.jpg")
     small = {"training.steps": "1", "pyramid.max_size": "48", "generator.width": "4"}
+    small |= {"critic.width.base": "4", "pyramid.levels": "4"}
     made = {name: with_overrides(PRESETS[name], small) for name in ("preview", "consingan")}
 
     def preset(name: str) -> Recipe:

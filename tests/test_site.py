@@ -17,7 +17,7 @@ from singleimage import PRESETS, with_overrides
 from singleimage.cli import COMMANDS, main
 from small_jobs import Inline
 from test_docs import ROOT, fences
-from tiny import album_recipe, draw, tiny
+from tiny import QUICK_FLOW, album_recipe, draw, tiny
 
 DOCS = ROOT / "docs"
 PAGES = [DOCS / "start.md", DOCS / "provenance.md", *sorted((DOCS / "how").glob("*.md"))]
@@ -37,12 +37,7 @@ ELSEWHERE = ("pip install ", "ray start ")
 """Commands that are not run here; nor is what goes to a cluster."""
 SMALL = {"pyramid.max_size": "40", "pyramid.levels": "3"}
 """Fields that make trainings smaller still than `tiny` does."""
-QUICK = {
-    "generator.steps": "3",
-    "generator.redraws": "0",
-    "generator.patches": "200",
-    "generator.rank": "8",
-}
+QUICK = QUICK_FLOW | {"generator.patches": "200", "generator.rank": "8"}
 """Fields that make patch flow quick."""
 
 

@@ -23,7 +23,12 @@ METHODS = sorted(PRESETS.keys() - {"flow", "preview", "quick", "meta-single", "m
 """The trained presets that differ in kind: `preview` and `quick` are consingan, small; of one
 photo, `meta-single` and `meta-small` are meta."""
 
-FIELDS = {
+ONE_TURN = {
+    "phases.0.objective.critic_steps": "1",
+    "phases.0.objective.generator_steps": "1",
+}
+"""Fields with which critic and generator learn once a step."""
+FIELDS = ONE_TURN | {
     "training.steps": "2",
     "pyramid.max_size": "48",
     "pyramid.width": "46",
@@ -43,6 +48,10 @@ FIELDS = {
     "critic.embedding.blocks": "[1, 1, 1, 1]",
 }
 """Fields of all methods that make them small: four levels of two steps, for a photo of 38x46."""
+FEWER = {"training.steps": "1", "pyramid.levels": "3", "pyramid.max_size": "40"}
+"""Fields that make them smaller still: three levels of one step."""
+QUICK_FLOW = {"generator.steps": "3", "generator.redraws": "0"}
+"""Fields of `flow` with which it draws at once, if worse."""
 PHOTO = Size(38, 46)
 
 
@@ -87,17 +96,18 @@ def draw(path: Path, phase: float, size: tuple[int, int] = (44, 52)) -> Path:
 
 # The command line --------------------------------------------------------------------------------
 
+TURNS = " ".join(f"--set {path}={value}" for path, value in ONE_TURN.items())
 TRAIN_FLAGS = {
-    "consingan": "--preset consingan --set pyramid.max_size=40 --set pyramid.levels=3 "
+    "consingan": f"--preset consingan {TURNS} --set pyramid.max_size=40 --set pyramid.levels=3 "
     "--set generator.width=4 --set critic.width.base=4 --set training.lr_generator=0.01",
     "hp-vae-gan": "--preset hp-vae-gan --set pyramid.width=48 --set pyramid.min_width=37 "
     "--set generator.vae_levels=2 --set phases.1.from_level=2 --set generator.width=4 "
     "--set generator.latent=4 --set critic.width=4 --set training.lr_generator=0.01",
-    "singan": "--preset singan --set pyramid.max_size=48 "
+    "singan": f"--preset singan {TURNS} --set pyramid.max_size=48 "
     "--set generator.width.base=4 --set critic.width.base=4 --set training.lr_generator=0.01",
 }
 """Flags of `train` for models of three levels, small enough for tests; without the steps."""
-TRAIN_STEPS = {"consingan": 10, "hp-vae-gan": 10, "singan": 10}
+TRAIN_STEPS = {"consingan": 6, "hp-vae-gan": 6, "singan": 6}
 """Steps after which pictures of two seeds differ."""
 
 

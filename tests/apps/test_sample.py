@@ -27,7 +27,7 @@ def test_neighbors_across_the_border_differ_as_those_inside(name: str) -> None:
     """Over many samples; and the measure sees the borders that do not wrap."""
     g = made(name, EVEN)
     tiles: tuple[Tile, ...] = (None, "x", "y", "xy")
-    images = {tile: sample(g, range(64), tile=tile) for tile in tiles}
+    images = {tile: sample(g, range(32), tile=tile) for tile in tiles}
     x, y = ({tile: across(images[tile], dim) for tile in tiles} for dim in (-1, -2))
     for value in (x["x"], x["xy"], y["y"], y["xy"]):
         assert value == pytest.approx(1, abs=0.15), (x, y)

@@ -25,6 +25,8 @@ from singleimage.metrics.features import Features, load_features
 from singleimage.metrics.table import METRICS
 from tiny import Command
 
+pytestmark = pytest.mark.usefixtures("weights_kept")
+
 
 class Outside(HTMLParser):
     """Notes what a page would fetch, and its words."""

@@ -17,6 +17,8 @@ from singleimage.models.hypermodel import HyperModel
 from small_jobs import Inline
 from tiny import Command, Outcome, album_recipe
 
+pytestmark = pytest.mark.usefixtures("weights_kept")
+
 
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:

@@ -32,6 +32,8 @@ from singleimage.models.model import Model
 from singleimage.multiscale.resample import resize
 from tiny import Command, Outcome
 
+pytestmark = pytest.mark.usefixtures("weights_kept")
+
 
 def result(outcome: Outcome) -> dict[str, Any]:
     """What the command says under the name of the usual features."""
@@ -264,6 +266,7 @@ def test_a_protocol_is_the_count_and_the_files_of_its_paper(
     assert "It takes 150 samples; these are 3." in told
 
 
+@pytest.mark.usefixtures("quick_flow")
 def test_a_protocol_draws_as_many_samples_as_its_paper(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from scenes import colors, disk, scene
 from singleimage import Channels, Photo, read_photo
 from tiny import Command
 
+pytestmark = pytest.mark.usefixtures("quick_flow", "weights_kept")
 RGB = Channels(mode="RGB")
 
 

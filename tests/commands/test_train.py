@@ -44,27 +44,27 @@ $ train {photo} -o {bad}
 {bad} is not empty and holds no run; use another folder.
 
 run of another photo
-$ train {bad}/good.png --steps 10 -o {run}
+$ train {bad}/good.png --steps 6 -o {run}
 {run} holds a run with other settings (another photo or other masks); use another folder.
 
 run with another seed
-$ train {photo} --seed 1 --steps 10 -o {run}
+$ train {photo} --seed 1 --steps 6 -o {run}
 {run} holds a run with other settings (seed: 0, now 1); use another folder.
 
 run with another recipe
-$ train {photo} --set generator.width=5 --steps 10 -o {run}
+$ train {photo} --set generator.width=5 --steps 6 -o {run}
 {run} holds a run with other settings (generator.width: 4, now 5); use another folder.
 
 damaged run
-$ train {photo} --steps 10 -o {bad}/damaged
+$ train {photo} --steps 6 -o {bad}/damaged
 {bad}/damaged/run.json is damaged: ...; use another folder.
 
 damaged state
-$ train {photo} --steps 10 -o {bad}/state
+$ train {photo} --steps 6 -o {bad}/state
 {bad}/state/state.pt is damaged, the run cannot be continued; use another folder.
 
 another number of masks
-$ train {photo} --mask {bad}/mask.png --steps 10 -o {run}
+$ train {photo} --mask {bad}/mask.png --steps 6 -o {run}
 {run} holds a run with other settings (another photo or other masks); use another folder.
 """
 
@@ -285,7 +285,9 @@ def test_names_that_are_no_text_are_names(tmp_path: Path, command: Command) -> N
     (tmp_path / "in").mkdir()
     photo = tmp_path / "in" / f"{name}.png"
     Photo(pattern(3), Channels(mode="RGB")).save(photo)
-    flags = ["--steps", "1", "--set", "pyramid.max_size=40", "--set", "generator.width=4"]
+    small = ("pyramid.max_size=40", "pyramid.levels=3", "generator.width=4", "critic.width.base=4")
+    flags = ["--preset", "preview", "--steps", "1"]
+    flags = [*flags, *(word for field in small for word in ("--set", field))]
     run = str(tmp_path / name)
     assert cli.main(["train", str(photo), "-o", run, *flags]) == 0
     assert cli.main(["sample", run, "-o", str(tmp_path / f"{name}-s"), "-n", "1"]) == 0

@@ -70,9 +70,8 @@ def test_noise_is_gray_at_level_0_and_colored_above() -> None:
 
 def test_an_image_enters_without_noise_where_the_recipe_says_so() -> None:
     made = {}
+    generator = trained("singan").model().generator
     for noisy in (True, False):
-        trainer = trained("singan")
-        generator = trainer.model().generator
         spec = replace(generator.spec, entry_noise=noisy)
         other = Cascade(spec, channels=3, ladder=generator.full_ladder)
         for _ in generator.levels:

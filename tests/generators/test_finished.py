@@ -23,8 +23,8 @@ from singleimage.recipes.tasks import for_task
 from singleimage.training.run import Run
 from tiny import Command, tiny
 
-PHOTO = Photo(scene(76, 92), Channels(mode="RGB"))
-SMALL = {"pyramid.max_size": "46", "pyramid.min_size": "14", "training.steps": "3"}
+PHOTO = Photo(scene(62, 74), Channels(mode="RGB"))
+SMALL = {"pyramid.max_size": "36", "pyramid.min_size": "14", "training.steps": "2"}
 
 
 def small(name: str = "quick", **more: str) -> Recipe:
@@ -81,7 +81,7 @@ def test_pictures_depend_on_their_seed_alone(model: Model) -> None:
 
 
 def test_any_size_and_tiles(model: Model) -> None:
-    for size in (Size(50, 120), Size(92, 76), model.generator.ladder.minimum()):
+    for size in (Size(40, 96), Size(72, 60), model.generator.ladder.minimum()):
         (picture,) = model.sample([0], size=size)
         assert picture.size == size
     (tile,) = model.sample([0], tile="xy")
@@ -115,7 +115,7 @@ def test_the_network_decides_the_layout(model: Model, monkeypatch: pytest.Monkey
         image = photo.flip(-2) if flipped else photo
         monkeypatch.setattr(generator.network, "decode", lambda *_, image=image: image)
         pictures.append(generator.decode(generator.draw(sizes, [0])))
-    upright, upended = ((x[0, 1, :20].mean() - x[0, 1, -20:].mean()) for x in pictures)
+    upright, upended = ((x[0, 1, :16].mean() - x[0, 1, -16:].mean()) for x in pictures)
     assert float(upended) > float(upright) + 0.2
 
 
@@ -165,20 +165,20 @@ def test_keep_and_masks_go_along() -> None:
 
 
 def test_a_photo_that_the_network_learns_whole_is_not_finished() -> None:
-    photo = Photo(scene(30, 40), Channels(mode="RGB"))
+    photo = Photo(scene(28, 36), Channels(mode="RGB"))
     model = learned(small(), photo)
     assert model.generator.copier is None
     assert next(model.sample([0])).size == photo.size
 
 
 def test_large_photos_are_finished_up_to_a_size(tmp_path: Path) -> None:
-    spec = FinishSpec(max_size=60)
+    spec = FinishSpec(max_size=48)
     model = learned(replace(small(), finish=spec))
-    assert model.size == next(model.sample([0])).size == Size(50, 60)
+    assert model.size == next(model.sample([0])).size == Size(41, 48)
     model.save(tmp_path / "m.safetensors")
     again = Model.load(tmp_path / "m.safetensors", precision="fp32")
     assert torch.equal(next(again.sample([0])).pixels, next(model.sample([0])).pixels)
-    assert spec.reduced(PHOTO.pixels[:, :40, :50]).shape == (3, 40, 50)
+    assert spec.reduced(PHOTO.pixels[:, :30, :40]).shape == (3, 30, 40)
     whole = FinishSpec(max_size=None)
     assert whole.reduced(PHOTO.pixels).shape == PHOTO.pixels.shape
 

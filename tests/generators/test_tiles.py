@@ -60,13 +60,22 @@ def entered(g: Cascade | Growing, latent: Latent) -> Injection:
 
 TILED = [(Size(26, 30), 24), (Size(22, 63), 16), (Size(70, 65), 32)]
 """Sizes, and sides of tiles: two by two, wide, and with a tile that meets no edge."""
+QUICK = ("stretched edges", "cascade")
+"""Generators that are tried with all of these; the slow tests try the others with them, too."""
 
 
 @pytest.mark.parametrize(
     ("name", "size", "side"),
     [
-        *((name, *tiled) for name in GENERATORS for tiled in TILED),
-        *((name, Size(22, 63), 9) for name in ("stretched edges", "cascade")),
+        *((name, *tiled) for name in QUICK for tiled in TILED),
+        *((name, Size(22, 63), 9) for name in QUICK),
+        *((name, *TILED[1]) for name in GENERATORS if name not in QUICK),
+        *(
+            pytest.param(name, *tiled, marks=pytest.mark.slow)
+            for name in GENERATORS
+            for tiled in (TILED[0], TILED[2])
+            if name not in QUICK
+        ),
     ],
     ids=str,
 )

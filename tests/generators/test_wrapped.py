@@ -55,20 +55,30 @@ def test_repeated_noise_makes_the_repeated_picture(name: str) -> None:
         assert difference(g.decode(more), tiled(g.decode(latent), wrap)) < 1e-12, wrap
 
 
-@pytest.mark.parametrize("name", SPECS)
+WINDOWS: dict[str, tuple[Size, int, list[Wrap]]] = {
+    "small": (Size(25, 22), 9, [BOTH]),  # every tile sees more than a period
+    "tall": (Size(45, 33), 17, WRAPS),  # rows: one tile meets no edge, two go around one
+    "wide": (Size(33, 60), 32, [COLUMNS, BOTH]),  # a last tile of one row
+}
+EVERY = ("cascade", "growing, stretch", "patch vae, running norm")
+"""Generators that are tried with all of these; the slow tests try the others with them, too."""
+
+
 @pytest.mark.parametrize(
-    ("size", "side", "wraps"),
+    ("name", "windows"),
     [
-        (Size(25, 22), 9, [BOTH]),  # every tile sees more than a period
-        (Size(45, 33), 17, WRAPS),  # rows: one tile meets no edge, two go around one
-        (Size(33, 60), 32, [COLUMNS, BOTH]),  # a last tile of one row
+        pytest.param(
+            *(name, windows),
+            marks=[] if name in EVERY or windows == "wide" else [pytest.mark.slow],
+        )
+        for name in SPECS
+        for windows in WINDOWS
     ],
-    ids=["small", "tall", "wide"],
 )
 def test_windows_around_the_edges_make_the_same_picture(
-    name: str, size: Size, side: int, wraps: list[Wrap], monkeypatch: pytest.MonkeyPatch
+    name: str, windows: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    g = made(name)
+    g, (size, side, wraps) = made(name), WINDOWS[windows]
     for wrap in wraps:
         latent = g.draw(g.ladder.sizes_for(size), [5, 6], wrap)
         level = max(g.entry_levels)

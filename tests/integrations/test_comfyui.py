@@ -13,6 +13,7 @@ from singleimage.errors import MaskError
 from singleimage.multiscale.geometry import Size
 from tiny import pattern
 
+pytestmark = pytest.mark.usefixtures("quick_flow")
 FILE = Path(__file__).parents[2] / "integrations" / "comfyui" / "singleimage_nodes.py"
 
 

@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestAssertRewriteWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestAssertRewriteWarning"),
+    pytest.mark.usefixtures("quick_flow"),
+]
 sys.path.insert(0, str(Path(__file__).parent))
 import gimp_stub as gimp  # noqa: E402
 

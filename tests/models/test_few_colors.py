@@ -14,6 +14,8 @@ from singleimage.images.palette import snapped
 from singleimage.multiscale.resample import resize
 from tiny import TRAIN_FLAGS, Command, result
 
+pytestmark = pytest.mark.usefixtures("quick_flow")
+
 
 def face(side: int) -> Array:
     """A round sprite of five colors on what is transparent, whose hidden color is black."""

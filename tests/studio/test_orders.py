@@ -12,6 +12,7 @@ from singleimage.studio.orders import KINDS, TRAINING, as_python, as_shell, flag
 from singleimage.studio.server import PAGE
 from tiny import Command
 
+pytestmark = pytest.mark.usefixtures("quick_flow")
 PHOTO, FOLDER = Path("/s/photo.png"), Path("/s/made")
 LAYERS = {name: Path(f"/s/{name}.png") for name in ("mask", "keep", "picture")}
 

@@ -15,9 +15,10 @@ def model(tiny_run: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def flow() -> Model:
-    """A model without training."""
-    recipe = with_overrides(PRESETS["flow"], {"generator.steps": "6"})
-    return Model.of_photo(Photo(scene(), Channels(mode="RGB")), recipe)
+    """A model without training, of three levels of which the finest copies."""
+    fields = {"generator.steps": "6", "generator.flow_side": "48"}
+    recipe = with_overrides(PRESETS["flow"], fields)
+    return Model.of_photo(Photo(scene(60, 75), Channels(mode="RGB")), recipe)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from scenes import disk, scene
 from singleimage.images.channels import Mask
 from tiny import TRAIN_FLAGS, Command, result
 
+pytestmark = pytest.mark.usefixtures("quick_flow")
 LABELS = (0, 7, 200)
 
 

@@ -8,6 +8,7 @@ from scenes import scene
 from singleimage import Channels, Photo
 from tiny import Command
 
+pytestmark = pytest.mark.usefixtures("quick_flow")
 RGB = Channels(mode="RGB")
 
 

@@ -17,6 +17,7 @@ from singleimage.errors import ImageError
 from singleimage.multiscale.geometry import Size
 from tiny import Command, result
 
+pytestmark = pytest.mark.usefixtures("quick_flow")
 SIZE = Size(60, 75)
 MASK = disk(SIZE)
 OUTSIDE = MASK.pixels[0].numpy() <= 0

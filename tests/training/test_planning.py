@@ -13,7 +13,7 @@ from singleimage.recipes.presets import HP_VAE_GAN
 from singleimage.training import planning
 from singleimage.training.planning import plan_training
 from singleimage.training.progress import Pace
-from tiny import Command, pattern, tiny
+from tiny import ONE_TURN, Command, pattern, tiny
 
 SHAPES = "3x10x13 3x13x16 4x15x18 4x17x21 7x20x24"
 
@@ -50,7 +50,7 @@ def test_memory_and_time_of_fine_levels_follow_from_coarse_ones(
 
 def test_levels_of_more_channels_need_more(monkeypatch: pytest.MonkeyPatch) -> None:
     fields = {"generator.width.base": 4, "generator.width.limit": 8, "critic.width.base": 4}
-    recipe = with_overrides(preset("singan"), {"pyramid.max_size": 64, **fields})
+    recipe = with_overrides(preset("singan"), {"pyramid.max_size": 64, **fields, **ONE_TURN})
     monkeypatch.setattr(planning, "BUDGET", 0.0)
     photo = Photo(pattern(3, Size(60, 64)), Channels(mode="RGB"))
     plans = plan_training(photo, recipe, seed=0, device="cpu")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from reference.compare import slow_but
 from singleimage import Run, preset, read_photo
 from singleimage.commands import console
 from singleimage.errors import Diverged, OutputError, RunError
@@ -21,7 +22,7 @@ from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.recipe import Recipe
 from singleimage.training.identity import Identity
 from small_jobs import wait_until, weights
-from tiny import Command
+from tiny import ONE_TURN, Command
 
 SMALL = {
     "consingan": {
@@ -47,7 +48,8 @@ SMALL = {
 
 def small(name: str, steps: int = 3) -> Recipe:
     """Of three levels."""
-    return with_overrides(preset(name), {**SMALL[name], "training.steps": str(steps)})
+    fields = SMALL[name] | ({} if name == "hp-vae-gan" else ONE_TURN)
+    return with_overrides(preset(name), {**fields, "training.steps": str(steps)})
 
 
 def run_in(
@@ -89,10 +91,10 @@ def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(
     name: str, tmp_path: Path, photo_file: Path
 ) -> None:
     """Stopped at the end of a level, and within one."""
-    require_same_end(tmp_path, photo_file, small(name), "fp32", (3, 5))
+    require_same_end(tmp_path, photo_file, small(name, steps=2), "fp32", (2, 3))
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize("name", slow_but(sorted(SMALL), "hp-vae-gan"))
 def test_bfloat16_runs_resume_to_the_same_weights(
     name: str, tmp_path: Path, photo_file: Path
 ) -> None:

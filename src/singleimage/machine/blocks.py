@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -53,9 +53,10 @@ def in_blocks(device: torch.device) -> Iterator[Blocks]:
     """
     threads = torch.get_num_threads()
     on_cpu = device.type == "cpu"
+    several = on_cpu and threads > 1  # handing blocks to a single thread takes time alone
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads if on_cpu else 1) as pool:
+        with ThreadPoolExecutor(threads) if several else nullcontext() as pool:
             yield Blocks(pool, 1 if on_cpu else 64)
     finally:
         torch.set_num_threads(threads)

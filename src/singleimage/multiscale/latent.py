@@ -30,6 +30,8 @@ def seed_for(seed: int, *parts: int | str) -> int:
 BLOCK = 128
 """Side of the blocks in which noise is drawn, pixels. Each has its own seed, so that a part of a
 large map can be drawn without the rest."""
+MANY = 200_000
+"""Values up to which one thread draws them sooner than several are started."""
 
 
 def gaussian(shape: Sequence[int], seed: int, *, like: Tensor) -> Tensor:
@@ -99,8 +101,9 @@ class Noise:
             y, x = max(y - part.top, 0), max(x - part.left, 0)
             out[index, y : y + values.shape[0], x : x + values.shape[1]] = values
 
-        if on_cpu and len(blocks) > 1:
-            with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        threads = torch.get_num_threads()
+        if on_cpu and threads > 1 and len(blocks) > 1 and out.size > MANY:
+            with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(fill, blocks))
         else:
             for block in blocks:

@@ -416,6 +416,8 @@ def _bands(
 
 def _filled(matrix: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> Tensor:
     """With zeros up to multiples of 32: oneDNN's bf16 product is three times as fast then."""
-    filled = np.pad(matrix, [(0, -n % 32) for n in matrix.shape])
+    rows, columns = matrix.shape
+    filled = np.zeros((rows + -rows % 32, columns + -columns % 32))
+    filled[:rows, :columns] = matrix
     with torch.inference_mode(False):  # an ordinary tensor even if inference asks first
         return torch.from_numpy(filled).to(device, dtype)
