@@ -1,9 +1,10 @@
 # The studio in a container. docs/studio.md tells how to build it and to come in.
 FROM python:3.13-slim
 
-# PyTorch for processors alone: its build for GPUs is several gigabytes larger.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch>=2.6"
+# With TORCH_INDEX, the address of PyTorch's builds for processors alone, the image is some
+# gigabytes smaller: docker build --build-arg TORCH_INDEX=ADDRESS
+ARG TORCH_INDEX
+RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "torch>=2.6"
 
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
