@@ -74,6 +74,7 @@ class Finished:
             flow_side=max(short, 24),
             renoise=spec.renoise,
             copy_stride=spec.stride,
+            redraws=4,  # networks whose layouts are the photo's need some more
         )
         self._flow = PatchFlow(settings, example)
         above = self._flow.ladder

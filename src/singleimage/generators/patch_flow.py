@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
+from operator import itemgetter
 from typing import Annotated, ClassVar, Literal, Self
 
 import msgspec
@@ -41,6 +42,7 @@ from singleimage.generators.patch_copies import Copies
 from singleimage.generators.patch_guesses import TOUCHED, Guesses, Octave, places_of
 from singleimage.generators.patches import PatchGrid
 from singleimage.generators.strip import Strip
+from singleimage.images.rearrangement import together
 from singleimage.machine.blocks import Blocks, in_blocks
 from singleimage.machine.memory import returned_heap
 from singleimage.multiscale.geometry import OPEN, Size, Wrap, size_of
@@ -53,9 +55,6 @@ SHARP = 0.999
 """Time at which hardly any noise is left: the guess is the nearest patch."""
 LARGE = 1_000_000
 """Pixels of a photo or a picture from which on memory is dear."""
-SETTLING = 0.02
-"""About the share of a picture that moves together at the first level that copies, but no longer
-at the finest."""
 FREE = 40
 """A level flows only if so many patches of the photo touch nothing that is barred."""
 
@@ -110,7 +109,7 @@ class PatchFlowSpec(
     @property
     def together(self) -> float:
         """A picture is drawn again if more of its neighbors are neighbors in the photo, too."""
-        return max(0.22, 1 - 2.34 * self.variety)
+        return max(0.24, 1 - 2.34 * self.variety)
 
     def generator_of(self, example: Pyramid) -> "PatchFlow":
         return PatchFlow(self, example)
@@ -246,23 +245,32 @@ class PatchFlow(nn.Module):
     def _scattered(
         self, latent: Latent, entry: Injection | None, run: Blocks
     ) -> tuple[Tensor, Tensor]:
-        """The sources of a picture; if it copies the photo in large pieces, of the best of several.
+        """The sources of a picture; if it copies the photo in large pieces, the best of several.
 
-        That shows at the first level that copies, as it does at the finest.
+        Mostly that shows at the first level that copies, so that few of them are finished.
         """
         tries = self.spec.redraws if all(isinstance(x, Noise) for x in latent.maps) else 0
         flows = (self._flows(level, size) for level, size in enumerate(latent.sizes))
         stop = min(sum(flows) + 1, len(latent.sizes))
-        best = self._grown(self._begun(latent, entry, None, run), stop, None, run)
-        least = best.together(self.ladder.sizes[stop - 1])
-        for count in range(tries):
-            if least <= self.spec.together + SETTLING:
+        limit, least = self.spec.together, math.inf
+        best: tuple[Tensor, Tensor] | None = None
+        drafts: list[tuple[float, Draft]] = []
+        for count in range(tries + 1):
+            noise = latent if count == 0 else again(latent, count - 1)
+            draft = self._grown(self._begun(noise, entry, None, run), stop, None, run)
+            share = draft.together(self.ladder.sizes[stop - 1])
+            if share > limit:
+                drafts.append((share, draft))
+                continue
+            found = self._finished(draft, None, run).sources()
+            if (share := together(*found, self.ladder.finest)) < least:
+                best, least = found, share
+            if least <= limit:
                 break
-            draft = self._begun(again(latent, count), entry, None, run)
-            draft = self._grown(draft, stop, None, run)
-            if (share := draft.together(self.ladder.sizes[stop - 1])) < least:
-                best, least = draft, share
-        return self._finished(best, None, run).sources()
+        if best is None:
+            _, draft = min(drafts, key=itemgetter(0))
+            best = self._finished(draft, None, run).sources()
+        return best
 
     @torch.inference_mode()
     def finer(self, image: Tensor, size: Size) -> Tensor:

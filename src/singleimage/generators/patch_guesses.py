@@ -20,6 +20,11 @@ SMALL = 115.0
 """Exponents of 2 under minus this are nearly 0 in float32, and slow to compute."""
 ROWS = 128
 """Patches compared with the photo's at once on a processor: their distances fit in a cache."""
+SELDOM = 0.3
+"""Use of a patch of the photo by those of a hole, up to which it repeats nothing."""
+PULL = 0.5
+"""Squared distance, at most, by which a patch that a hole uses less is nearer: enough for a hole in
+gravel to become stones, and too little for one in a sky to become trees."""
 TOUCHED = 0.3
 """Share of a pixel of a level that is barred, from which on all of it is."""
 
@@ -125,7 +130,8 @@ class Guesses:
     def only_fill(self, new: Tensor) -> None:
         """Balance no more than that patches of the sample that touch `new` repeat little.
 
-        They need not use all of the photo: a small part is to look like what is around it.
+        They need not use all of the photo: a small part is to look like what is around it. What is
+        not used is only a little nearer.
 
         Args:
             new: (H, W) of yes and no.
@@ -193,7 +199,7 @@ class Guesses:
         use = torch.stack(list(uses)).sum(0).clamp(min=1e-6)
         even = float(self._count.sum()) / len(use)
         if self._fills:
-            even = max(even, 1.0)
+            even = max(even, SELDOM)
         self._potentials = self._potentials + self._spec.balance * (use / even).log()
         if self._fills:
-            self._potentials.clamp_(min=0)
+            self._potentials.clamp_(min=-PULL)
