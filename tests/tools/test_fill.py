@@ -1,14 +1,18 @@
 """Fill and extend: what is marked is new, and the rest stays."""
 
+from pathlib import Path
+
 import pytest
+import skimage
 import torch
 
 import singleimage
 from pasting import with_square
 from scenes import colors, disk, scene, sprite
-from singleimage import PRESETS, Channels, Model, Photo, with_overrides
+from singleimage import PRESETS, Channels, Model, Photo, read_photo, with_overrides
 from singleimage.errors import ArgumentError, MaskError
 from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.resample import resize
 from singleimage.tools import fill
 
 
@@ -58,6 +62,18 @@ def test_a_hole_in_the_sky_is_filled_with_sky(exact: bool) -> None:
     for found in fill.fill(model, mask=mask, exact=exact, seeds=[0, 1]):
         wrong = (found.pixels - photo.pixels)[:, part > 0].abs().mean()
         assert float(wrong) < 0.25
+
+
+def test_a_hole_in_gravel_is_filled_with_stones() -> None:
+    """It is as rough as what was there: patches in between, an even gray, are not all there is."""
+    gravel = read_photo(Path(skimage.__file__).parent / "data" / "gravel.png").pixels
+    pixels = resize(gravel[None, :1, :200, :200], Size(128, 128))[0].clamp(-1, 1)
+    photo = Photo(pixels, Channels(mode="L"))
+    mask = disk(photo.size)
+    new = mask.pixels[0] > 0
+    found = fill.fill(singleimage.flow(photo), mask=mask, seeds=[0, 1])
+    filled = sum(float(image.pixels[:, new].std()) for image in found) / len(found)
+    assert filled > 0.75 * float(pixels[:, new].std())
 
 
 def test_nothing_is_copied_out_of_the_hole(flow: Model) -> None:

@@ -34,6 +34,8 @@ class FinishSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Nominal ratio of sides between a level that copies and the next."""
     stride: Annotated[int, msgspec.Meta(ge=1, le=4)] = 3
     """Pixels from one patch of a picture to the next, at the levels that copy."""
+    redraws: Annotated[int, msgspec.Meta(ge=0, le=20)] = 4
+    """How often a picture that copies the photo in large pieces flows again, at most."""
     max_size: Side | None = 1024
     """Long side up to which pictures are finished, pixels; of larger photos null: all of it."""
 
@@ -74,7 +76,7 @@ class Finished:
             flow_side=max(short, 24),
             renoise=spec.renoise,
             copy_stride=spec.stride,
-            redraws=4,  # networks whose layouts are the photo's need some more
+            redraws=spec.redraws,
         )
         self._flow = PatchFlow(settings, example)
         above = self._flow.ladder

@@ -252,7 +252,7 @@ class Run:
         else:
             model = self.trainer.model()
             model.save(self.model_path, embed_image=self._embed_image, overwrite=True)
-            shown = model if self.finished else model.unfinished()  # which is not worth finishing
+            shown = model if self.finished else model.unfinished()  # finishing takes too long
             page = _preview([shown], PREVIEW_SEEDS, columns=3)
         folder = make_folder(self.folder / "previews")
         save_sheet(page, folder / f"level-{level}.png", overwrite=True)
