@@ -6,7 +6,7 @@ step look at the field as it was before, so that no order matters.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -21,7 +21,7 @@ from singleimage.multiscale.geometry import Size, size_of
 
 BESIDE = ((0, 1), (1, 0), (0, -1), (-1, 0))
 """Steps to the four neighbors: rows, columns."""
-ROWS = 8192
+ROWS = 32_768
 """Patches that are compared at once."""
 VOTES = 100_000
 """Patches whose pixels are put in place at once on a processor."""
@@ -33,12 +33,13 @@ BAND = 64
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """For every patch of a picture the corner of its match in the photo."""
+    """For every patch of a picture, or of several of one size, the corner of its match."""
 
     grid: PatchGrid
-    """The patches of the picture."""
+    """The patches of a picture."""
     matches: Tensor
-    """(rows, columns, 2) integers, in main memory: row and column of the match's top left pixel."""
+    """(..., rows, columns, 2) integers, in main memory: row and column in the photo of the match's
+    top left pixel."""
 
     @classmethod
     def spread(cls, grid: PatchGrid, photo: Size) -> "Field":
@@ -63,17 +64,39 @@ class Field:
         )
         rows = nearest(self.grid.rows, grid.rows / scales[0])
         columns = nearest(self.grid.columns, grid.columns / scales[1])
-        offsets = (self.matches - self.grid.corners)[rows][:, columns]
+        offsets = _taken(self.matches - self.grid.corners, rows, columns)
         return Field(grid, (grid.corners + offsets * scales).round().long())
 
+    @classmethod
+    def together(cls, fields: Sequence["Field"]) -> "Field":
+        """Make one field of those of several pictures of one size.
+
+        Args:
+            fields: one or more, of one picture each.
+        """
+        return cls(fields[0].grid, torch.stack([field.matches for field in fields]))
+
+    def of(self, pictures: Sequence[int]) -> "Field":
+        """Return the field of some of the pictures.
+
+        Args:
+            pictures: their numbers.
+        """
+        return Field(self.grid, self.matches[list(pictures)])
+
     def sources(self) -> tuple[Tensor, Tensor]:
-        """Row and column in the photo that every pixel of the picture comes from, (H, W) each.
+        """Row and column in the photo that every pixel comes from, (..., H, W) each.
 
         A pixel goes where the patch puts it whose middle is nearest.
         """
         (rows, row), (columns, column) = self.grid.owners(0), self.grid.owners(1)
-        corners = self.matches[rows][:, columns]
+        corners = _taken(self.matches, rows, columns)
         return corners[..., 0] + row[:, None], corners[..., 1] + column
+
+
+def _taken(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Some rows and columns of values (..., rows, columns, 2)."""
+    return values.index_select(-3, rows).index_select(-2, columns)
 
 
 class Corners:
@@ -195,12 +218,12 @@ class Search:
 
         Args:
             field: the matches to begin with.
-            queries: of the picture, see `queries`.
+            queries: of the picture or of several, see `queries`.
             keys: `components` of the photo, or of the photo blurred.
             corners: where matches may be.
             rounds: how often; each tries eight neighbors' offsets and the four places beside.
             run: works on blocks of patches.
-            bias: (H', W'), added to the squared distance of each place of the photo.
+            bias: (..., H', W'), added to the squared distance of each place of the photo.
         """
         found = _Matches(queries, keys, corners, field, run, bias)
         for turn in range(rounds):
@@ -215,22 +238,28 @@ class Search:
         """Tell how much more than others each place of the photo is used.
 
         Returns:
-            (H', W'): the logarithm of the use over even use, about 9 pixels square; none: -2.3.
+            (..., H', W'): the logarithm of the use over even use, within 9 pixels; none: -2.3.
         """
         sides = [side - self.patch + 1 for side in self.size]
+        places = math.prod(sides)
         matches = torch.minimum(field.matches.clamp(min=0), torch.tensor(sides) - 1)
-        index = (matches[..., 0] * sides[1] + matches[..., 1]).flatten()
-        use = torch.bincount(index, minlength=sides[0] * sides[1]).float() / len(index)
-        near = _means_near(use.view(*sides))
-        return (near * near.numel()).clamp(min=0.1).log()
+        index = (matches[..., 0] * sides[1] + matches[..., 1]).flatten(-2)
+        lead, count = index.shape[:-1], index.shape[-1]
+        index = index.view(-1, count)
+        index = index + torch.arange(len(index))[:, None] * places  # a range of each picture's own
+        use = torch.bincount(index.flatten(), minlength=len(index) * places).float() / count
+        near = _means_near(use.view(*lead, *sides))
+        return (near * places).clamp(min=0.1).log()
 
     def queries(self, picture: Tensor, grid: PatchGrid) -> Tensor:
-        """Compute the components (rows, columns, rank) of the patches of a picture.
+        """Compute the components (..., rows, columns, rank) of the patches of pictures.
 
         Args:
-            picture: (C, H, W) in [-1, 1].
+            picture: (C, H, W) in [-1, 1], or several (B, C, H, W).
             grid: lays out the patches.
         """
+        if picture.dim() == 4:  # rounding of each is its own
+            return torch.stack([self.queries(x, grid) for x in picture])
         picture = _around(picture, grid)
         lines = []
         for row in grid.row_runs:
@@ -252,43 +281,44 @@ class Search:
             image: take the pixels of this image (C, H, W) of the photo's size instead.
 
         Returns:
-            The picture, (C, H, W).
+            The picture, (..., C, H, W).
         """
         image = self.image if image is None else image
-        flat, grid, window = image.flatten(1), field.grid, bell(self.patch, width)
+        flat, grid, window = image.flatten(1), field.grid, bell(self.patch, width).tolist()
         first = (field.matches[..., 0] * self.size.width + field.matches[..., 1]).to(image.device)
+        lead, first = first.shape[:-2], first.view(-1, *grid.shape)
         reach = [int(places[-1]) + grid.patch for places in (grid.rows, grid.columns)]
         sides = [max(pair) for pair in zip(reach, grid.size, strict=True)]
-        total = image.new_zeros(len(image), *sides)
+        total = image.new_zeros(len(image), len(first), *sides)
 
         def vote(rows: Run) -> None:
             for columns in grid.column_runs:
-                places = first[rows.first : rows.stop, columns.first : columns.stop]
+                places = first[:, rows.first : rows.stop, columns.first : columns.stop]
                 for y, x in product(range(self.patch), repeat=2):
                     index = (places + (y * self.size.width + x)).flatten()
                     pixels = flat.index_select(1, index).view(len(image), *places.shape)
-                    here = total[:, rows.every(y), columns.every(x)]
-                    here.add_(pixels, alpha=float(window[y, x]))
+                    here = total[..., rows.every(y), columns.every(x)]
+                    here.add_(pixels, alpha=window[y][x])
 
         for rows in grid.row_runs:
-            blocks = rows.split(max(VOTES // grid.shape.width, grid.patch))
+            blocks = rows.split(max(VOTES // (len(first) * grid.shape.width), grid.patch))
             for some in (blocks[::2], blocks[1::2]):  # blocks side by side would touch
                 run(lambda i, some=some: vote(some[i.start]), len(some), 1)  # type: ignore[misc]
-        line = window.diagonal().sqrt().to(image.device)
+        line = [math.sqrt(window[step][step]) for step in range(self.patch)]
         for axis, (runs, side) in enumerate(
-            zip((grid.row_runs, grid.column_runs), grid.size, strict=True), start=1
+            zip((grid.row_runs, grid.column_runs), grid.size, strict=True), start=2
         ):
             weights = image.new_zeros(total.shape[axis])
             for places in runs:
                 for step in range(self.patch):
                     weights[places.every(step)] += line[step]
             total, weights = (around(x, side, dim) for x, dim in ((total, axis), (weights, 0)))
-            total.div_(weights if axis == 2 else weights[:, None])
-        return total
+            total.div_(weights if axis == 3 else weights[:, None])
+        return total.transpose(0, 1).reshape(*lead, len(image), *grid.size)
 
 
 class _Matches:
-    """The best matches so far of the patches of a picture."""
+    """The best matches so far of the patches of pictures."""
 
     def __init__(
         self,
@@ -299,29 +329,36 @@ class _Matches:
         run: Blocks,
         bias: Tensor | None,
     ) -> None:
-        """`queries` (rows, columns, rank), `keys` (H', W', rank), `bias` (H', W')."""
-        self._queries = queries.flatten(0, 1)
+        """`queries` (..., rows, columns, rank), `keys` (H', W', rank), `bias` (..., H', W')."""
+        self._lead = queries.shape[:-3]
+        self._queries = queries.flatten(0, -2)
         self._keys = keys.flatten(0, 1)
-        self._ones = torch.ones(keys.shape[2], device=keys.device)
         self._bias = None if bias is None else bias.flatten().to(keys.device)
         self._wide = keys.shape[1]
         self._corners = corners
         self._grid = field.grid
         self._run = run
-        matches = field.matches.int()
+        matches = field.matches.int().expand(*self._lead, *field.grid.shape, 2)
+        matches = matches.reshape(-1, *field.grid.shape, 2)
         self._rows, self._columns = corners.moved(matches[..., 0], matches[..., 1])
-        self._distances = torch.full(self._rows.shape, torch.inf).flatten()
-        self._offer(lambda lines: (self._rows[lines], self._columns[lines]), known=False)
+        self._patches = torch.arange(self._rows.numel()).view(self._rows.shape)
+        self._biases: Tensor | None = None
+        if self._bias is not None:
+            first = torch.arange(len(self._rows)) * len(self._keys) % len(self._bias)
+            self._biases = first.repeat_interleave(self._rows[0].numel()).to(keys.device)
+        self._distances = torch.full((self._rows.numel(),), torch.inf)
+        self._offer(lambda lines: (self._rows[:, lines], self._columns[:, lines]), known=False)
 
     @property
     def places(self) -> Tensor:
-        """Rows and columns of the matches, (rows, columns, 2) integers."""
-        return torch.stack([self._rows, self._columns], -1).long()
+        """Rows and columns of the matches, (..., rows, columns, 2) integers."""
+        places = torch.stack([self._rows, self._columns], -1).long()
+        return places.view(*self._lead, *self._grid.shape, 2)
 
     def offer_beside(self, step: tuple[int, int]) -> None:
         """Offer each patch the place that lies so many rows and columns from its own."""
         down, right = step
-        self._offer(lambda lines: (self._rows[lines] + down, self._columns[lines] + right))
+        self._offer(lambda lines: (self._rows[:, lines] + down, self._columns[:, lines] + right))
 
     def offer_neighbors(self, down: int, across: int) -> None:
         """Offer each patch the offset of another patch, so many rows and columns before it."""
@@ -332,8 +369,8 @@ class _Matches:
         def candidates(lines: slice) -> tuple[Tensor, Tensor]:
             others = (torch.arange(len(rows))[lines] - down) % len(rows)
             return (
-                torch.roll(self._rows[others], across, 1) + below[lines],
-                torch.roll(self._columns[others], across, 1) + right,
+                self._rows.index_select(1, others).roll(across, 2) + below[lines],
+                self._columns.index_select(1, others).roll(across, 2) + right,
             )
 
         self._offer(candidates)
@@ -342,50 +379,53 @@ class _Matches:
         self, candidates: Callable[[slice], tuple[Tensor, Tensor]], *, known: bool = True
     ) -> None:
         """Take those of some places that are better; `known`: the distances so far are."""
-        across = self._rows.shape[1]
+        pictures, height, across = self._rows.shape
 
         def block(lines: slice) -> tuple[Tensor, ...]:
             rows, columns = (x.flatten() for x in self._corners.moved(*candidates(lines)))
-            first = lines.start * across
-            new = torch.arange(len(rows))
+            patches = self._patches[:, lines].flatten()
             if known:  # most patches lie in pieces, and are offered what they have
-                differ = rows != self._rows[lines].flatten()
-                differ.logical_or_(columns != self._columns[lines].flatten())
+                differ = rows != self._rows[:, lines].flatten()
+                differ.logical_or_(columns != self._columns[:, lines].flatten())
                 new = differ.nonzero()[:, 0]
-                rows, columns = rows.index_select(0, new), columns.index_select(0, new)
-            patches = new.add_(first)
+                rows, columns, patches = (x.index_select(0, new) for x in (rows, columns, patches))
             distances = self._distance(patches, rows * self._wide + columns)
             better = (distances < self._distances.index_select(0, patches)).nonzero()[:, 0]
             found = patches, rows, columns, distances
             return tuple(x.index_select(0, better) for x in found)
 
-        found = self._run(block, len(self._rows), max(ROWS // across, 1))
+        found = self._run(block, height, max(ROWS // (pictures * across), 1))
         for patches, rows, columns, distances in found:
             self._rows.view(-1)[patches] = rows
             self._columns.view(-1)[patches] = columns
             self._distances[patches] = distances
 
     def _distance(self, patches: Tensor, places: Tensor) -> Tensor:
-        """Squared distances (n,) of patches of the picture from places of the photo, (n,) each."""
+        """Squared distances (n,) of patches of the pictures from places of the photo, (n,) each."""
         device = self._keys.device
         patches, places = patches.to(device), places.to(device)
         apart = self._queries.index_select(0, patches) - self._keys.index_select(0, places)
-        found = apart.float().square_() @ self._ones
-        if self._bias is not None:
+        found = apart.float().square_().sum(1)  # of a row whatever the others are
+        if self._bias is not None and self._biases is not None:
+            places = self._biases.index_select(0, patches).add_(places)
             found += self._bias.index_select(0, places)
         return found.cpu()
 
 
 def _means_near(values: Tensor) -> Tensor:
-    """Means (H, W) of the values of the 9 by 9 places about each, as far as there are any."""
-    inside = torch.ones_like(values)
-    for axis, side in enumerate(values.shape):
-        values, inside = (F.pad(x, (0, 0, 4, 4) if axis == 0 else (4, 4)) for x in (values, inside))
-        values, inside = (
-            torch.stack([x.narrow(axis, step, side) for step in range(9)]).sum(0)
-            for x in (values, inside)
-        )
-    return values / inside
+    """Means (..., H, W) of the values of the 9 by 9 places about each, as far as there are any."""
+    return _sums_near(values) / _sums_near(torch.ones(values.shape[-2:]))
+
+
+def _sums_near(values: Tensor) -> Tensor:
+    for axis in (-2, -1):
+        side = values.shape[axis]
+        values = F.pad(values, (0, 0, 4, 4) if axis == -2 else (4, 4))
+        total = values.narrow(axis, 0, side).clone()
+        for step in range(1, 9):
+            total += values.narrow(axis, step, side)
+        values = total
+    return values
 
 
 def _around(picture: Tensor, grid: PatchGrid) -> Tensor:
@@ -396,7 +436,7 @@ def _around(picture: Tensor, grid: PatchGrid) -> Tensor:
     )
     rows = torch.arange(grid.size.height + down, device=picture.device) % grid.size.height
     columns = torch.arange(grid.size.width + right, device=picture.device) % grid.size.width
-    return picture[:, rows[:, None], columns] if down or right else picture
+    return picture[..., rows[:, None], columns] if down or right else picture
 
 
 def _thin(size: Size) -> int:

@@ -6,6 +6,7 @@ towards patches of the photo, of which all are used about equally; then levels a
 pixel of a picture is one of the photo's.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from singleimage.generators.base import Copier, Generator, Injection, Known, check_injection
-from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec, Share
+from singleimage.generators.patch_flow import LARGE, PatchFlow, PatchFlowSpec, Share
+from singleimage.machine.blocks import Blocks, in_blocks
 from singleimage.multiscale.geometry import OPEN, Size, Wrap, size_of
 from singleimage.multiscale.latent import Latent, Noise
 from singleimage.multiscale.pyramid import Ladder, OctavePyramid, Pyramid, Side
@@ -33,7 +35,9 @@ class FinishSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     factor: Annotated[float, msgspec.Meta(gt=0.3, lt=0.98)] = 0.6
     """Nominal ratio of sides between a level that copies and the next."""
     stride: Annotated[int, msgspec.Meta(ge=1, le=4)] = 3
-    """Pixels from one patch of a picture to the next, at the levels that copy."""
+    """Pixels from one patch of a picture to the next."""
+    steps: Annotated[int, msgspec.Meta(ge=2, le=200)] = 20
+    """Steps in which the network's image flows."""
     redraws: Annotated[int, msgspec.Meta(ge=0, le=20)] = 4
     """How often a picture that copies the photo in large pieces flows again, at most."""
     max_size: Side | None = 1024
@@ -75,7 +79,9 @@ class Finished:
             variety=spec.variety,
             flow_side=max(short, 24),
             renoise=spec.renoise,
+            stride=spec.stride,
             copy_stride=spec.stride,
+            steps=spec.steps,
             redraws=spec.redraws,
         )
         self._flow = PatchFlow(settings, example)
@@ -154,12 +160,25 @@ class Finished:
             return self._flow.sources(above, replace(entry, level=entry.level - count + 1), known)
         if known is None:
             below = Latent(latent.maps[:count], latent.sizes[:count], latent.wrap)
-            image = self.network.decode(below, entry).float()[:, : self._flow.channels]
-            return self._flow.begun(above, image.clamp(-1, 1))
+            return self._flow.begun(above, self._layouts(below, entry))
         if entry is not None:
             image = resize(entry.image, sizes[0])
             return self._flow.sources(above, Injection(1, image), known)
         return self._flow.sources(above, None, known)
+
+    def _layouts(self, latent: Latent, entry: Injection | None) -> Tensor:
+        """What the network draws, one by one: rounding of each is its own."""
+
+        def draw(part: slice) -> Tensor:
+            entering = None if entry is None else replace(entry, image=entry.image[part])
+            return self.network.decode(latent.items(range(latent.batch)[part]), entering)
+
+        if math.prod(latent.sizes[-1]) > LARGE:
+            images = Blocks(None)(draw, latent.batch, 1)
+        else:
+            with in_blocks(self.device) as run:
+                images = run(draw, latent.batch, 1)
+        return torch.cat(images).float()[:, : self._flow.channels].clamp(-1, 1)
 
     def lasting(self, frames: int) -> Generator:
         """Refuse clips of any number of `frames`, as `Generator.lasting`."""

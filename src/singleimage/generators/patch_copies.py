@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from singleimage.generators.field import Corners, Field, Search
 from singleimage.generators.kept import Kept
 from singleimage.machine.blocks import Blocks
-from singleimage.multiscale.geometry import size_of
+from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.resample import resize
 
 WINDOW = 0.6
@@ -30,6 +31,11 @@ class Settings(Protocol):
     def search_rank(self) -> int: ...
     @property
     def copy_balance(self) -> float: ...
+
+
+def enlarged(images: Tensor, size: Size) -> Tensor:
+    """Bring images (B, C, h, w) to a size, one by one: rounding of each is its own."""
+    return torch.cat([resize(x[None], size) for x in images])
 
 
 class Copies:
@@ -56,21 +62,21 @@ class Copies:
         kept: Kept | None,
         run: Blocks,
     ) -> Field:
-        """Find where the patches of a picture come from.
+        """Find where the patches of pictures come from.
 
         Args:
             level: above 0.
-            below: the picture at the level below, (C, h, w).
-            field: what is known of it, on the patches of this level.
+            below: the pictures at the level below, (B, C, h, w).
+            field: what is known of them, on the patches of this level.
             corners: where matches may be.
-            kept: what is known of the picture.
+            kept: what is known of every picture.
             run: works on blocks.
         """
         spec, search = self._spec, self._search(level)
         grid = field.grid
         crowding = spec.copy_balance * search.crowding(field)
         # No large tensor is kept longer than it is needed.
-        picture = resize(below[None], grid.size)[0]
+        picture = enlarged(below, grid.size)
         queries = search.queries(picture if kept is None else kept.over(picture), grid)
         del picture
         keys = self._components(level, blurred=True)
@@ -87,11 +93,11 @@ class Copies:
         return field
 
     def image(self, level: int, field: Field, kept: Kept | None) -> Tensor:
-        """Make the picture (C, H, W) of a field, each pixel one of the photo's or `kept`."""
+        """Make the pictures (B, C, H, W) of a field, each pixel one of the photo's or `kept`."""
         photo = self._images[level]
         rows, columns = field.sources()
         index = (rows * photo.shape[2] + columns).flatten().to(photo.device)
-        picture = photo.flatten(1).index_select(1, index).view(-1, *rows.shape)
+        picture = photo.flatten(1).index_select(1, index).view(-1, *rows.shape).transpose(0, 1)
         return picture if kept is None else kept.over(picture)
 
     def _search(self, level: int) -> Search:

@@ -25,7 +25,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
-from operator import itemgetter
 from typing import Annotated, ClassVar, Literal, Self
 
 import msgspec
@@ -35,14 +34,13 @@ from torch import Tensor, nn
 from singleimage.errors import ArgumentError
 from singleimage.generators.base import Generator, Injection, Known, check_injection
 from singleimage.generators.detail import with_detail
-from singleimage.generators.draft import Draft, again
+from singleimage.generators.draft import Draft, Tries, at_once
 from singleimage.generators.field import Corners, Field, all_barred
 from singleimage.generators.kept import Kept
-from singleimage.generators.patch_copies import Copies
+from singleimage.generators.patch_copies import Copies, enlarged
 from singleimage.generators.patch_guesses import TOUCHED, Guesses, Octave, places_of
 from singleimage.generators.patches import PatchGrid
 from singleimage.generators.strip import Strip
-from singleimage.images.rearrangement import together
 from singleimage.machine.blocks import Blocks, in_blocks
 from singleimage.machine.memory import returned_heap
 from singleimage.multiscale.geometry import OPEN, Size, Wrap, size_of
@@ -135,7 +133,8 @@ class PatchFlow(nn.Module):
         self.channels = len(self._images[0])
         count = max(1, sum(min(size) <= spec.flow_side for size in self.ladder.sizes))
         self._unit = torch.tensor([side / min(home) for side in home])
-        self._octaves = [Octave(image, spec, self._middles) for image in self._images[:count]]
+        with in_blocks(self.device):  # rounding does not depend on the number of threads
+            self._octaves = [Octave(image, spec, self._middles) for image in self._images[:count]]
         self._copies = Copies(self._images, spec)
 
     def _middles(self, grid: PatchGrid) -> Tensor:
@@ -220,57 +219,52 @@ class PatchFlow(nn.Module):
             known = replace(
                 known, image=known.image.to(self.device), part=known.part.to(self.device)
             )
-        large = math.prod(self.photo) > LARGE or math.prod(latent.sizes[-1]) > LARGE
+        size, count = latent.sizes[-1], latent.batch
+        large = math.prod(self.photo) > LARGE or math.prod(size) > LARGE
+        threads = torch.get_num_threads()
         with returned_heap() if large else nullcontext(), in_blocks(self.device) as run:
-            if latent.batch == 1 or self.device.type != "cpu":
-                found = [self._item(i, latent, entry, known, run) for i in range(latent.batch)]
-            else:  # several pictures at once share less than several blocks of one
-                one = Blocks(None)
-                found = run(
-                    lambda i: self._item(i.start, latent, entry, known, one), latent.batch, 1
-                )
-        return torch.stack(found)
+            alone = Blocks(None)  # threads share less by pictures than by blocks of one
+            by_pictures = count > 1 and self.device.type == "cpu"
+            outer, inner = (run, alone) if by_pictures else (alone, run)
 
-    def _item(
-        self, i: int, latent: Latent, entry: Injection | None, known: Known | None, run: Blocks
+            def some(part: slice) -> Tensor:
+                entering = None if entry is None else replace(entry, image=entry.image[part])
+                items = latent.items(range(count)[part])
+                return self._pictures(items, entering, known, inner)
+
+            return torch.cat(outer(some, count, min(at_once(size), -(-count // threads))))
+
+    def _pictures(
+        self, latent: Latent, entry: Injection | None, known: Known | None, run: Blocks
     ) -> Tensor:
-        """What `sources` tells of one picture, (H, W)."""
-        entering = None if entry is None else replace(entry, image=entry.image[i : i + 1])
-        if known is None and (entering is None or entering.level == 0):
-            rows, columns = self._scattered(latent.item(i), entering, run)
+        """What `sources` tells, (B, H, W)."""
+        if known is None and (entry is None or entry.level == 0):
+            rows, columns = self._scattered(latent, entry, run)
         else:
-            rows, columns = self._field(latent.item(i), entering, known, run).sources()
+            begun = self._begun(latent, entry, known, run)
+            rows, columns = self._finished(begun, known, run).sources()
         return rows * self.photo.width + columns
 
     def _scattered(
         self, latent: Latent, entry: Injection | None, run: Blocks
     ) -> tuple[Tensor, Tensor]:
-        """The sources of a picture; if it copies the photo in large pieces, the best of several.
-
-        Mostly that shows at the first level that copies, so that few of them are finished.
-        """
-        tries = self.spec.redraws if all(isinstance(x, Noise) for x in latent.maps) else 0
+        """The sources of pictures; of one that copies the photo in large pieces the best of tries."""
         flows = (self._flows(level, size) for level, size in enumerate(latent.sizes))
         stop = min(sum(flows) + 1, len(latent.sizes))
-        limit, least = self.spec.together, math.inf
-        best: tuple[Tensor, Tensor] | None = None
-        drafts: list[tuple[float, Draft]] = []
-        for count in range(tries + 1):
-            noise = latent if count == 0 else again(latent, count - 1)
-            draft = self._grown(self._begun(noise, entry, None, run), stop, None, run)
-            share = draft.together(self.ladder.sizes[stop - 1])
-            if share > limit:
-                drafts.append((share, draft))
-                continue
-            found = self._finished(draft, None, run).sources()
-            if (share := together(*found, self.ladder.finest)) < least:
-                best, least = found, share
-            if least <= limit:
-                break
-        if best is None:
-            _, draft = min(drafts, key=itemgetter(0))
-            best = self._finished(draft, None, run).sources()
-        return best
+        tries = Tries(
+            limit=self.spec.together,
+            redraws=self.spec.redraws if all(isinstance(x, Noise) for x in latent.maps) else 0,
+            drafted=self.ladder.sizes[stop - 1],
+            finest=self.ladder.finest,
+        )
+
+        def draft_of(noise: Latent, pictures: list[int]) -> Draft:
+            some = None if entry is None else replace(entry, image=entry.image[pictures])
+            return self._grown(self._begun(noise, some, None, run), stop, None, run)
+
+        found = tries.best(latent, draft_of, lambda draft: self._finished(draft, None, run))
+        rows, columns = zip(*found, strict=True)
+        return torch.stack(rows), torch.stack(columns)
 
     @torch.inference_mode()
     def finer(self, image: Tensor, size: Size) -> Tensor:
@@ -284,49 +278,52 @@ class PatchFlow(nn.Module):
             rank=self.spec.search_rank,
         )
 
-    def _field(
-        self, latent: Latent, entry: Injection | None, known: Known | None, run: Blocks
-    ) -> Field:
-        """The field of one picture at the finest level, made level by level."""
-        return self._finished(self._begun(latent, entry, known, run), known, run)
-
     def _begun(
         self, latent: Latent, entry: Injection | None, known: Known | None, run: Blocks
     ) -> Draft:
-        """A picture before its first level; what enters, or is known of it, is there."""
+        """Pictures before their first level; what enters, or is known of them, is there."""
         if entry is not None:
-            first, image = entry.level, entry.image[0].float()
+            first, images = entry.level, entry.image.float()
             flows = self._flows(first, latent.sizes[first])
-            field = None if flows else self._nearest(image, latent.wrap, known, run)
-            return Draft(latent, first, image, field)
+            field = None if flows else self._nearest(images, latent.wrap, known, run)
+            return Draft(latent, first, images, field)
         if known is not None and (first := self._first_free(known)) > 0:
-            return Draft(latent, first, resize(known.image, latent.sizes[first - 1])[0], None)
+            image = resize(known.image, latent.sizes[first - 1])
+            return Draft(latent, first, image.expand(latent.batch, -1, -1, -1), None)
         return Draft(latent, 0, None, None)
 
     def _grown(self, draft: Draft, stop: int, known: Known | None, run: Blocks) -> Draft:
-        """The draft of the same picture with all levels under `stop`."""
-        latent, image, field = draft.latent, draft.image, draft.field
+        """The draft of the same pictures with all levels under `stop`."""
+        latent, images, field = draft.latent, draft.images, draft.field
         for level in range(draft.levels, stop):
             values, size = latent.maps[level], latent.sizes[level]
             kept = None if known is None else Kept.at(known, size)
             if not isinstance(values, Noise):  # the anchor's
-                image, grid = values[0], self._grid(level, self.ladder.sizes[level])
-                field = Field(grid, grid.corners)
+                images, grid = values, self._grid(level, self.ladder.sizes[level])
+                field = Field(grid, grid.corners.expand(latent.batch, -1, -1, -1))
             elif self._flows(level, size):
-                image, field = self._flow(level, latent, image, known, kept, run)
+                items = map(latent.item, range(latent.batch))
+                belows = [None] * latent.batch if images is None else images
+                found = [
+                    self._flow(level, item, below, known, kept, run)
+                    for item, below in zip(items, belows, strict=True)
+                ]
+                images = torch.stack([image for image, _ in found])
+                field = Field.together([field for _, field in found])
             else:
-                assert image is not None
+                assert images is not None
                 grid = self._grid(level, size, latent.wrap)
                 if field is None:
-                    field = Field.spread(grid, self.ladder.sizes[level])
+                    spread = Field.spread(grid, self.ladder.sizes[level])
+                    field = Field.together([spread] * latent.batch)
                 corners = self._corners(level, known)
-                field = self._copies.field(level, image, field.on(grid), corners, kept, run)
+                field = self._copies.field(level, images, field.on(grid), corners, kept, run)
                 if level < len(latent.sizes) - 1:
-                    image = self._copies.image(level, field, kept)
-        return Draft(latent, max(stop, draft.levels), image, field)
+                    images = self._copies.image(level, field, kept)
+        return Draft(latent, max(stop, draft.levels), images, field)
 
     def _finished(self, draft: Draft, known: Known | None, run: Blocks) -> Field:
-        """The field of a draft's picture at the finest level."""
+        """The field of a draft's pictures at the finest level."""
         field = self._grown(draft, len(draft.latent.sizes), known, run).field
         assert field is not None
         return self._on_finest(field, draft.latent, known)
@@ -389,7 +386,7 @@ class PatchFlow(nn.Module):
         kept: Kept | None,
         run: Blocks,
     ) -> tuple[Tensor, Field]:
-        """The image of a level from noise, and from that of the level below if there is one."""
+        """One image of a level from noise, and from that of the level below if there is one."""
         spec, octave = self.spec, self._octaves[level]
         size, wrap, values = latent.sizes[level], latent.wrap, latent.maps[level]
         assert isinstance(values, Noise)
@@ -415,21 +412,29 @@ class PatchFlow(nn.Module):
                 x = kept.over(x, time, noise(i))
             guess = guesses.at(x, time, spec.balance_rounds if i == 0 else 1, last=later == 1)
             x = torch.lerp(noise(i + 1), guess, later) if later < 1 else guess
-        matches = octave.grid.corners.flatten(0, 1)[guesses.nearest.cpu()]
-        return x if kept is None else kept.over(x), Field(grid, matches.view(*grid.shape, 2))
+        found = self._matched(octave, grid, guesses)
+        return x if kept is None else kept.over(x), found
 
-    def _nearest(self, image: Tensor, wrap: Wrap, known: Known | None, run: Blocks) -> Field:
-        """The field of an image (C, H, W) that takes the nearest patches, wherever they are."""
+    def _nearest(self, images: Tensor, wrap: Wrap, known: Known | None, run: Blocks) -> Field:
+        """The field of images (B, C, H, W) that takes the nearest patches, wherever they are."""
         octave = self._octaves[-1]
-        size = size_of(image)
+        size = size_of(images)
         factor = min(1.0, math.sqrt(math.prod(octave.size) / math.prod(size)))
         size = Size(*(max(round(side * factor), self.spec.patch) for side in size))
         grid = PatchGrid(size, self.spec.patch, octave.stride, wrap)
         nowhere = torch.zeros(len(grid), 2)
-        guesses = Guesses(octave, grid, (nowhere, nowhere), self.spec, run)
-        if (barred := self._barred(known)) is not None:
-            guesses.bar(octave.free(barred))
-        guesses.at(resize(image[None], size)[0], SHARP, 1, last=True)
+        barred, found = self._barred(known), []
+        for image in enlarged(images, size):
+            guesses = Guesses(octave, grid, (nowhere, nowhere), self.spec, run)
+            if barred is not None:
+                guesses.bar(octave.free(barred))
+            guesses.at(image, SHARP, 1, last=True)
+            found.append(self._matched(octave, grid, guesses))
+        return Field.together(found)
+
+    @staticmethod
+    def _matched(octave: Octave, grid: PatchGrid, guesses: Guesses) -> Field:
+        """Where the last guess took patches from."""
         matches = octave.grid.corners.flatten(0, 1)[guesses.nearest.cpu()]
         return Field(grid, matches.view(*grid.shape, 2))
 

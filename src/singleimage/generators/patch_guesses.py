@@ -18,8 +18,8 @@ BITS = 1 / math.log(2)
 """exp(x) is 2^(BITS x), which torch computes several times as fast."""
 SMALL = 115.0
 """Exponents of 2 under minus this are nearly 0 in float32, and slow to compute."""
-ROWS = 128
-"""Patches compared with the photo's at once on a processor: their distances fit in a cache."""
+COMPARED = 160_000
+"""Distances of patches computed at once on a processor: they fit in a cache."""
 SELDOM = 0.3
 """Use of a patch of the photo by those of a hole, up to which it repeats nothing."""
 PULL = 0.5
@@ -118,6 +118,8 @@ class Guesses:
         self._barred: Tensor | None = None
         self._count = torch.ones(len(grid), device=octave.keys.device)
         self._fills = False
+        self._scale = -BITS / spec.balance_temperature
+        """Factor on distances, for which 2 to their power is a share."""
         self._potentials = torch.zeros_like(octave.lengths)
         self._window = bell(spec.patch, FLOW_WINDOW).to(octave.keys.device)
         self.nearest = torch.zeros(len(grid), dtype=torch.long, device=octave.keys.device)
@@ -151,48 +153,46 @@ class Guesses:
         """
         octave = self._octave
         queries = self._grid.cut(x) @ octave.basis
-        queries = torch.cat([queries * (-2 * time), self._places], 1)
+        queries = torch.cat([queries * (-2 * time), self._places], 1).mul_(self._scale)
+        rows = max(COMPARED // len(octave.keys), 1)
         for _ in range(rounds - 1):
-            self._update(
-                self._run(
-                    lambda rows: self._use(queries[rows], time, self._count[rows]),
-                    len(queries),
-                    ROWS,
-                )
-            )
-        tau = 2 * (1 - time) ** 2
+            self._update(self._run(lambda part: self._use(queries, part, time), len(queries), rows))
+        power = self._spec.balance_temperature / (2 * (1 - time) ** 2)
 
-        def block(rows: slice) -> tuple[Tensor, Tensor]:
-            distances = self._distances(queries[rows], time)
+        def block(part: slice) -> tuple[Tensor, Tensor]:
+            exponents = self._exponents(queries[part], time)
             if last:
-                self.nearest[rows] = distances.argmin(1)
-            distances -= distances.amin(1, keepdim=True)  # many times as fast as both in one
-            use = self._use_of(distances, self._count[rows])
-            weights = distances.mul_(-BITS / tau).clamp_(min=-SMALL).exp2_()
+                self.nearest[part] = exponents.argmax(1)
+            use = self._use_of(exponents, part)
+            weights = exponents.mul_(power).clamp_(min=-SMALL).exp2_()
             return (weights @ octave.values) / weights.sum(1, keepdim=True), use
 
-        found = self._run(block, len(queries), ROWS)
+        found = self._run(block, len(queries), rows)
         means, uses = zip(*found, strict=True)
         self._update(uses)
         return self._grid.fold(torch.cat(means) @ octave.basis.T, self._window)
 
-    def _distances(self, queries: Tensor, time: float) -> Tensor:
-        """|q - t Y_j|² with place and balance, less what is the same for all j: (rows, keys)."""
+    def _exponents(self, queries: Tensor, time: float) -> Tensor:
+        """Binary logarithms of the shares of the photo's patches in each query, (rows, keys).
+
+        These are |q - t Y_j|² with place and balance, over the temperature of the balance, less what
+        is the same for all j; the largest are 0.
+        """
         octave, temperature = self._octave, self._spec.balance_temperature
         alone = time**2 * octave.lengths + temperature * self._potentials
         if self._barred is not None:
             alone = alone.masked_fill(self._barred, 1e9)
-        return torch.addmm(alone, queries, octave.keys.T)
+        found = torch.addmm(alone * self._scale, queries, octave.keys.T)
+        found -= found.amax(1, keepdim=True)  # many times as fast as both in one
+        return found
 
-    def _use(self, queries: Tensor, time: float, count: Tensor) -> Tensor:
-        distances = self._distances(queries, time)
-        return self._use_of(distances - distances.amin(1, keepdim=True), count)
+    def _use(self, queries: Tensor, part: slice, time: float) -> Tensor:
+        return self._use_of(self._exponents(queries[part], time), part)
 
-    def _use_of(self, distances: Tensor, count: Tensor) -> Tensor:
-        """How much the queries that count use each patch of the photo, (keys,)."""
-        shares = distances.mul(-BITS / self._spec.balance_temperature)
-        shares = shares.clamp_(min=-SMALL).exp2_()
-        return (count / shares.sum(1)) @ shares
+    def _use_of(self, exponents: Tensor, part: slice) -> Tensor:
+        """How much those queries that count use each patch of the photo, (keys,)."""
+        shares = exponents.clamp(min=-SMALL).exp2_()
+        return (self._count[part] / shares.sum(1)) @ shares
 
     def _update(self, uses: Sequence[Tensor]) -> None:
         """Raise the potentials of patches that are used more than others."""

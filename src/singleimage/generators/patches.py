@@ -34,7 +34,7 @@ class PatchGrid:
         self.shape = Size(len(self.rows), len(self.columns))
         self.row_runs, self.column_runs = _even_runs(self.rows), _even_runs(self.columns)
         """The patches along each axis, in runs of patches evenly apart."""
-        self._weights: tuple[Tensor, Tensor] | None = None
+        self._folding: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return self.shape.height * self.shape.width
@@ -46,7 +46,7 @@ class PatchGrid:
 
     def cut(self, image: Tensor) -> Tensor:
         """Cut the patches (n, C * patch²) out of an image (C, H, W)."""
-        flat = image.flatten(1)[:, self._pixels.to(image.device)]
+        flat = image.flatten(1).index_select(1, self._pixels.to(image.device))
         return flat.view(len(image), len(self), -1).transpose(0, 1).flatten(1)
 
     @cached_property
@@ -65,12 +65,27 @@ class PatchGrid:
             patches: (n, C * patch²).
             window: weights (patch, patch) over 0 of the pixels of a patch.
         """
-        area = self.patch**2
-        weighted = patches.view(len(self), -1, area) * window.flatten()
-        if self._weights is None or self._weights[0] is not window:
-            ones = window.flatten().expand(len(self), 1, area)
-            self._weights = window, self._sum(ones.to(patches))
-        return self._sum(weighted) / self._weights[1]
+        if self._folding is None or self._folding[0] is not window:
+            self._folding = window, *self._bags(window)
+        _, pixels, first, weights = self._folding
+        values = patches.view(len(self), -1, self.patch**2).transpose(1, 2).flatten(0, 1)
+        image = F.embedding_bag(pixels, values, first, mode="sum", per_sample_weights=weights)
+        return image.T.reshape(-1, *self.size)
+
+    def _bags(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Which pixels of patches lie on a pixel of the image, one pixel after the other.
+
+        Returns:
+            Their indices, where in these each pixel's begin, and the share of each, (n * patch²,),
+            (H * W,), (n * patch²,).
+        """
+        pixels, count = self._pixels.to(window.device), self.size.height * self.size.width
+        order = pixels.argsort(stable=True)
+        weights = window.flatten().repeat(len(self))
+        total = torch.bincount(pixels, weights, count).to(window)
+        first = torch.bincount(pixels, minlength=count).cumsum(0)
+        first = torch.cat([first.new_zeros(1), first[:-1]])
+        return order, first, (weights / total[pixels])[order]
 
     def owners(self, axis: int) -> tuple[Tensor, Tensor]:
         """For every pixel of an axis, the patch whose middle is nearest, and its pixel there.
@@ -90,22 +105,6 @@ class PatchGrid:
         pixels = torch.arange(side)
         index = nearest(repeated + self.patch // 2, pixels)
         return index % len(places), pixels - repeated[index]
-
-    def _sum(self, parts: Tensor) -> Tensor:
-        """The image (C, H, W) that patches (n, C, patch²) add up to."""
-        height, width = (
-            max(int(places[-1]) + self.patch, side)
-            for places, side in zip((self.rows, self.columns), self.size, strict=True)
-        )
-        total = parts.new_zeros(parts.shape[1], height, width)
-        grid = parts.reshape(*self.shape, -1)
-        for row in self.row_runs:
-            for column in self.column_runs:
-                run = grid[row.first : row.stop, column.first : column.stop].flatten(0, 1).T[None]
-                sides = row.extent(self.patch), column.extent(self.patch)
-                folded = F.fold(run, sides, self.patch, stride=(row.stride, column.stride))[0]
-                total[:, row.pixels(self.patch), column.pixels(self.patch)] += folded
-        return around(around(total, self.size.height, 1), self.size.width, 2)
 
 
 def around(image: Tensor, side: int, axis: int) -> Tensor:

@@ -20,6 +20,7 @@ from singleimage.apps.rearrange import rearrangements
 from singleimage.apps.sample import Tile, reconstruct, sample, sampled_latent
 from singleimage.errors import ArgumentError, ModelFileError, RecipeError
 from singleimage.generators.base import Copier, Generator, no_copier
+from singleimage.generators.draft import at_once
 from singleimage.generators.finished import Finished, finished
 from singleimage.images.channels import Channels
 from singleimage.images.clip import Clip
@@ -159,11 +160,13 @@ class Model:
         if keep is not None:
             assert self.image is not None  # it is all there is of such a model
             part = marked(keep, self.image[None].cpu(), "the mask of what stays").part
-        at_once = torch.get_num_threads() if target.height * target.width < LARGE else 1
+        # A picture that is large is made by all threads.
+        threads = torch.get_num_threads() if target.height * target.width < LARGE else 1
+        count = threads * at_once(target)
 
         def pictures() -> Iterator[Photo]:
-            for first in range(0, len(seeds), at_once):
-                some = seeds[first : first + at_once]
+            for first in range(0, len(seeds), count):
+                some = seeds[first : first + count]
                 latent = sampled_latent(
                     generator, some, size=target, start_level=start_level, tile=tile
                 )

@@ -209,12 +209,14 @@ class Latent:
 
     def item(self, index: int) -> "Latent":
         """Return the sample number `index` alone, a batch of 1."""
-        return self.items(index, index + 1)
+        return self.items([index])
 
-    def items(self, start: int, stop: int) -> "Latent":
-        """The samples of the batch from `start` to before `stop`."""
+    def items(self, indices: Sequence[int]) -> "Latent":
+        """The samples of these numbers."""
         maps = (
-            replace(x, seeds=x.seeds[start:stop]) if isinstance(x, Noise) else x[start:stop]
+            replace(x, seeds=tuple(x.seeds[i] for i in indices))
+            if isinstance(x, Noise)
+            else x[list(indices)]
             for x in self.maps
         )
         return replace(self, maps=tuple(maps))

@@ -187,8 +187,8 @@ class StepView:
         # The newest level keeps its noise.
         newest = len(self._drawn.sizes) - 1
         first = self._draw * self._batch
-        drawn = self._drawn.items(first, first + self._batch)
-        latent = splice(drawn, self._drawn.items(0, self._batch), newest)
+        drawn = self._drawn.items(range(first, first + self._batch))
+        latent = splice(drawn, self._drawn.items(range(self._batch)), newest)
         return self._frozen[self._draw], latent
 
     def _anchor(self) -> Intermediate:
