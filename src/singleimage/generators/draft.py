@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
+import torch
 from torch import Tensor
 
 from singleimage.generators.field import Field
@@ -17,7 +18,7 @@ AT_ONCE = 4
 AT_ONCE_PIXELS = 200_000
 """Pixels of them, at most."""
 Places = tuple[Tensor, Tensor]
-"""Row and column in the photo that every pixel of a picture comes from, (H, W) each."""
+"""Row and column in the photo that every pixel of pictures comes from, (..., H, W) each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class Tries:
         latent: Latent,
         draft_of: Callable[[Latent, list[int]], Draft],
         finish: Callable[[Draft], Field],
-    ) -> list[Places]:
+    ) -> Places:
         """Return of each picture the first try that is within the limit, or else the best.
 
         Mostly a draft shows whether it copies, so that few pictures are finished for nothing.
@@ -77,6 +78,9 @@ class Tries:
             latent: noise of the pictures.
             draft_of: begins some pictures, given their noise and their numbers.
             finish: makes the rest of them.
+
+        Returns:
+            Row and column in the photo that every pixel comes from, (B, H, W) each.
         """
         found: dict[int, tuple[float, Places]] = {}
         refused: dict[int, tuple[float, Draft]] = {}
@@ -102,7 +106,8 @@ class Tries:
             if picture not in found:
                 ((rows, columns),) = zip(*finish(draft).sources(), strict=True)
                 found[picture] = math.inf, (rows, columns)
-        return [found[picture][1] for picture in range(latent.batch)]
+        rows, columns = zip(*(found[i][1] for i in range(latent.batch)), strict=True)
+        return torch.stack(rows), torch.stack(columns)
 
 
 def again(latent: Latent, count: int) -> Latent:

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from singleimage.errors import ArgumentError
 from singleimage.generators.base import Generator, Injection, Known, check_injection
 from singleimage.generators.detail import with_detail
-from singleimage.generators.draft import Draft, Tries, at_once
+from singleimage.generators.draft import Draft, Places, Tries, at_once
 from singleimage.generators.field import Corners, Field, all_barred
 from singleimage.generators.kept import Kept
 from singleimage.generators.patch_copies import Copies, enlarged
@@ -215,16 +215,14 @@ class PatchFlow(nn.Module):
         return self._sources(latent, Injection(0, images), None)
 
     def _sources(self, latent: Latent, entry: Injection | None, known: Known | None) -> Tensor:
+        device, size, count = self.device, latent.sizes[-1], latent.batch
         if known is not None:
-            known = replace(
-                known, image=known.image.to(self.device), part=known.part.to(self.device)
-            )
-        size, count = latent.sizes[-1], latent.batch
+            known = replace(known, image=known.image.to(device), part=known.part.to(device))
         large = math.prod(self.photo) > LARGE or math.prod(size) > LARGE
         threads = torch.get_num_threads()
-        with returned_heap() if large else nullcontext(), in_blocks(self.device) as run:
+        with returned_heap() if large else nullcontext(), in_blocks(device) as run:
             alone = Blocks(None)  # threads share less by pictures than by blocks of one
-            by_pictures = count > 1 and self.device.type == "cpu"
+            by_pictures = count > 1 and device.type == "cpu"
             outer, inner = (run, alone) if by_pictures else (alone, run)
 
             def some(part: slice) -> Tensor:
@@ -245,10 +243,8 @@ class PatchFlow(nn.Module):
             rows, columns = self._finished(begun, known, run).sources()
         return rows * self.photo.width + columns
 
-    def _scattered(
-        self, latent: Latent, entry: Injection | None, run: Blocks
-    ) -> tuple[Tensor, Tensor]:
-        """The sources of pictures; of one that copies the photo in large pieces the best of tries."""
+    def _scattered(self, latent: Latent, entry: Injection | None, run: Blocks) -> Places:
+        """The sources of pictures that copy the photo in no large pieces, as far as tries go."""
         flows = (self._flows(level, size) for level, size in enumerate(latent.sizes))
         stop = min(sum(flows) + 1, len(latent.sizes))
         tries = Tries(
@@ -262,9 +258,7 @@ class PatchFlow(nn.Module):
             some = None if entry is None else replace(entry, image=entry.image[pictures])
             return self._grown(self._begun(noise, some, None, run), stop, None, run)
 
-        found = tries.best(latent, draft_of, lambda draft: self._finished(draft, None, run))
-        rows, columns = zip(*found, strict=True)
-        return torch.stack(rows), torch.stack(columns)
+        return tries.best(latent, draft_of, lambda draft: self._finished(draft, None, run))
 
     @torch.inference_mode()
     def finer(self, image: Tensor, size: Size) -> Tensor:

@@ -175,8 +175,8 @@ class Guesses:
     def _exponents(self, queries: Tensor, time: float) -> Tensor:
         """Binary logarithms of the shares of the photo's patches in each query, (rows, keys).
 
-        These are |q - t Y_j|² with place and balance, over the temperature of the balance, less what
-        is the same for all j; the largest are 0.
+        They are |q - t Y_j|² with place and balance, over the temperature of the balance, less
+        what is the same for all j; the largest are 0.
         """
         octave, temperature = self._octave, self._spec.balance_temperature
         alone = time**2 * octave.lengths + temperature * self._potentials
