@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor
 
 from reference.compare import noise
 from singleimage.errors import MaskError
@@ -110,3 +111,35 @@ def test_no_match_touches_what_is_barred() -> None:
 def test_a_photo_that_is_barred_everywhere_has_no_corners() -> None:
     with pytest.raises(MaskError, match="leaves no 7x7 pixels"):
         Corners(SIZE, 7, torch.ones(40, 52, dtype=torch.bool))
+
+
+def test_several_pictures_are_searched_as_each_alone(run: Blocks) -> None:
+    pictures = torch.stack([noise(3, 33, 61, seed=i, dtype=torch.float32) for i in range(3)])
+    finder = search()
+    keys = finder.components(PHOTO)
+    spread = Field.spread(PatchGrid(Size(33, 61), 7, 3), SIZE)
+    start = Field.together([spread] * 3)
+
+    def found(pictures: Tensor, field: Field) -> tuple[Tensor, ...]:
+        queries = finder.queries(pictures, field.grid)
+        first = finder.improved(field, queries, keys, ALL, 1, run)
+        crowding = finder.crowding(first)
+        better = finder.improved(first, queries, keys, ALL, 1, run, crowding)
+        return better.matches, crowding, finder.voted(better, 0.6, run)
+
+    batch = found(pictures, start)
+    assert not torch.equal(batch[1][0], batch[1][1])
+    for number, picture in enumerate(pictures):
+        for ours, alone in zip(batch, found(picture, spread), strict=True):
+            assert torch.equal(ours[number], alone)
+    assert torch.equal(start.items([2, 0]).matches, start.matches[[2, 0]])
+
+
+def test_the_use_of_places_is_that_of_nine_pixels_about_them(run: Blocks) -> None:
+    field = itself(SIZE, stride=1)
+    field.matches[:] = torch.tensor([10, 20])  # all in one place
+    crowding = search().crowding(field)
+    near = torch.zeros(34, 46)
+    near[6:15, 16:25] = 1 / 81
+    expected = (near * 34 * 46).clamp(min=0.1).log()
+    torch.testing.assert_close(crowding, expected)

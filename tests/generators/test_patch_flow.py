@@ -1,5 +1,7 @@
 """Patch flow: pictures of pixels of the photo, decided by the seed alone."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from msgspec.structs import replace
@@ -65,17 +67,44 @@ def test_the_anchor_is_the_photo_bit_for_bit(generator: PatchFlow) -> None:
     assert torch.equal(reconstruct(generator)[0], small())
 
 
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """What a test sets is set back."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
 def test_pictures_do_not_depend_on_threads_or_on_their_batch(generator: PatchFlow) -> None:
-    threads = torch.get_num_threads()
     found = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
         found.append(sample(generator, [5]))
         assert torch.get_num_threads() == count
-    torch.set_num_threads(threads)
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
     assert torch.equal(sample(generator, [4, 5, 6])[1:2], found[0])
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_photo_is_prepared_alike_by_any_number_of_threads() -> None:
+    """Products of large matrices are rounded otherwise by several threads."""
+    bases = []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        bases.append([octave.basis for octave in model(scene())._octaves])
+    for one, two in zip(*bases, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_pictures_made_batchare_drawn_again_each_for_itself() -> None:
+    """Of six, some copy large pieces: the batch of a try is what is left of that before."""
+    drawing = model(small(), replace(SPEC, patch=9, flow_side=48, redraws=2))
+    seeds = range(6)
+    batch = drawing.sources(drawing.draw(drawing.ladder.sizes, seeds))
+    for seed, places in zip(seeds, batch, strict=True):
+        assert torch.equal(drawing.sources(drawing.draw(drawing.ladder.sizes, [seed]))[0], places)
 
 
 def test_more_variety_is_farther_from_the_photo() -> None:

@@ -38,7 +38,7 @@ class Draft:
             self.latent.items(indices),
             self.levels,
             None if self.images is None else self.images[list(indices)],
-            None if self.field is None else self.field.of(indices),
+            None if self.field is None else self.field.items(indices),
         )
 
     def shares(self, photo: Size) -> list[float]:

@@ -76,13 +76,13 @@ class Field:
         """
         return cls(fields[0].grid, torch.stack([field.matches for field in fields]))
 
-    def of(self, pictures: Sequence[int]) -> "Field":
+    def items(self, indices: Sequence[int]) -> "Field":
         """Return the field of some of the pictures.
 
         Args:
-            pictures: their numbers.
+            indices: their numbers.
         """
-        return Field(self.grid, self.matches[list(pictures)])
+        return Field(self.grid, self.matches[list(indices)])
 
     def sources(self) -> tuple[Tensor, Tensor]:
         """Row and column in the photo that every pixel comes from, (..., H, W) each.
