@@ -167,10 +167,10 @@ QUICK = Recipe(
     source="ConSinGAN made small, for layout alone, and finished with the photo's own patches; "
     "ours. The coarsest level is as small as the network's field of view, so that it learns where "
     "things are.",
-    expects="The photo's textures as sharp as they are, in layouts of its own: SIFID 0.23 (Places) "
-    "and 0.25 (LSUN), against 0.42 and 0.30 of ConSinGAN's published samples of the same twelve "
-    "photos. A photo of 188x250 takes 80 s on two cores without matrix units, then four or five "
-    "pictures a second, 2026-11-28.",
+    expects="The photo's textures as sharp as they are, in layouts of its own: SIFID 0.24 (Places) "
+    "and 0.22 (LSUN), against 0.42 and 0.30 of ConSinGAN's published samples of the same twelve "
+    "photos. A photo of 188x250 takes 80 s on two cores without matrix units, then ten pictures "
+    "a second, 2026-11-28.",
     pyramid=ConSinGANPyramid(levels=4, min_size=14, max_size=72, quantize=False),
     generator=PREVIEW.generator,
     critic=PREVIEW.critic,
@@ -182,7 +182,7 @@ QUICK = Recipe(
 FLOW = Recipe(
     name="flow",
     source="Patch flow: a flow of the photo's patches with places and balance, then copies; ours.",
-    expects="No training: a picture of 188x250 takes 1.0 s on two cores without matrix "
+    expects="No training: a picture of 188x250 takes 0.5 s on two cores without matrix "
     "units, 2026-11-28.",
     pyramid=OctavePyramid(),
     generator=PatchFlowSpec(),
