@@ -32,8 +32,8 @@ SINGAN = Recipe(
     "generator steps each recompute the generated image: the code's reuse of one graph across "
     "weight updates is an error in current PyTorch.",
     expects="Variations with the photo's textures, whose layout falls apart in scenes; the "
-    "authors' samples have SIFID 0.99 (Places) and 1.56 (LSUN). A photo of 188x250 takes 30 h on "
-    "one thread without matrix units, by --dry-run, 2026-11.",
+    "authors' samples have SIFID 0.99 (Places) and 1.56 (LSUN). A photo of 188x250 takes 19 h on "
+    "one thread without matrix units, by --dry-run, 2026-11-28.",
     pyramid=SinGANPyramid(),
     generator=CascadeSpec(observed_every=500),
     critic=CriticSpec(width=Width(base=32, double_every=4, limit=128), norm="image", slope=0.2),
@@ -46,8 +46,8 @@ CONSINGAN = Recipe(
     source="Hinz, Fisher, Wang, Wermter: Improved Techniques for Training Single-Image GANs, "
     "WACV 2021; details of the published code, mode `generation`.",
     expects="The photo's place, arranged anew; the authors' samples have SIFID 0.29 (Places) and "
-    "0.42 (LSUN). A photo of 188x250 takes 4 h on one thread without matrix units and 2 h 10 min "
-    "with AMX, by --dry-run, 2026-11.",
+    "0.42 (LSUN). A photo of 188x250 takes 4 h on one thread and 2 h 5 min on two without matrix "
+    "units, and 2 h 10 min on one with AMX, 2026-11-28.",
     pyramid=ConSinGANPyramid(),
     generator=GrowingSpec(),
     critic=CriticSpec(width=Width(base=64), norm="none", slope=0.05),

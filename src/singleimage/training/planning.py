@@ -15,7 +15,7 @@ from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.pyramid import Ladder
 from singleimage.nn.precision import Precision
 from singleimage.recipes.recipe import Recipe
-from singleimage.training.progress import Pace
+from singleimage.training.progress import step_seconds
 from singleimage.training.trainer import Trainer
 
 BUDGET = 4.0
@@ -179,12 +179,10 @@ def _tried(trainer: Trainer, features: Sequence[float]) -> tuple[list[float], fl
 
 
 def _at(seconds: Sequence[float], features: Sequence[float], level: int) -> float:
-    """Seconds of a step of a level: as tried, or after the finest that was."""
-    last = len(seconds) - 1
-    if level <= last:
+    """Seconds of a step of a level: as tried, or after those that were."""
+    if level < len(seconds):
         return seconds[level]
-    work = (features[level] + Pace.OVERHEAD_PIXELS) / (features[last] + Pace.OVERHEAD_PIXELS)
-    return seconds[last] * work
+    return step_seconds(list(zip(features, seconds, strict=False)), features[level])
 
 
 def count_parameters(recipe: Recipe, ladder: Ladder, *, channels: int = 3) -> tuple[int, int]:

@@ -34,19 +34,38 @@ class Progress:
         return self.step == self.steps and not self.again
 
 
+OVERHEAD = 4000
+"""Cost of a step beside that of its pixels, in pixels, where it is not known."""
+
+
+def step_seconds(known: Sequence[tuple[float, float]], work: float) -> float:
+    """Estimate the seconds of a step from those of levels with less work.
+
+    It is the longer one of two guesses: on the line through the last two levels, as where a
+    processor is busy with arithmetic; and in proportion to the work and a usual overhead, as where
+    it is fast and large levels leave its caches.
+
+    Args:
+        known: pixels, or other work, of one or more levels and seconds of a step there, ascending.
+        work: of the level that is asked for.
+    """
+    last, seconds = known[-1]
+    usual = seconds * (work + OVERHEAD) / (last + OVERHEAD)
+    if len(known) < 2 or known[-2][0] >= last:
+        return usual
+    before, less = known[-2]
+    return max(usual, seconds + (work - last) * (seconds - less) / (last - before))
+
+
 class Pace:
     """Guesses the time that is left from the steps seen so far and the pixels of each level."""
-
-    OVERHEAD_PIXELS = 4000
-    """Cost of a step beside that of its pixels, in pixels."""
 
     def __init__(self, ladder: Ladder, steps: Sequence[int]) -> None:
         """Begin with the levels of a `ladder` and the `steps` of each."""
         shapes = map(ladder.shape, range(len(ladder.sizes)))
-        self._work = [math.prod(shape) + self.OVERHEAD_PIXELS for shape in shapes]
+        self._pixels = [math.prod(shape) for shape in shapes]
         self._steps = steps
-        self._level = -1
-        self._seconds = 0.0
+        self._seconds: dict[int, float] = {}
 
     def after(self, seconds: float, level: int, step: int) -> float:
         """Estimate the seconds that are left.
@@ -56,15 +75,15 @@ class Pace:
             level: that is trained.
             step: how many steps of that level are done.
         """
-        if level != self._level:
-            self._level, self._seconds = level, seconds
-        self._seconds += 0.1 * (seconds - self._seconds)
-        per_work = self._seconds / self._work[level]
-        pairs = list(zip(self._work, self._steps, strict=True))
-        later = sum(work * steps for work, steps in pairs[level + 1 :])
-        return per_work * (later + self._work[level] * (self._steps[level] - step))
+        smoothed = self._seconds.setdefault(level, seconds)
+        self._seconds[level] = now = smoothed + 0.1 * (seconds - smoothed)
+        known = [(self._pixels[i], found) for i, found in self._seconds.items()]
+        later = zip(self._pixels[level + 1 :], self._steps[level + 1 :], strict=True)
+        to_come = sum(count * step_seconds(known, pixels) for pixels, count in later)
+        return to_come + now * (self._steps[level] - step)
 
     def share(self, level: int, step: int) -> float:
         """How much of all work is done after `step` steps of a `level`, from 0 to 1."""
-        each = [work * steps for work, steps in zip(self._work, self._steps, strict=True)]
-        return (sum(each[:level]) + self._work[level] * step) / sum(each)
+        work = [pixels + OVERHEAD for pixels in self._pixels]
+        each = [pixels * steps for pixels, steps in zip(work, self._steps, strict=True)]
+        return (sum(each[:level]) + work[level] * step) / sum(each)
