@@ -7,6 +7,7 @@ docs/file-format.md.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -162,11 +163,12 @@ class Model:
             part = marked(keep, self.image[None].cpu(), "the mask of what stays").part
         # A picture that is large is made by all threads.
         threads = torch.get_num_threads() if target.height * target.width < LARGE else 1
-        count = threads * at_once(target)
+        later = range(threads, len(seeds), threads * at_once(target))
+        bounds = [0, *later, len(seeds)] if seeds else []  # the first ones come soon
 
         def pictures() -> Iterator[Photo]:
-            for first in range(0, len(seeds), count):
-                some = seeds[first : first + count]
+            for first, last in pairwise(bounds):
+                some = seeds[first:last]
                 latent = sampled_latent(
                     generator, some, size=target, start_level=start_level, tile=tile
                 )
