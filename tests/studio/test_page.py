@@ -384,7 +384,7 @@ def test_train_with_drafts_kill_the_server_and_find_everything(
     assert visit.results().count() == pictures
     visit.page.click("[data-kind=train]")
     visit.page.click("text=Continue", timeout=60_000)
-    playwright.expect(visit.page.locator(".run")).to_contain_text("done", timeout=180_000)
+    playwright.expect(visit.page.locator(".run")).to_contain_text("done", timeout=900_000)
     visit.page.click("text=Draw with it")
     visit.draws(4)
     visit.page.click("[data-kind=animate]")

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from singleimage.models.model import Model
 from singleimage.nn.precision import Precision
 from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.recipe import Recipe
-from singleimage.training.identity import Identity
+from singleimage.training.identity import Identity, restore_identity
 from small_jobs import wait_until, weights
 from tiny import ONE_TURN, Command
 
@@ -213,6 +214,28 @@ def test_a_run_folder_describes_itself(tmp_path: Path, photo_file: Path) -> None
     }  # fmt: skip
     sheets = sorted(path.name for path in (tmp_path / "run" / "previews").iterdir())
     assert sheets == [f"level-{i}.png" for i in range(3)]
+
+
+def test_a_folder_that_is_removed_while_it_is_written_is_made_again(
+    tmp_path: Path, photo_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_in(tmp_path / "run", photo_file, small("singan", steps=2))
+    restored = 0
+
+    def restore_and_remove(folder: Path, identity: Identity) -> None:
+        nonlocal restored
+        restore_identity(folder, identity)
+        restored += 1
+        if restored in (1, 3):  # while a model is written, and a state
+            shutil.rmtree(folder)
+
+    monkeypatch.setattr("singleimage.training.run.restore_identity", restore_and_remove)
+    monkeypatch.setattr("singleimage.training.log._open_board", lambda *_: None)  # has a thread
+    for _ in run:
+        pass
+    assert restored > 4
+    for name in ("run.json", "state.pt", "model.safetensors"):
+        assert (tmp_path / "run" / name).exists(), name
 
 
 def test_a_half_trained_run_can_be_sampled(tmp_path: Path, photo_file: Path) -> None:

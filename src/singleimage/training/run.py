@@ -13,16 +13,16 @@ tensorboard/        the same for TensorBoard, where it is installed
 import hashlib
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import torch
 from PIL.Image import Image
 
-from singleimage.errors import ImageError, RunError, SingleImageError
+from singleimage.errors import ImageError, OutputError, RunError, SingleImageError
 from singleimage.images.photo import Photo
 from singleimage.images.sheet import save_sheet, sheet
 from singleimage.machine.files import clear_parts, make_folder, read_whole, write_atomically
@@ -36,6 +36,8 @@ from singleimage.training.identity import Identity, claim, require_start, restor
 from singleimage.training.log import Log
 from singleimage.training.progress import Progress
 from singleimage.training.trainer import Trainer
+
+Kept = TypeVar("Kept")
 
 SEAL = b"singleimage sha256 "
 SEALED = len(SEAL) + 32
@@ -198,13 +200,24 @@ class Run:
         """
         if not leading():
             return
-        restore_identity(self.folder, self._identity)
         stream = io.BytesIO()
         torch.save(self.trainer.state_dict(), stream)
+        path = self.folder / "state.pt"
         with stream.getbuffer() as data:
             seal = SEAL + hashlib.sha256(data).digest()
-            write_atomically(self.folder / "state.pt", lambda file: _write_all(file, data, seal))
+            self._kept(lambda: write_atomically(path, lambda file: _write_all(file, data, seal)))
         self._known = self._stamp()
+
+    def _kept(self, write: Callable[[], Kept]) -> Kept:
+        """Write into the folder, and once more if someone removes it meanwhile."""
+        restore_identity(self.folder, self._identity)
+        try:
+            return write()
+        except OutputError:
+            if self.folder.exists():
+                raise
+        restore_identity(self.folder, self._identity)
+        return write()
 
     def _stamp(self) -> tuple[int, int] | None:
         """What tells one state in the folder from another; None: there is none."""
@@ -242,8 +255,11 @@ class Run:
 
     def _finish_level(self, level: int) -> Image:
         """Write the model and a page of pictures, and return that."""
-        restore_identity(self.folder, self._identity)
         self.trainer.state_dict()  # raises before a broken model could replace a good one
+        return self._kept(lambda: self._shown(level))
+
+    def _shown(self, level: int) -> Image:
+        """Do so."""
         if len(self._photos) > 1:
             hyper = self.trainer.hyper_model()
             hyper.save(self.model_path, overwrite=True)
