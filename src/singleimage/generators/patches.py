@@ -79,13 +79,14 @@ class PatchGrid:
             Their indices, where in these each pixel's begin, and the share of each, (n * patch²,),
             (H * W,), (n * patch²,).
         """
-        pixels, count = self._pixels.to(window.device), self.size.height * self.size.width
+        pixels, count = self._pixels, self.size.height * self.size.width
         order = pixels.argsort(stable=True)
-        weights = window.flatten().repeat(len(self))
-        total = torch.bincount(pixels, weights, count).to(window)
+        weights = window.flatten().cpu().repeat(len(self))
+        total = torch.bincount(pixels, weights, count).to(weights)  # a GPU adds in any order
         first = torch.bincount(pixels, minlength=count).cumsum(0)
         first = torch.cat([first.new_zeros(1), first[:-1]])
-        return order, first, (weights / total[pixels])[order]
+        found = order, first, (weights / total[pixels])[order]
+        return tuple(x.to(window.device) for x in found)  # type: ignore[return-value]
 
     def owners(self, axis: int) -> tuple[Tensor, Tensor]:
         """For every pixel of an axis, the patch whose middle is nearest, and its pixel there.
