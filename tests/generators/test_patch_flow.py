@@ -12,6 +12,7 @@ from scenes import scene
 from singleimage.apps.sample import Tile, reconstruct, sample, seam
 from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
 from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
+from singleimage.generators.patch_guesses import SMALL
 from singleimage.images.channels import Channels, Mask
 from singleimage.images.photo import Photo
 from singleimage.images.rearrangement import together
@@ -105,6 +106,13 @@ def test_pictures_made_batchare_drawn_again_each_for_itself() -> None:
     batch = drawing.sources(drawing.draw(drawing.ladder.sizes, seeds))
     for seed, places in zip(seeds, batch, strict=True):
         assert torch.equal(drawing.sources(drawing.draw(drawing.ladder.sizes, [seed]))[0], places)
+
+
+def test_the_smallest_share_is_nothing_and_not_denormal() -> None:
+    """Times a component that is only rounding, too: a photo of few colors has many of these."""
+    numbers, share = torch.finfo(torch.float32), 2**-SMALL
+    assert PatchFlowSpec().patches * share < numbers.eps / 100
+    assert share * numbers.eps**2 > numbers.tiny
 
 
 def test_more_variety_is_farther_from_the_photo() -> None:
