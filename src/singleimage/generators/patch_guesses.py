@@ -17,8 +17,8 @@ FLOW_WINDOW = 0.5
 BITS = 1 / math.log(2)
 """exp(x) is 2^(BITS x), which torch computes several times as fast."""
 SMALL = 80.0
-"""2 to the power of minus this is nothing beside 1 in float32. Much smaller shares would, times what
-photos of few colors have of most components, be denormal, with which processors are slow."""
+"""2 to the power of minus this is nothing beside 1 in float32. Much smaller shares would, times
+what photos of few colors have of most components, be denormal, with which processors are slow."""
 COMPARED = 160_000
 """Distances of patches computed at once on a processor: they fit in a cache."""
 SELDOM = 0.3
