@@ -118,7 +118,7 @@ def test_several_pictures_are_searched_as_each_alone(run: Blocks) -> None:
     finder = search()
     keys = finder.components(PHOTO)
     spread = Field.spread(PatchGrid(Size(33, 61), 7, 3), SIZE)
-    start = Field.together([spread] * 3)
+    start = Field.joined([spread] * 3)
 
     def found(pictures: Tensor, field: Field) -> tuple[Tensor, ...]:
         queries = finder.queries(pictures, field.grid)

@@ -99,7 +99,7 @@ def test_a_photo_is_prepared_alike_by_any_number_of_threads() -> None:
         assert torch.equal(one, two)
 
 
-def test_pictures_made_batchare_drawn_again_each_for_itself() -> None:
+def test_pictures_made_together_are_drawn_again_each_for_itself() -> None:
     """Of six, some copy large pieces: the batch of a try is what is left of that before."""
     drawing = model(small(), replace(SPEC, patch=9, flow_side=48, redraws=2))
     seeds = range(6)

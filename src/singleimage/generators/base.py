@@ -36,6 +36,10 @@ class Injection:
     level: int
     image: Tensor
 
+    def items(self, indices: Sequence[int]) -> "Injection":
+        """The images of these numbers."""
+        return Injection(self.level, self.image[list(indices)])
+
 
 @dataclass(frozen=True, eq=False)
 class Known:

@@ -68,7 +68,7 @@ class Field:
         return Field(grid, (grid.corners + offsets * scales).round().long())
 
     @classmethod
-    def together(cls, fields: Sequence["Field"]) -> "Field":
+    def joined(cls, fields: Sequence["Field"]) -> "Field":
         """Make one field of those of several pictures of one size.
 
         Args:
@@ -333,7 +333,6 @@ class _Matches:
         self._lead = queries.shape[:-3]
         self._queries = queries.flatten(0, -2)
         self._keys = keys.flatten(0, 1)
-        self._bias = None if bias is None else bias.flatten().to(keys.device)
         self._wide = keys.shape[1]
         self._corners = corners
         self._grid = field.grid
@@ -342,10 +341,12 @@ class _Matches:
         matches = matches.reshape(-1, *field.grid.shape, 2)
         self._rows, self._columns = corners.moved(matches[..., 0], matches[..., 1])
         self._patches = torch.arange(self._rows.numel()).view(self._rows.shape)
-        self._biases: Tensor | None = None
-        if self._bias is not None:
-            first = torch.arange(len(self._rows)) * len(self._keys) % len(self._bias)
-            self._biases = first.repeat_interleave(self._rows[0].numel()).to(keys.device)
+        self._bias: tuple[Tensor, Tensor] | None = None
+        """All biases, and of every patch where those of its picture begin."""
+        if bias is not None:
+            first = torch.arange(len(self._rows)) * len(self._keys) % bias.numel()
+            begin = first.repeat_interleave(self._rows[0].numel())
+            self._bias = bias.flatten().to(keys.device), begin.to(keys.device)
         self._distances = torch.full((self._rows.numel(),), torch.inf)
         self._offer(lambda lines: (self._rows[:, lines], self._columns[:, lines]), known=False)
 
@@ -406,9 +407,9 @@ class _Matches:
         patches, places = patches.to(device), places.to(device)
         apart = self._queries.index_select(0, patches) - self._keys.index_select(0, places)
         found = apart.float().square_().sum(1)  # of a row whatever the others are
-        if self._bias is not None and self._biases is not None:
-            places = self._biases.index_select(0, patches).add_(places)
-            found += self._bias.index_select(0, places)
+        if self._bias is not None:
+            biases, begin = self._bias
+            found += biases.index_select(0, begin.index_select(0, patches).add_(places))
         return found.cpu()
 
 

@@ -170,10 +170,11 @@ class Finished:
         """What the network draws, one by one: rounding of each is its own."""
 
         def draw(part: slice) -> Tensor:
-            entering = None if entry is None else replace(entry, image=entry.image[part])
-            return self.network.decode(latent.items(range(latent.batch)[part]), entering)
+            numbers = range(latent.batch)[part]
+            entering = None if entry is None else entry.items(numbers)
+            return self.network.decode(latent.items(numbers), entering)
 
-        if math.prod(latent.sizes[-1]) > LARGE:
+        if math.prod(latent.sizes[-1]) > LARGE:  # all threads draw one
             images = Blocks(None)(draw, latent.batch, 1)
         else:
             with in_blocks(self.device) as run:

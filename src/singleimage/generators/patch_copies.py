@@ -33,7 +33,7 @@ class Settings(Protocol):
     def copy_balance(self) -> float: ...
 
 
-def enlarged(images: Tensor, size: Size) -> Tensor:
+def resized(images: Tensor, size: Size) -> Tensor:
     """Bring images (B, C, h, w) to a size, one by one: rounding of each is its own."""
     return torch.cat([resize(x[None], size) for x in images])
 
@@ -76,7 +76,7 @@ class Copies:
         grid = field.grid
         crowding = spec.copy_balance * search.crowding(field)
         # No large tensor is kept longer than it is needed.
-        picture = enlarged(below, grid.size)
+        picture = resized(below, grid.size)
         queries = search.queries(picture if kept is None else kept.over(picture), grid)
         del picture
         keys = self._components(level, blurred=True)

@@ -37,7 +37,7 @@ from singleimage.generators.detail import with_detail
 from singleimage.generators.draft import Draft, Places, Tries, at_once
 from singleimage.generators.field import Corners, Field, all_barred
 from singleimage.generators.kept import Kept
-from singleimage.generators.patch_copies import Copies, enlarged
+from singleimage.generators.patch_copies import Copies, resized
 from singleimage.generators.patch_guesses import TOUCHED, Guesses, Octave, places_of
 from singleimage.generators.patches import PatchGrid
 from singleimage.generators.strip import Strip
@@ -221,14 +221,14 @@ class PatchFlow(nn.Module):
         large = math.prod(self.photo) > LARGE or math.prod(size) > LARGE
         threads = torch.get_num_threads()
         with returned_heap() if large else nullcontext(), in_blocks(device) as run:
-            alone = Blocks(None)  # threads share less by pictures than by blocks of one
+            # Threads that each have pictures of their own wait less than those that share one.
             by_pictures = count > 1 and device.type == "cpu"
-            outer, inner = (run, alone) if by_pictures else (alone, run)
+            outer, inner = (run, Blocks(None)) if by_pictures else (Blocks(None), run)
 
             def some(part: slice) -> Tensor:
-                entering = None if entry is None else replace(entry, image=entry.image[part])
-                items = latent.items(range(count)[part])
-                return self._pictures(items, entering, known, inner)
+                numbers = range(count)[part]
+                entering = None if entry is None else entry.items(numbers)
+                return self._pictures(latent.items(numbers), entering, known, inner)
 
             return torch.cat(outer(some, count, min(at_once(size), -(-count // threads))))
 
@@ -255,7 +255,7 @@ class PatchFlow(nn.Module):
         )
 
         def draft_of(noise: Latent, pictures: list[int]) -> Draft:
-            some = None if entry is None else replace(entry, image=entry.image[pictures])
+            some = None if entry is None else entry.items(pictures)
             return self._grown(self._begun(noise, some, None, run), stop, None, run)
 
         return tries.best(latent, draft_of, lambda draft: self._finished(draft, None, run))
@@ -303,13 +303,13 @@ class PatchFlow(nn.Module):
                     for item, below in zip(items, belows, strict=True)
                 ]
                 images = torch.stack([image for image, _ in found])
-                field = Field.together([field for _, field in found])
+                field = Field.joined([field for _, field in found])
             else:
                 assert images is not None
                 grid = self._grid(level, size, latent.wrap)
                 if field is None:
                     spread = Field.spread(grid, self.ladder.sizes[level])
-                    field = Field.together([spread] * latent.batch)
+                    field = Field.joined([spread] * latent.batch)
                 corners = self._corners(level, known)
                 field = self._copies.field(level, images, field.on(grid), corners, kept, run)
                 if level < len(latent.sizes) - 1:
@@ -418,13 +418,13 @@ class PatchFlow(nn.Module):
         grid = PatchGrid(size, self.spec.patch, octave.stride, wrap)
         nowhere = torch.zeros(len(grid), 2)
         barred, found = self._barred(known), []
-        for image in enlarged(images, size):
+        for image in resized(images, size):
             guesses = Guesses(octave, grid, (nowhere, nowhere), self.spec, run)
             if barred is not None:
                 guesses.bar(octave.free(barred))
             guesses.at(image, SHARP, 1, last=True)
             found.append(self._matched(octave, grid, guesses))
-        return Field.together(found)
+        return Field.joined(found)
 
     @staticmethod
     def _matched(octave: Octave, grid: PatchGrid, guesses: Guesses) -> Field:

@@ -254,12 +254,11 @@ class Run:
         return True
 
     def _finish_level(self, level: int) -> Image:
-        """Write the model and a page of pictures, and return that."""
+        """Keep the model and a page of pictures, and return that."""
         self.trainer.state_dict()  # raises before a broken model could replace a good one
-        return self._kept(lambda: self._shown(level))
+        return self._kept(lambda: self._write_level(level))
 
-    def _shown(self, level: int) -> Image:
-        """Do so."""
+    def _write_level(self, level: int) -> Image:
         if len(self._photos) > 1:
             hyper = self.trainer.hyper_model()
             hyper.save(self.model_path, overwrite=True)
