@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from msgspec.structs import replace
@@ -117,6 +118,24 @@ def test_the_network_decides_the_layout(model: Model, monkeypatch: pytest.Monkey
         pictures.append(generator.decode(generator.draw(sizes, [0])))
     upright, upended = ((x[0, 1, :16].mean() - x[0, 1, -16:].mean()) for x in pictures)
     assert float(upended) > float(upright) + 0.2
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"renoise": 0.3}, {"variety": 0.1}, {"stride": 1}, {"steps": 2}, {"factor": 0.9}],
+    ids=str,
+)
+def test_every_setting_of_the_finish_changes_pictures(
+    setting: dict[str, float], model: Model
+) -> None:
+    generator = model.generator
+    assert isinstance(generator, Finished)
+    usual, other = (
+        Finished(generator.network, msgspec.convert(fields, FinishSpec), PHOTO.pixels)
+        for fields in ({}, setting)
+    )
+    one, two = (x.decode(x.draw(x.ladder.sizes, [4])) for x in (usual, other))
+    assert not torch.equal(one, two)
 
 
 def test_a_start_level_keeps_layout(model: Model) -> None:

@@ -179,6 +179,23 @@ def test_drop_a_photo_vary_it_and_download_what_the_command_line_makes(
     assert made.read_bytes() == (tmp_path / "got.png").read_bytes()
 
 
+def test_a_control_shows_only_where_it_matters(visit: Visit) -> None:
+    """Pictures that repeat both ways forget all places, so that there is no variety to set."""
+    page = visit.page
+    page.click("[data-kind=tile]")
+    assert page.locator("#field-variety").count() == 0
+    page.focus("#field-tile")
+    page.select_option("#field-tile", "x")
+    assert page.locator("#field-variety").input_value() == "0.35"
+    assert page.evaluate("() => document.activeElement.id") == "field-tile"
+    page.select_option("#field-tile", "xy")
+    assert page.locator("#field-variety").count() == 0
+    visit.draws(4)
+    orders = page.request.get(f"http://127.0.0.1:{PORT}/api/state").json()["orders"]
+    (order,) = (one for one in orders if one["kind"] == "tile")
+    assert order["settings"] == {"tile": "xy"}
+
+
 def test_paint_erase_undo_and_fill_by_mouse(visit: Visit, served: Served) -> None:
     visit.page.click("[data-kind=fill]")
     visit.stroke((0.3, 0.3), (0.6, 0.3))

@@ -190,6 +190,7 @@ function setValue(field, value) {
   (page.values[page.kind] ??= {})[field.name] = value;
   if (page.kind === "train") showEstimate();
   if (page.kind === "extend") showFrame();
+  if (field.kind === "choice") renderPanel(`field-${field.name}`);
   showTime();
   live.wish();
 }
@@ -198,20 +199,20 @@ function showFrame() {
   if (stage.isFitted !== false) stage.fit(); else stage.draw();
 }
 
-function renderPanel() {
+function renderPanel(focus) {
   const one = tool(page.kind), fields = [];
   $("panel-title").textContent = one.label;
   $("panel-words").textContent = one.words;
   trouble("");
   let pair = null;
-  for (const field of one.controls) {
+  for (const field of asked()) {
     const box = make("div", { className: "field" }, ...controlOf[field.kind](field, valueOf(field), (value) => setValue(field, value)));
     if (field.pair) { pair ??= make("div", { className: "pair" }); pair.append(box); if (!fields.includes(pair)) fields.push(pair); } else fields.push(box);
   }
   if (page.kind !== "train") {
     const models = [...page.runs.values()].filter((run) => run.photo === page.photo && run.progress?.model && !run.hidden && (!one.trained || moves(run)));
     if (models.length || one.trained) {
-      const input = make("select", { id: "field-source", onchange: () => { page.source = input.value; showTime(); live.wish(); } }, ...(one.trained ? [] : [make("option", { value: "", textContent: "the photo itself" })]), ...models.map((run) => make("option", { value: run.id, textContent: runName(run), selected: run.id === page.source })));
+      const input = make("select", { id: "field-source", onchange: () => { page.source = input.value; renderPanel("field-source"); live.wish(); } }, ...(one.trained ? [] : [make("option", { value: "", textContent: "the photo itself" })]), ...models.map((run) => make("option", { value: run.id, textContent: runName(run), selected: run.id === page.source })));
       if (one.trained && !models.some((run) => run.id === page.source)) page.source = models[0]?.id ?? "";
       if (one.trained && !models.length) input.append(make("option", { value: "", textContent: "none yet; train one" }));
       fields.push(make("div", { className: "field" }, make("label", { htmlFor: "field-source", textContent: "Draw from" }), input));
@@ -222,6 +223,7 @@ function renderPanel() {
   $("run").textContent = one.run;
   $("run").disabled = !page.photo;
   if (page.kind === "train") showEstimate();
+  if (focus) $(focus).focus();
   showTime();
 }
 function seedField() {
@@ -234,11 +236,14 @@ function nextSeed() { return Math.floor(Math.random() * 1e6); }
 
 // Orders
 
+function asked() { // the controls that matter where the others are as they are
+  const one = tool(page.kind), all = Object.fromEntries(one.controls.map((field) => [field.name, valueOf(field)]));
+  return one.controls.filter((field) => field.asked?.(all, page.source) ?? true);
+}
 function wished() { // by the controls: their values, and those of them that are settings of the command
-  const one = tool(page.kind), values = Object.fromEntries(one.controls.map((field) => [field.name, valueOf(field)]));
+  const one = tool(page.kind), values = Object.fromEntries(asked().map((field) => [field.name, valueOf(field)]));
   const own = new Set(one.controls.filter((field) => field.own).map((field) => field.name)), settings = {};
   for (const [name, value] of Object.entries(values)) if (!own.has(name) && value !== "" && value !== false && value !== null) settings[name] = value;
-  if (page.source) delete settings.variety;
   return { one, values, settings };
 }
 async function run() {

@@ -2,7 +2,8 @@
 
 const icon = (path) => `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${path}"/></svg>`;
 
-const variety = { name: "variety", label: "Variety", kind: "range", min: 0, max: 1, step: 0.05, value: 0.33, ends: ["like the photo", "its textures alone"] };
+const variety = { name: "variety", label: "Variety", kind: "range", min: 0, max: 1, step: 0.05, value: 0.33, ends: ["like the photo", "its textures alone"],
+  asked: (values, source) => !source && values.tile !== "xy" }; // a model has its own; tiles both ways forget all places
 const count = { name: "count", label: "How many", kind: "range", min: 1, max: 12, step: 1, value: 4, own: true };
 const one = { ...count, value: 2 };
 const exact = { name: "exact", label: "Copy pixels exactly", kind: "switch", value: false, help: "Without the light around the part." };
