@@ -49,6 +49,9 @@ def test_of_a_critics_turn_only_the_penalty_moves_a_shared_embedding_of_variant_
     def gradients(shared: Literal["both", "penalty"]) -> dict[str, list[Tensor]]:
         critic = critic_of(shared)
         said = critic.bind(photos, slice(None)).judge(photos, fake, points, 0)
+        unpenalized = critic.bind(photos, slice(None)).judge(photos, fake, points[:0], 0)
+        assert len(unpenalized.gradient) == 0
+        torch.testing.assert_close(unpenalized[:2], said[:2])
         losses = {"scores": (said.fake - said.real).sum(), "penalty": said.gradient.square().sum()}
         return {
             f"{name} {part}": list(

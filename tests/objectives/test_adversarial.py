@@ -9,12 +9,16 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from torch import Tensor
 
 from reference import singan as paper
 from reference.compare import noise
 from singleimage.nn import blocks
-from singleimage.nn.blocks import Norm, PatchNet
+from singleimage.nn.blocks import Norm, PatchNet, Width
+from singleimage.nn.decoding import DecodersSpec
+from singleimage.nn.patch_critic import CriticSpec
+from singleimage.nn.spectral import SpectralCriticSpec
 from singleimage.objectives.adversarial import AdversarialSpec, gradient_penalty
 
 quick = settings(max_examples=25, deadline=None, derandomize=True)
@@ -97,7 +101,13 @@ def test_the_zero_centred_penalty_is_at_the_photo(norm: Norm) -> None:
     critic = randomized(PatchNet(3, 5, 1, norm=norm, slope=0.1), 3)
     real, fake = noise(2, 3, 14, 15, seed=1), noise(2, 3, 14, 15, seed=2)
     view: Any = SimpleNamespace(
-        critic=critic, shown=fake, real=real, fresh_seed=lambda name: 0, uniform=None
+        critic=critic,
+        shown=fake,
+        real=real,
+        fresh_seed=lambda name: 0,
+        uniform=None,
+        step=0,
+        critic_moves=0,
     )
     terms = AdversarialSpec(penalty="real", penalty_weight=0.7).terms("critic", view)
     x = real.clone().requires_grad_()
@@ -109,6 +119,55 @@ def test_the_zero_centred_penalty_is_at_the_photo(norm: Norm) -> None:
     assert ours[0] == pytest.approx(theirs[0], rel=1e-12)
     for name, found in ours[1].items():
         torch.testing.assert_close(found, theirs[1][name], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        CriticSpec(width=Width(base=4)),
+        CriticSpec(width=Width(base=4), norm="image"),
+        CriticSpec(width=Width(base=4), decoders=DecodersSpec(full=True, crop=True)),
+        SpectralCriticSpec(width=4, depth=3),
+    ],
+    ids=["plain", "norm", "decoders", "spectral"],
+)
+def test_a_critic_s_step_without_a_penalty_has_all_other_terms(
+    spec: CriticSpec | SpectralCriticSpec,
+) -> None:
+    """In every third of two steps each: the third, the sixth; three times as heavy."""
+    dice = torch.Generator().manual_seed(1)
+    critic = spec.build(level=0, channels=3, generator=dice).double().eval()
+    real, fake = noise(1, 3, 14, 15, seed=1).clamp(-1, 1), noise(1, 3, 14, 15, seed=2)
+
+    def terms(objective: AdversarialSpec, step: int, moves: int) -> dict[str, Tensor]:
+        view: Any = SimpleNamespace(
+            critic=critic,
+            shown=fake,
+            real=real,
+            fresh_seed=lambda name: 0,
+            uniform=lambda: 0.3,
+            step=step,
+            critic_moves=moves,
+        )
+        return dict(objective.terms("critic", view))
+
+    lazy = AdversarialSpec(critic_steps=2, penalty_every=3, decoding_weight=5.0)
+    always = replace(lazy, penalty_every=1)
+    for step, moves in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)):
+        found, usual = terms(lazy, step, moves), terms(always, step, moves)
+        penalty = usual.pop("penalty")
+        if (2 * step + moves + 1) % 3 == 0:
+            torch.testing.assert_close(found.pop("penalty"), 3 * penalty)
+        assert found.keys() == usual.keys()
+        weights = list(critic.parameters())
+        for name, term in found.items():
+            assert torch.equal(term, usual[name])
+            one, other = (
+                torch.autograd.grad(x, weights, allow_unused=True, retain_graph=True)
+                for x in (term, usual[name])
+            )
+            for a, b in zip(one, other, strict=True):
+                assert (a is None and b is None) or torch.allclose(a, b, rtol=1e-12)  # type: ignore[arg-type]
 
 
 def test_the_comparison_of_penalties_sees_a_wrong_slope() -> None:

@@ -183,6 +183,7 @@ def test_losses_of_both_players_equal_the_transcription(accumulate: bool) -> Non
         anchor_frozen=trainee.run_frozen(trainee.anchor()),
         base_input=lambda seed: None,
         seed=11,
+        step=0,
     )
     found = {**objective.terms("critic", view), **objective.terms("generator", view)}
 

@@ -336,6 +336,7 @@ def losses_of_both(
         critic=critic,  # type: ignore[arg-type]
         example=[example.images[level]] * (level + 1),
         level=level,
+        step=0,
         sizes=example.ladder.sizes,
         seed=seed,
         base_input=lambda seed: None,

@@ -183,6 +183,25 @@ def test_levels_of_a_phase_learn_for_its_steps() -> None:
     assert left[-1] == 0
 
 
+def test_a_penalty_of_every_second_step_goes_by_the_steps_of_a_level() -> None:
+    """Also in a training that was stopped between."""
+    every = {"phases.0.objective.penalty_every": "2", "phases.0.objective.critic_steps": "1"}
+    recipe = recipe_of("consingan", **{"training.steps": "4"}, **every)
+
+    def fresh() -> Trainer:
+        return Trainer(Photo(pattern(3), Channels(mode="RGB")), recipe, seed=3, device="cpu")
+
+    trainer = fresh()
+    seen = {p.step: "penalty" in p.losses for p in islice(trainer, 3)}
+    assert seen == {1: False, 2: True, 3: False}
+    again = fresh()
+    again.load_state_dict(deepcopy(trainer.state_dict()))
+    (one,), (other,) = (list(islice(x, 1)) for x in (trainer, again))
+    assert one.losses == other.losses
+    assert "penalty" in one.losses
+    require_the_same(again.state_dict()["learner"], trainer.state_dict()["learner"])
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_in_batches_and_clips_gradients(name: str) -> None:
     fields = {"training.steps": "1", "training.batch": "3", "training.clip_generator": "0.1"}

@@ -65,10 +65,13 @@ class Show:
     def __init__(self, bar: "Bar | None", *, quiet: bool) -> None:
         self._bar = bar
         self._quiet = quiet
+        self._losses: dict[str, float] = {}
         self._task = bar.add_task("", total=None, left="", losses="") if bar is not None else None
 
     def __call__(self, progress: "Progress") -> None:
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+        before = self._losses if progress.step > 1 else {}
+        self._losses = before | dict(progress.losses)  # a step may lack a term
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in self._losses.items())
         level = f"level {progress.level + 1}/{progress.levels}"
         if progress.attempt:
             level += f", attempt {progress.attempt + 1}"

@@ -325,7 +325,7 @@ class PatchNet(Critic):
 
         Args:
             images: (B, C, H, W), to be scored.
-            between: (A, C, H, W), where the gradient is taken.
+            between: (A, C, H, W), where the gradient is taken; A may be 0.
             shown: which images' features are returned too.
 
         Returns:
@@ -333,9 +333,10 @@ class PatchNet(Critic):
             differentiable in the weights; the features asked for.
         """
         if not self.piecewise_linear:
-            between = between.detach().requires_grad_()
-            score = self(between).sum()
-            (gradient,) = torch.autograd.grad(score, between, create_graph=True)
+            gradient = between.detach()
+            if len(between):
+                points = between.detach().requires_grad_()
+                (gradient,) = torch.autograd.grad(self(points).sum(), points, create_graph=True)
             layers = self.trunk.layered(images)
             scores = self.last.twice_differentiable(layers[-1]).to(images.dtype).mean((1, 2, 3))
             return scores, gradient, [layers[tap][: shown.images] for tap in shown.taps]

@@ -84,7 +84,7 @@ def judge(
     For links without padding: all but the last with a leaky ReLU, the last to one channel.
 
     Args:
-        images, between: (B, C, H, W) and (A, C, H, W).
+        images, between: (B, C, H, W) and (A, C, H, W), where A may be 0.
 
     Returns:
         The mean of the output map of each of `images` (B,), in float32 or better, differentiable
@@ -96,6 +96,8 @@ def judge(
     count = len(images)
     below = [x[:count] for x in layers]
     scores, *features = _Scores.apply(images, below, links, shown, *parameters)
+    if not len(between):
+        return scores, between, features
     steepness: Tensor = _Steepness.apply([x[count:] for x in layers], links, *parameters)
     return scores, steepness, features
 

@@ -15,7 +15,7 @@ class CriticOutputs(NamedTuple):
     fake: Tensor
     """Mean scores of generated images (B,)."""
     gradient: Tensor
-    """Gradient of the summed scores at images between the two, (B, C, H, W)."""
+    """Gradient of the summed scores at images between the two, (B, C, H, W) or (0, C, H, W)."""
     errors: Mapping[str, Tensor] = {}
     """How far the photos are from what the critic redraws of them, by name, mean squared; none
     if it redraws nothing."""
@@ -32,8 +32,9 @@ class Scorer(Protocol):
         """All that a critic learns from, differentiable in its weights.
 
         Args:
-            real, fake, between: photos, generated images and images between them, all
-                (B, C, H, W) in [-1, 1].
+            real, fake: photos and generated images (B, C, H, W) in [-1, 1].
+            between: where the gradient is taken: as many images between them, or none (0, C, H, W),
+                where there is no penalty.
             seed: decides what is random in it.
         """
         ...

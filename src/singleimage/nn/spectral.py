@@ -150,6 +150,8 @@ class SpectralCritic(Critic):
         """
         parameters = self._weights(3)
         scores = self._scores(torch.cat([real, fake]), parameters).flatten(1).mean(1)
+        if not len(between):
+            return CriticOutputs(scores[: len(real)], scores[len(real) :], between)
         point = between.detach().requires_grad_()
         dtype = self.trunk.compute or point.dtype
         cast = [tensor.to(dtype) for tensor in parameters]

@@ -28,6 +28,9 @@ class AdversarialSpec(
     penalty: Literal["between", "real"] = "between"
     """between: (norm - 1)^2 at images between photo and sample, as all five codes do; real: norm^2
     at the photo, zero-centred (the paper of Meta Internal Learning, equations 4 and 14)."""
+    penalty_every: Repeats = 1
+    """Of so many steps of the critic the last has a penalty, as many times heavier: a penalty costs
+    as much as the scores (lazy regularization; StyleGAN2, section 3.1)."""
     decoding_weight: Weight = 0.0
     """Weight of each error of a critic's decoders, if it has any; 5 in Fast-Stabilized (beta)."""
     accumulate: bool = False
@@ -51,17 +54,19 @@ class AdversarialSpec(
     def terms(self, player: Player, view: StepView) -> Terms:
         if player == "critic":
             fake = view.shown
+            number = view.step * self.critic_steps + view.critic_moves + 1
+            penalized = number % self.penalty_every == 0
             zero_centred = self.penalty == "real"
             at = view.real if zero_centred else torch.lerp(fake, view.real, view.uniform())
             # Critics judge each image by itself, norms included.
-            said = view.critic.judge(view.real, fake, at, view.fresh_seed("decoding"))
-            target = 0.0 if zero_centred else 1.0
-            return {
-                "critic_real": -said.real.mean(),
-                "critic_fake": said.fake.mean(),
-                "penalty": self.penalty_weight * gradient_penalty(said.gradient, target),
-                **{name: self.decoding_weight * error for name, error in said.errors.items()},
-            }
+            points = at if penalized else at[:0]
+            said = view.critic.judge(view.real, fake, points, view.fresh_seed("decoding"))
+            terms = {"critic_real": -said.real.mean(), "critic_fake": said.fake.mean()}
+            if penalized:
+                weight, target = self.penalty_weight * self.penalty_every, float(not zero_centred)
+                terms["penalty"] = weight * gradient_penalty(said.gradient, target)
+            errors = {name: self.decoding_weight * error for name, error in said.errors.items()}
+            return terms | errors
         error = view.reconstruction_error(accumulate=self.accumulate)
         return {
             "adversarial": -view.critic.mean_scores(view.fake).mean(),

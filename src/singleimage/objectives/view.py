@@ -27,6 +27,7 @@ class StepView:
         critic: Critic | None,
         example: Sequence[Tensor],
         level: int,
+        step: int,
         sizes: Sequence[Size],
         seed: int,
         anchor_frozen: Tensor | None,
@@ -40,6 +41,7 @@ class StepView:
         critic: None where the objective has no turn for one.
         example: the photo at all levels, once for every image of a batch; or a batch of photos.
         level: the newest.
+        step: how many were taken at that level before this one.
         sizes: of the levels up to the newest.
         seed: decides the noise of the step.
         anchor_frozen: what `generator.run_frozen` makes of the anchor.
@@ -56,6 +58,10 @@ class StepView:
         self._reals = [images[share] for images in example[: level + 1]]
         self.real = self._reals[-1]
         """The photo at this level, (B, C, H, W) in [-1, 1]."""
+        self.step = step
+        """Steps that were taken at this level before this one."""
+        self.critic_moves = 0
+        """Optimizer steps of the critic in this step so far."""
         self._generator = generator
         self._seed = seed
         self._anchored: Intermediate | None = (anchor_frozen, generator.anchor())
@@ -165,6 +171,7 @@ class StepView:
 
     def critic_moved(self) -> None:
         """Forget predicted critics; and where the generator moved with the critic, its images."""
+        self.critic_moves += 1
         self._scorer = None
         if self._critic is not None and self._critic.moves_generator:
             self.generator_moved()

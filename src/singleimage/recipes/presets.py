@@ -175,7 +175,9 @@ QUICK = Recipe(
     generator=PREVIEW.generator,
     critic=PREVIEW.critic,
     training=replace(PREVIEW.schedule.training, steps=400),
-    phases=PREVIEW.phases,
+    phases=(
+        Phase(objective=AdversarialSpec(critic_steps=1, reuse_gradient=True, penalty_every=4)),
+    ),
     finish=FinishSpec(),
 )
 

@@ -308,6 +308,7 @@ _ADDITIONS: dict[str, Any] = {
     "observed_every": None,
     "aspect": None,
     "penalty": "between",
+    "penalty_every": 1,
     "window": "square",
     "error": "mse",
     "type": "patch",

@@ -17,7 +17,8 @@ class Progress:
     """Steps of this level that are done, from 1."""
     steps: int
     losses: Mapping[str, float]
-    """Weighted terms of the last critic and the last generator loss of the step."""
+    """Weighted terms of the last critic and the last generator loss of the step. A critic's step
+    without a penalty has no such term (`penalty_every`)."""
     seconds: float
     """Duration of the step."""
     remaining: float

@@ -270,6 +270,7 @@ class Trainer:
             example=example.images,
             seen=example.seen,
             level=self.level,
+            step=self.step,
             sizes=self.example.ladder.sizes[: self.level + 1],
             seed=seed,
             anchor_frozen=frozen,
