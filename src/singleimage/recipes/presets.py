@@ -169,7 +169,7 @@ QUICK = Recipe(
     "things are.",
     expects="The photo's textures as sharp as they are, in layouts of its own: SIFID 0.24 (Places) "
     "and 0.22 (LSUN), against 0.42 and 0.30 of ConSinGAN's published samples of the same twelve "
-    "photos. A photo of 188x250 takes 80 s on two cores without matrix units, then ten pictures "
+    "photos. A photo of 188x250 takes 60 s on two cores without matrix units, then ten pictures "
     "a second, 2026-11-28.",
     pyramid=ConSinGANPyramid(levels=4, min_size=14, max_size=72, quantize=False),
     generator=PREVIEW.generator,
