@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from singleimage.commands import console
+from singleimage.training.progress import Progress
 from tiny import TRAIN_FLAGS, Command
 
 
@@ -25,3 +26,24 @@ def test_a_terminal_is_shown_a_bar(
 )
 def test_durations_are_in_words(seconds: float, text: str) -> None:
     assert console.duration(seconds) == text
+
+
+def test_a_term_that_a_step_lacks_is_shown_as_it_last_was(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A critic's penalty is not in every step (`penalty_every`); a level begins with nothing."""
+
+    def after(level: int, step: int, **losses: float) -> Progress:
+        return Progress(
+            level=level, levels=2, step=step, steps=2, losses=losses, seconds=1.0, remaining=0.0
+        )
+
+    show = console.Show(None, quiet=False)
+    for progress in (after(0, 1, penalty=0.25, adversarial=1), after(0, 2, adversarial=2)):
+        show(progress)
+    for progress in (after(1, 1, adversarial=3), after(1, 2, adversarial=4)):
+        show(progress)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "adversarial 2.000" in first
+    assert "penalty 0.250" in first
+    assert "penalty" not in second

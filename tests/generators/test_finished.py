@@ -122,7 +122,14 @@ def test_the_network_decides_the_layout(model: Model, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     "setting",
-    [{"renoise": 0.3}, {"variety": 0.1}, {"stride": 1}, {"steps": 2}, {"factor": 0.9}],
+    [
+        {"renoise": 0.3},
+        {"variety": 0.1},
+        {"stride": 1},
+        {"steps": 2},
+        {"factor": 0.9},
+        {"redraws": 0},
+    ],
     ids=str,
 )
 def test_every_setting_of_the_finish_changes_pictures(

@@ -333,9 +333,9 @@ class PatchNet(Critic):
             differentiable in the weights; the features asked for.
         """
         if not self.piecewise_linear:
-            gradient = between.detach()
-            if len(between):
-                points = between.detach().requires_grad_()
+            gradient = points = between.detach()
+            if len(points):
+                points.requires_grad_()
                 (gradient,) = torch.autograd.grad(self(points).sum(), points, create_graph=True)
             layers = self.trunk.layered(images)
             scores = self.last.twice_differentiable(layers[-1]).to(images.dtype).mean((1, 2, 3))

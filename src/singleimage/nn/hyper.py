@@ -284,5 +284,7 @@ class _PenaltyAlone:
         return self._nets.mean_scores(images)
 
     def judge(self, real: Tensor, fake: Tensor, between: Tensor, seed: int) -> CriticOutputs:
-        gradient = self._nets.judge(real, fake, between, seed).gradient
-        return self._detached.judge(real, fake, between, seed)._replace(gradient=gradient)
+        said = self._detached.judge(real, fake, between, seed)
+        if not len(between):
+            return said
+        return said._replace(gradient=self._nets.judge(real, fake, between, seed).gradient)

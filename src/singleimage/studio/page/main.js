@@ -188,10 +188,12 @@ const controlOf = {
 function valueOf(field) { return (page.values[page.kind] ??= {})[field.name] ?? field.value ?? ""; }
 function setValue(field, value) {
   (page.values[page.kind] ??= {})[field.name] = value;
-  if (page.kind === "train") showEstimate();
   if (page.kind === "extend") showFrame();
-  if (field.kind === "choice") renderPanel(`field-${field.name}`);
-  showTime();
+  if (field.kind === "choice") renderPanel(`field-${field.name}`); // others may come or go
+  else {
+    if (page.kind === "train") showEstimate();
+    showTime();
+  }
   live.wish();
 }
 function showFrame() {
