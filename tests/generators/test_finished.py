@@ -46,9 +46,10 @@ def model() -> Model:
     "name",
     [
         "consingan",
-        "singan",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("fast-stabilized", "hp-vae-gan")),
-        pytest.param("meta-single", marks=pytest.mark.slow),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("singan", "fast-stabilized", "hp-vae-gan", "meta-single")
+        ),
     ],
 )
 def test_every_method_can_be_finished(name: str, tmp_path: Path) -> None:
@@ -218,7 +219,8 @@ def test_drafts_are_finished_too() -> None:
 
 def test_previews_before_the_last_level_are_the_network_s(tmp_path: Path) -> None:
     """Finishing them would take longer than training, and show little of it."""
-    for progress in Run(tmp_path, PHOTO, small(), seed=1, device="cpu"):
+    recipe = small(**{"finish.steps": "2", "finish.redraws": "0"})
+    for progress in Run(tmp_path, PHOTO, recipe, seed=1, device="cpu"):
         if progress.level_done:
             with Image.open(tmp_path / f"previews/level-{progress.level}.png") as page:
                 width = page.width / 3

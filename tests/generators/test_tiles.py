@@ -68,7 +68,6 @@ QUICK = ("stretched edges", "cascade")
     ("name", "size", "side"),
     [
         *((name, *tiled) for name in QUICK for tiled in TILED),
-        *((name, Size(22, 63), 9) for name in QUICK),
         *((name, *TILED[1]) for name in GENERATORS if name not in QUICK),
         *(
             pytest.param(name, *tiled, marks=pytest.mark.slow)
@@ -76,6 +75,7 @@ QUICK = ("stretched edges", "cascade")
             for tiled in (TILED[0], TILED[2])
             if name not in QUICK
         ),
+        *(pytest.param(name, Size(22, 63), 9, marks=pytest.mark.slow) for name in QUICK),
     ],
     ids=str,
 )

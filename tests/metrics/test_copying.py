@@ -161,11 +161,10 @@ def test_scores_of_a_field_lie_between_0_and_1() -> None:
     """Also of the smallest, whose compressed size is mostly that of an empty one."""
     search = PatchSearch(dead_leaves(0, 30, 40))
     for step, size in itertools.product((1, 2, 4, 8), ((16, 16), (16, 40), (33, 24))):
-        for seed in range(2):
-            for image in (dead_leaves(seed, *size), noise(3, *size, seed=seed).float()):
-                field = search.field(image, step=step)
-                assert 0 <= field.continuing() <= 1
-                assert 0 < field.compression() <= 1
+        for image in (dead_leaves(0, *size), noise(3, *size, seed=0).float()):
+            field = search.field(image, step=step)
+            assert 0 <= field.continuing() <= 1
+            assert 0 < field.compression() <= 1
         assert search.field(dead_leaves(0, 30, 40), step=step).continuing() > 0.99
 
 

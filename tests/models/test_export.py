@@ -114,7 +114,8 @@ def cascade(photo_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("levels", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("levels", [2, 3])
 def test_onnxruntime_draws_the_images_of_a_cascade_of_another_size(
     levels: int, cascade: Path, tiny_runs: dict[str, Path], tmp_path: Path
 ) -> None:
