@@ -388,6 +388,61 @@ def test_what_was_stopped_is_continued_to_the_same_files(
     assert command(line.format(tmp_path / "out")).code == 2, "what is complete is not replaced"
 
 
+def test_what_was_overwritten_in_part_is_continued_by_the_same_command_alone(
+    tiny_run: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures of other settings that are still there are not taken for these."""
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    assert command(f"sample {tiny_run} -o {out} -n 4 --scale 1.5").code == 0
+    assert command(f"sample {tiny_run} -o {whole} -n 4").code == 0
+    line, save, saved = f"sample {tiny_run} -o {out} -n 4", Photo.save, []
+
+    def interrupt(photo: Photo, path: Path, *, overwrite: bool = False) -> list[Path]:
+        saved.append(Path(path).name)
+        if len(saved) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return save(photo, path, overwrite=overwrite)
+
+    monkeypatch.setattr(Photo, "save", interrupt)
+    assert command(f"{line} --overwrite").code == 128 + signal.SIGINT
+    refused = command(line)
+    assert (refused.code, "0003.png exists and would be replaced" in refused.err) == (2, True)
+    again = command(f"{line} --overwrite")
+    assert (again.code, again.err) == (0, "2 of 4 pictures are there; drawing the rest.\n")
+    assert saved[2:] == ["0002.png", "0003.png"]
+    names = sorted(path.name for path in whole.iterdir())
+    assert sorted(path.name for path in out.iterdir()) == names
+    for name in names:
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.usefixtures("quick_flow")
+def test_what_is_told_and_shown_of_a_stopped_drawing_is_of_all_its_pictures(
+    photo_file: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = np.zeros((44, 52), np.uint8)
+    mask[10:30, 20:40] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    line = f"sample {photo_file} -n 3 --mask {tmp_path}/mask.png --json -o {tmp_path}"
+    whole = result(command(f"{line}/whole"))
+    save, saved = Photo.save, []
+
+    def interrupt(photo: Photo, path: Path, *, overwrite: bool = False) -> list[Path]:
+        saved.append(path)
+        if len(saved) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return save(photo, path, overwrite=overwrite)
+
+    monkeypatch.setattr(Photo, "save", interrupt)
+    assert command(f"{line}/out").code == 128 + signal.SIGINT
+    with (tmp_path / "out" / ".samples.jsonl").open("a") as stream:
+        stream.write('{"seed": 2, "toge')  # killed while it wrote
+    told = result(command(f"{line}/out"))
+    assert told["together"] == whole["together"]
+    sheets = [(tmp_path / name / "sheet.png").read_bytes() for name in ("whole", "out")]
+    assert sheets[0] == sheets[1]
+
+
 def test_a_billion_pictures_cost_no_memory_before_the_first(
     tiny_run: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ def files_below(folder: Path) -> list[str]:
     ("line", "file"),
     [
         ("train {photo} -o {out}", "run.json"),
-        ("sample {run} -o {out} -n 1", ".samples.json"),
+        ("sample {run} -o {out} -n 1", ".samples.jsonl"),
         ("reconstruct {run} -o {out}.png", "out.png"),
     ],
 )

@@ -2,12 +2,11 @@
 
 import json
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -29,6 +28,7 @@ from singleimage.commands.arguments import (
     tell_marks,
 )
 from singleimage.commands.console import catch_stop, counted, print_result, say
+from singleimage.commands.drawn import Drawn
 from singleimage.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -122,14 +122,13 @@ def sample(
     require_maps(model, map_)
     pages = _Pages(output, model, range(seed, seed + count), maps=map_, sheet=sheet)
     drawing = drawing_of(model, frames, keep=kept, **{k: how[k] for k in SHAPED})
-    notes = _Notes(drawing, tiled=tile is not None)
-    continued = pages.require_free(notes, overwrite=overwrite)
-    stopped = _write(
-        pages, notes, frames, how, overwrite=overwrite, continued=continued, quiet=as_json
-    )
+    drawn, notes = Drawn(output, drawing), _Notes(tiled=tile is not None)
+    if not overwrite:
+        pages.require_free(drawn)
+    stopped = _write(pages, drawn, notes, frames, how, overwrite=overwrite, quiet=as_json)
     if stopped:
         return stopped
-    tell_marks(kept, model.training_image())
+    tell_marks(kept, model.first_photo())
     facts, text = _told(pages, notes)
     print_result(facts, f"{count} pictures in {output}{text}", as_json)
     return 0
@@ -154,8 +153,6 @@ def _told(pages: "_Pages", notes: "_Notes") -> tuple[dict[str, Any], str]:
 class _Notes:
     """What is noted while pictures are drawn; of the first `LISTED` of them."""
 
-    drawing: str
-    """Digest of all that the pictures follow from, but for their seeds."""
     tiled: bool
     """Whether it matters how they meet."""
     shares: list[float] = field(default_factory=list)
@@ -165,20 +162,26 @@ class _Notes:
     shown: "list[Image]" = field(default_factory=list)
     """For the sheet."""
 
-    def write_drawing(self, stream: BinaryIO) -> None:
-        """Write what `require_free` compares."""
-        stream.write(json.dumps({"drawing": self.drawing}).encode())
-
-    def take(self, picture: "Photo", *, sheet: bool) -> None:
-        """Note what is to be told of a picture."""
+    def facts_of(self, picture: "Photo") -> dict[str, Any]:
+        """What is to be told of a picture."""
         from singleimage.apps.sample import seam
 
-        if sheet and len(self.shown) < SHEET_LIMIT:
+        facts: dict[str, Any] = {"seam": seam(picture.pixels)} if self.tiled else {}
+        if picture.rearrangement is not None:
+            facts["together"] = picture.rearrangement.together
+        return facts
+
+    def take(self, facts: dict[str, Any]) -> None:
+        """Note it."""
+        if "seam" in facts and len(self.seams) < LISTED:
+            self.seams.append(facts["seam"])
+        if "together" in facts and len(self.shares) < LISTED:
+            self.shares.append(facts["together"])
+
+    def show(self, picture: "Photo") -> None:
+        """Take a picture for the sheet."""
+        if len(self.shown) < SHEET_LIMIT:
             self.shown.append(picture.preview(SHEET_SIDE))
-        if self.tiled and len(self.seams) < LISTED:
-            self.seams.append(seam(picture.pixels))
-        if picture.rearrangement is not None and len(self.shares) < LISTED:
-            self.shares.append(picture.rearrangement.together)
 
 
 @dataclass(frozen=True)
@@ -208,72 +211,90 @@ class _Pages:
         pictures = [file for seed in self.seeds for file in self.of_seed(seed)]
         return [*pictures, *([self.folder / "sheet.png"] if self.sheet else [])]
 
-    @property
-    def unfinished(self) -> Path:
-        """Says, while not all are drawn, what those that are there were drawn from."""
-        return self.folder / ".samples.json"
-
-    def there(self) -> int:
+    def there(self, drawn: Drawn) -> int:
         """How many of the first pictures are there."""
-        ready = (all(file.exists() for file in self.of_seed(seed)) for seed in self.seeds)
-        return sum(1 for _ in takewhile(bool, ready))
 
-    def require_free(self, notes: _Notes, *, overwrite: bool) -> bool:
-        """Refuse to replace files; whether those that are there are the first of these."""
+        def ready(seed: int) -> bool:
+            return seed in drawn.seeds and all(file.exists() for file in self.of_seed(seed))
+
+        return sum(1 for _ in takewhile(ready, self.seeds))
+
+    def require_free(self, drawn: Drawn) -> None:
+        """Refuse to replace files that are not of this drawing.
+
+        The first one that is missing may be there in part, and all of them but not their sheet.
+        """
         from singleimage.machine.files import refuse_existing
 
-        if overwrite or not self.folder.is_dir():
-            return False
-        with suppress(OSError, ValueError):
-            if json.loads(self.unfinished.read_bytes()) == {"drawing": notes.drawing}:
-                return True
+        if not self.folder.is_dir():
+            return
+        there = self.there(drawn)
+        left = self.seeds[there + 1 :] if drawn.begun else self.seeds
         for name in sorted(path.name for path in self.folder.iterdir()):
             number = re.match(r"\d+", name)
-            if number is not None and int(number[0]) in self.seeds:
-                for file in self.of_seed(int(number[0])):
-                    refuse_existing(file, overwrite=False)
-        if self.sheet:
+            if number is None or (seed := int(number[0])) not in left or seed in drawn.seeds:
+                continue
+            for file in self.of_seed(seed):
+                refuse_existing(file, overwrite=False)
+        if self.sheet and there < len(self.seeds):
             refuse_existing(self.folder / "sheet.png", overwrite=False)
-        return False
+
+    def recall(self, seeds: range, drawn: Drawn, notes: _Notes) -> None:
+        """Note what was drawn before."""
+        from singleimage.images.reader import read_photo
+
+        for seed in seeds:
+            notes.take(drawn.seeds[seed])
+        if self.sheet and not self.model.generator.ladder.moving:
+            for seed in seeds[:SHEET_LIMIT]:
+                path, *masks = self.model.channels.files(self.picture(seed))
+                notes.show(read_photo(path, masks=masks))
+
+    def write_sheet(self, notes: _Notes, *, overwrite: bool) -> None:
+        """Write the photo and the pictures on one page."""
+        from singleimage.images.sheet import save_sheet, sheet
+
+        photo = self.model.training_image()
+        first = [photo.preview(SHEET_SIDE)] if photo else []
+        page = sheet([*first, *notes.shown])
+        save_sheet(page, self.folder / "sheet.png", overwrite=overwrite)
 
 
 def _write(
     pages: _Pages,
+    drawn: Drawn,
     notes: _Notes,
     frames: int | None,
     how: dict[str, Any],
     *,
     overwrite: bool,
-    continued: bool,
     quiet: bool,
 ) -> int:
     """Draw the pictures and write them one by one; returns an exit code where it is stopped."""
-    from singleimage.images.reader import read_photo
     from singleimage.images.rearrangement import map_file
-    from singleimage.images.sheet import save_sheet
-    from singleimage.images.sheet import sheet as make_sheet
-    from singleimage.machine.files import clear_parts, make_folder, write_atomically
+    from singleimage.machine.files import clear_parts, make_folder
 
-    if continued:
-        clear_parts(pages.folder, {file.name for file in (*pages.files(), pages.unfinished)})
-    there = pages.there() if continued else 0
-    left = pages.seeds[there:]
+    if drawn.begun:
+        clear_parts(pages.folder, {file.name for file in (*pages.files(), drawn.path)})
+    there = pages.there(drawn)
+    left, replace = pages.seeds[there:], overwrite or drawn.begun
     if there:
         say(f"{there} of {len(pages.seeds)} pictures are there; drawing the rest.")
-        if pages.sheet and not pages.model.generator.ladder.moving:
-            shown = map(read_photo, map(pages.picture, pages.seeds[: min(there, SHEET_LIMIT)]))
-            notes.shown += [picture.preview(SHEET_SIDE) for picture in shown]
+        pages.recall(pages.seeds[:there], drawn, notes)
     pictures = pages.model.sample(left, frames=frames, **how)
     with catch_stop("picture") as stop, counted(len(left), "pictures", quiet=quiet) as count:
         for index, (seed, picture) in enumerate(zip(left, pictures, strict=True)):
             if index == 0:  # only now: what cannot be drawn leaves nothing behind
                 make_folder(pages.folder)
-                write_atomically(pages.unfinished, notes.write_drawing)
-            notes.take(picture, sheet=pages.sheet)
-            path = pages.picture(seed)
+                drawn.begin()
+            if pages.sheet:
+                notes.show(picture)
+            path, facts = pages.picture(seed), notes.facts_of(picture)
             if pages.maps and picture.rearrangement is not None:
-                picture.rearrangement.save(map_file(path), overwrite=overwrite or continued)
-            picture.save(path, overwrite=overwrite or continued)
+                picture.rearrangement.save(map_file(path), overwrite=replace)
+            picture.save(path, overwrite=replace)
+            drawn.add(seed, facts)
+            notes.take(facts)
             count()
             if stop.by is not None and index < len(left) - 1:
                 say(
@@ -282,11 +303,8 @@ def _write(
                 )
                 return 128 + stop.by
     if pages.sheet:
-        photo = pages.model.training_image()
-        first = [photo.preview(SHEET_SIDE)] if photo else []
-        page = make_sheet([*first, *notes.shown])
-        save_sheet(page, pages.folder / "sheet.png", overwrite=overwrite or continued)
-    pages.unfinished.unlink(missing_ok=True)
+        pages.write_sheet(notes, overwrite=replace)
+    drawn.end()
     return 0
 
 
