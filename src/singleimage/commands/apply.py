@@ -18,6 +18,8 @@ def apply(
 ) -> int:
     """Rearrange an image as sample --map rearranged its photo: normals, heights, labels of a scene.
 
+    Its numbers are only moved: no color is converted, and the indices of a palette stay.
+
     Parameters
     ----------
     rearrangement
@@ -27,8 +29,8 @@ def apply(
     output
         The image file to write.
     """
-    from singleimage.images.photo import Photo
-    from singleimage.images.reader import read_photo
+    from singleimage.images.encode import write_indices, write_picture
+    from singleimage.images.reader import palette_indices, read_photo
     from singleimage.images.rearrangement import Rearrangement
     from singleimage.images.values import from_integers
 
@@ -38,8 +40,15 @@ def apply(
             f"{rearrangement} is no map; make one with: singleimage sample PHOTO --map -o FOLDER"
         )
     photo.channels.require_file(output, overwrite=overwrite)
-    assert colors.original is not None  # it was read
+    assert colors.original is not None  # they were read
+    assert photo.original is not None
     how = Rearrangement.read(from_integers(colors.original.values), photo.size)
-    files = Photo(how.applied(photo.pixels), photo.channels).save(output, overwrite=overwrite)
-    print_result({"files": list(map(str, files))}, f"rearranged in {output}", as_json)
+    found = palette_indices(picture) if output.suffix.lower() == ".png" else None
+    if found is not None:
+        indices, palette = found
+        write_indices(output, how.moved(indices)[..., 0], palette)
+    else:
+        values, about = how.moved(photo.original.values), photo.original.about
+        write_picture(output, values, mode=photo.channels.mode, about=about)
+    print_result({"files": [str(output)]}, f"rearranged in {output}", as_json)
     return 0

@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from singleimage.images.encode import write_picture
@@ -41,6 +42,13 @@ class Rearrangement:
         index = self.places.clamp(min=0).flatten()
         found = image.flatten(1).contiguous().index_select(1, index).view(-1, *self.places.shape)
         return torch.where(self.places == ELSEWHERE, -1.0, found)
+
+    def moved(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Rearrange integers of the photo's size (h, w, C): (H, W, C); 0 where from elsewhere."""
+        places = self.places.numpy()
+        found: NDArray[Any] = values.reshape(-1, values.shape[2])[places.clip(min=0)]
+        found[places == ELSEWHERE] = 0
+        return found
 
     def shown(self) -> Tensor:
         """Show the places as colors, (3, H, W) in [-1, 1].
