@@ -8,7 +8,7 @@ from torch import Tensor
 
 from singleimage.apps.masks import blend, difference, dilated, marked, soften
 from singleimage.errors import MaskError
-from singleimage.images.channels import Channels
+from singleimage.images.channels import Channels, Mask
 from singleimage.images.photo import Photo
 from singleimage.images.reader import photo_from
 from singleimage.multiscale.filling import filled
@@ -21,6 +21,10 @@ def small_image(size: Size, channels: int = 3) -> Tensor:
 
 def gray(pixels: Tensor) -> Photo:
     return Photo(pixels, Channels(mode="L"))
+
+
+def color(pixels: Tensor) -> Photo:
+    return Photo(pixels, Channels(mode="RGB"))
 
 
 def test_a_mask_is_dilated_by_a_disk() -> None:
@@ -81,14 +85,13 @@ def test_a_difference_finds_what_was_pasted_and_no_specks() -> None:
 
 
 def test_masks_that_mark_nothing_or_all_or_have_another_size_are_refused() -> None:
-    size = Size(20, 30)
+    same = small_image(Size(20, 30))
     with pytest.raises(MaskError, match="is empty; mark"):
-        marked(gray(torch.full((1, 20, 30), -1.0)), small_image(size))
+        marked(gray(torch.full((1, 20, 30), -1.0)), color(same[0]))
     with pytest.raises(MaskError, match="covers the whole picture"):
-        marked(gray(torch.ones(1, 20, 30)), small_image(size))
+        marked(gray(torch.ones(1, 20, 30)), color(same[0]))
     with pytest.raises(MaskError, match=r"is 20x31, the picture 20x30"):
-        marked(gray(torch.ones(1, 20, 31)), small_image(size))
-    same = small_image(size)
+        marked(gray(torch.ones(1, 20, 31)), color(same[0]))
     with pytest.raises(MaskError, match="difference of picture and background is empty"):
         difference(same, same)
 
@@ -148,22 +151,45 @@ MARKS = {
 @pytest.mark.parametrize("kind", MARKS)
 def test_masks_are_read_as_people_paint_them(kind: str) -> None:
     pixels, mode = MARKS[kind]
-    found = marked(Photo(pixels, Channels(mode=mode)), scene_to_mark()[None])  # type: ignore[arg-type]
+    under = color(scene_to_mark())
+    found = marked(Photo(pixels, Channels(mode=mode)), under)  # type: ignore[arg-type]
     wrong = (found.part[0] - PART).abs().mean()
     assert float(wrong) < (0.02 if "JPEG" in kind else 1e-9), found.how
-    again = marked(gray(found.part[0] * 2 - 1), scene_to_mark()[None])
+    again = marked(gray(found.part[0] * 2 - 1), under)
     assert torch.equal(again.part, found.part)
 
 
 def test_a_night_photo_is_not_taken_for_what_lies_under_a_plain_mask() -> None:
-    night = torch.full((1, 3, *SIZE), -1.0)
+    night = torch.full((3, *SIZE), -1.0)
     night[..., 5:8, 5:8] = 1.0
-    assert torch.equal(marked(gray(PART * 2 - 1), night).part[0], PART)
+    assert torch.equal(marked(gray(PART * 2 - 1), color(night)).part[0], PART)
 
 
 def test_gaps_in_paint_are_painted_too() -> None:
     """Where the paint has the color of what is under it."""
     under = scene_to_mark()
     under[:, 25:28, 40:45] = torch.tensor(RED)[:, None, None]
-    found = marked(Photo(painted(RED, under), Channels(mode="RGB")), under[None])
+    found = marked(color(painted(RED, under)), color(under))
     assert torch.equal(found.part[0], PART)
+
+
+def test_paint_on_a_gray_picture_is_seen_whatever_masks_it_has() -> None:
+    labels = Mask(labels=(0, 1, 2))
+    pixels = torch.cat([scene_to_mark()[:1], torch.ones(3, *SIZE)])
+    under = Photo(pixels, Channels(mode="L", masks=(labels,)))
+    found = marked(color(painted(RED, scene_to_mark()[:1].expand(3, -1, -1))), under)
+    assert torch.equal(found.part[0], PART)
+
+
+def test_what_is_transparent_in_both_pictures_does_not_differ() -> None:
+    """Its colors are made up from those around, which may have moved."""
+    picture, background = small_image(Size(40, 40), 4), small_image(Size(40, 40), 4)
+    picture[:, 3], background[:, 3] = -1.0, -1.0
+    for image in (picture, background):
+        image[..., 10:20, 12:25] = 1.0
+    picture[..., :3, 12:16, 14:20] = background[..., :3, 12:16, 14:20] = 0.0
+    picture[:, :3, 12:16, 14:20] = -1.0
+    found = difference(picture, background, 3)
+    expected = torch.zeros(1, 1, 40, 40)
+    expected[..., 12:16, 14:20] = 1
+    assert torch.equal(found, expected)

@@ -1,5 +1,6 @@
 """What the commands share: the device and the precision of a model."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,13 @@ def test_precision_decides_what_computes_and_is_kept_with_the_model(
     assert "precision: bf16, now fp32" in other.err
     weights = [Model.load(tmp_path / p).generator.state_dict() for p in ("fp32", "bf16")]
     assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_run_may_be_named_like_a_picture(
+    tiny_runs: dict[str, Path], tmp_path: Path, command: Command
+) -> None:
+    """So runs of the photos a.jpg and a.png of a folder are: a and a.png."""
+    run = shutil.copytree(tiny_runs["consingan"], tmp_path / "a.png")
+    assert command(f"sample {run} -o {tmp_path}/out -n 1").code == 0
+    for line in ("info {}", "sample {} -n 1 --no-sheet -o {}/again"):
+        assert command(line.replace("{}", str(run))).code == 0

@@ -3,12 +3,17 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from profiles import ADOBE_RGB
 from refusals import assert_refused
-from scenes import colors, disk, scene
+from scenes import colors, disk, scene, sprite
 from singleimage import Channels, Photo, read_photo
+from singleimage.images.rearrangement import Rearrangement
+from singleimage.multiscale.geometry import Size
 from tiny import Command
 
 pytestmark = pytest.mark.usefixtures("quick_flow", "weights_kept")
@@ -135,6 +140,60 @@ def test_several_photos_are_one_source(command: Command, files: Path) -> None:
     assert found & own
     assert found - own
     assert found - own <= colors(read_photo(files / "other.png"))
+
+
+def test_several_sprites_are_one_source(command: Command, files: Path) -> None:
+    """Each of few colors, but not of the same; and gray among color is color."""
+    one = sprite()
+    one.save(files / "one.png")
+    other = Photo(one.pixels.roll(1, 0).flip(2), one.channels)
+    other.save(files / "two.png")
+    assert read_photo(files / "one.png").channels.palette
+    told(command, f"sample {files}/one.png {files}/two.png -o {files}/out -n 2 --variety 0.8")
+    found = colors(read_photo(files / "out" / "0000.png"))
+    assert found <= colors(one) | colors(other)
+    Photo(scene(40, 50)[:1], Channels(mode="L")).save(files / "gray.png")
+    told(command, f"sample {files}/gray.png {files}/photo.png -o {files}/mixed -n 1")
+    assert read_photo(files / "mixed" / "0000.png").channels.mode == "RGB"
+    clear = torch.cat([scene(40, 50), scene(40, 50)[:1]])
+    Photo(clear, Channels(mode="RGBA")).save(files / "clear.png")
+    refused = command(f"sample {files}/photo.png {files}/clear.png -o {files}/no -n 1")
+    assert refused.code == 2
+    assert "have different channels (color; color with alpha; or other masks)" in refused.err
+
+
+def test_what_is_kept_of_several_photos_is_of_the_first(command: Command, files: Path) -> None:
+    photos = f"{files}/photo.png {files}/other.png"
+    told(command, f"sample {photos} -o {files}/kept -n 1 --keep {files}/mask.png")
+    photo, mask = read_photo(files / "photo.png"), read_photo(files / "mask.png")
+    same = (read_photo(files / "kept" / "0000.png").pixels == photo.pixels).all(0)
+    assert bool(same[mask.pixels[0] > 0].all())
+    assert not bool(same.all())
+    refused = command(f"sample {photos} -o {files}/maps -n 1 --map")
+    assert refused.code == 2
+    assert "--map tells places of one photo; drop it, or the other photos." in refused.err
+
+
+def test_what_is_applied_moves_the_numbers_of_a_file_as_they_are(
+    command: Command, files: Path
+) -> None:
+    """Indices of a palette; colors where alpha is 0; values in a color space of their own."""
+    told(command, f"sample {files}/photo.png -o {files}/out -n 1 --map")
+    y, x = np.indices((40, 50))
+    labels = Image.fromarray((x // 9 + y // 13).astype(np.uint8)).convert("P")
+    labels.putpalette([7, 90, 200, *range(3, 200)])
+    normals = np.stack([x * 5, y * 6, x + y, (x > 25) * 90], -1).astype(np.uint8)
+    labels.save(files / "labels.png")
+    Image.fromarray(normals).save(files / "normals.png", icc_profile=ADOBE_RGB)
+    places = read_photo(files / "out" / "0000_map.tiff").pixels
+    index = Rearrangement.read(places, Size(40, 50)).places.numpy()
+    for name, values in (("labels", np.asarray(labels)), ("normals", normals)):
+        told(command, f"apply {files}/out/0000_map.tiff {files}/{name}.png -o {files}/moved.png")
+        with Image.open(files / "moved.png") as moved:
+            assert (moved.mode == "P") == (name == "labels")
+            expected = values.reshape(2000, -1)[index].squeeze()
+            assert (np.asarray(moved) == expected).all(), name
+        (files / "moved.png").unlink()
 
 
 def test_every_tool_works_on_a_photo(command: Command, files: Path) -> None:

@@ -47,6 +47,7 @@ REFUSED = {
     "fill RUN FILES/photo.png -o FILES/x.png": "requires an argument|Missing|--mask",
     "extend RUN FILES/photo.png -o FILES/x.png": "nothing to add",
     "paint RUN FILES/photo.png -o FILES/x.png --sweep --level 0": "drop --level",
+    "paint RUN FILES/photo.png -o FILES/x.jpg --sweep": "writes a sheet, a PNG, and .*x.jpg",
 }
 
 

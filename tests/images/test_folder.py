@@ -69,10 +69,12 @@ def test_a_folder_without_pictures_or_none_at_all_is_an_error(tmp_path: Path) ->
 
 
 def test_a_name_like_a_mask_s_is_a_photo_where_there_is_no_other(tmp_path: Path) -> None:
-    for name in ("n95_mask.jpg", "a.png", "a_mask.png", "b_mask2.png"):
+    for name in ("n95_mask.jpg", "a.png", "a_mask.png", "a_map.tiff", "b_mask2.png", "d_map.png"):
         Image.fromarray(noise(20, 24, 3)).save(tmp_path / name)
-    assert [path.name for path in pictures_in(tmp_path)] == ["a.png", "b_mask2.png", "n95_mask.jpg"]
-    assert skipped_in(tmp_path) == ["a_mask.png skipped: masks, by their names."]
+    found = [path.name for path in pictures_in(tmp_path)]
+    assert found == ["a.png", "b_mask2.png", "d_map.png", "n95_mask.jpg"]
+    told = "a_map.tiff, a_mask.png skipped: masks or maps, by their names."
+    assert skipped_in(tmp_path) == [told]
 
 
 def test_every_suffix_of_a_format_that_is_read_is_a_picture(tmp_path: Path) -> None:

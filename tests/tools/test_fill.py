@@ -128,3 +128,39 @@ def test_exact_is_pixels_of_the_photo_and_otherwise_they_take_on_light(flow: Mod
 
     assert strange(True) == 0
     assert strange(False) > 0
+
+
+def test_nothing_is_copied_out_of_the_hole_of_the_photo_saved_with_loss_or_larger() -> None:
+    """What shows the model's photo is taken for it: the mark of the hole is not put back."""
+    pixels = scene(60, 75)
+    pixels[:, 20:36, 25:41] = torch.tensor([1.0, -1.0, 1.0])[:, None, None]
+    part = torch.zeros(1, 1, 60, 75)
+    part[..., 19:37, 24:42] = 1
+    model = singleimage.flow(Photo(pixels, Channels(mode="RGB")), variety=0.1)
+    loss = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(0)) * 0.06 - 0.03
+    for size in (Size(60, 75), Size(90, 112)):
+        picture = resize((pixels + loss).clamp(-1, 1)[None], size)[0].clamp(-1, 1)
+        hole = (resize(part, size)[0] > 0.01).float()
+        for found in fill.fill(
+            model,
+            Photo(picture, Channels(mode="RGB")),
+            mask=Photo(hole * 2 - 1, Channels(mode="L")),
+            exact=True,
+        ):
+            red, green = found.pixels[0][hole[0] > 0], found.pixels[1][hole[0] > 0]
+            assert not bool(((red > 0.9) & (green < -0.9)).any()), size
+
+
+def test_a_model_of_several_photos_fills_the_first_of_them() -> None:
+    pixels = scene(60, 75)
+    pixels[:, 20:36, 25:41] = torch.tensor([1.0, -1.0, 1.0])[:, None, None]
+    photo = Photo(pixels, Channels(mode="RGB"))
+    part = torch.zeros(1, 60, 75)
+    part[:, 19:37, 24:42] = 1
+    mask = Photo(part * 2 - 1, Channels(mode="L"))
+    model = singleimage.flow(photo, Photo(-scene(60, 75), photo.channels), variety=0.1)
+    for given in (None, photo):
+        (found,) = fill.fill(model, given, mask=mask, exact=True)
+        assert found.size == photo.size
+        red, green = found.pixels[0][part[0] > 0], found.pixels[1][part[0] > 0]
+        assert not bool(((red > 0.9) & (green < -0.9)).any())

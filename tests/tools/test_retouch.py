@@ -29,7 +29,7 @@ def test_retouching_changes_the_masked_part_alone(model: Model, photo: Photo) ->
             assert bool(changed[10:18, 14:22].all())
             assert not torch.equal(image.pixels, composite.pixels)
     # A mask so small and soft that there is an outside at this size.
-    soft = soften(marked(mask, photo.pixels[None]).part, 1, sigma=0.5)
+    soft = soften(marked(mask, photo).part, 1, sigma=0.5)
     (raw,) = retouch.rendered(model, retouch.HARMONIZE.share, composite.pixels[None], None, [0])
     mixed = blend(photo.pixels[None], raw[None], soft)
     outside = (soft == 0).expand_as(mixed)
@@ -110,7 +110,7 @@ def test_a_model_that_copies_keeps_what_is_outside(flow: Model) -> None:
     composite, mask = with_square(photo)
     for tool, config in ((retouch.harmonize, retouch.HARMONIZE), (retouch.edit, retouch.EDIT)):
         (found,) = tool(flow, composite, mask=mask)
-        part = dilated(marked(mask, photo.pixels[None]).part, config.radius)[0, 0] > 0
+        part = dilated(marked(mask, photo).part, config.radius)[0, 0] > 0
         assert torch.equal(found.pixels[:, ~part], photo.pixels[:, ~part])
         assert bool((found.pixels != photo.pixels)[:, part].any())
 

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import torch
 
+import singleimage
+from scenes import scene
 from singleimage import Channels, Model, Photo, for_upscaling, preset, train
 from singleimage.apps.upscale import bicubic, upscale
-from singleimage.errors import UnsupportedEntry
+from singleimage.errors import SizeError, UnsupportedEntry
 from singleimage.images.channels import Mask
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.tools import upscale as upscaling
@@ -55,3 +57,11 @@ def test_the_tool_hands_its_numbers_to_the_application(tiny_runs: dict[str, Path
         for seed, image in zip((3, 4), made, strict=True):
             expected = upscale(model.generator, photo.pixels[None], seed=seed, **known)
             assert torch.equal(image.pixels, expected[0].clamp(-1, 1))
+
+
+def test_what_would_be_too_large_is_refused_before_it_is_made() -> None:
+    pixels = torch.zeros(3, 3000, 2400)
+    pixels[:, ::2] = 1.0
+    model = singleimage.flow(Photo(scene(40, 50), Channels(mode="RGB")))
+    with pytest.raises(SizeError, match="12000x9600 is too large; use a smaller factor, for up"):
+        upscaling.upscale(model, Photo(pixels, Channels(mode="RGB")))

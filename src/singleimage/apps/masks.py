@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from singleimage.errors import MaskError
+from singleimage.images.channels import HIDDEN
 from singleimage.images.photo import Photo
-from singleimage.multiscale.geometry import size_of
 
 TOLERANCE = 12 / 127.5
 """Difference of a channel, in [-1, 1], that JPEG makes: less is no difference."""
@@ -37,7 +37,7 @@ class Marks(NamedTuple):
     """What of the mask was taken for the mark, for people."""
 
 
-def marked(mask: Photo, under: Tensor, name: str = "the mask") -> Marks:
+def marked(mask: Photo, under: Photo, name: str = "the mask") -> Marks:
     """Find what a mask marks, however it was painted.
 
     Where its alpha varies, that tells: what is opaque, or of the picture with parts erased what is
@@ -46,23 +46,22 @@ def marked(mask: Photo, under: Tensor, name: str = "the mask") -> Marks:
 
     Args:
         mask: of the picture's size.
-        under: the picture, (1, C, H, W) in [-1, 1].
+        under: the picture; its masks do not count.
         name: of the mask, for messages.
 
     Raises:
         MaskError: it has another size, is empty, or covers everything.
     """
-    if mask.size != size_of(under):
-        raise MaskError(
-            f"{name} is {mask.size}, the picture {size_of(under)}; give one of that size."
-        )
+    if mask.size != under.size:
+        raise MaskError(f"{name} is {mask.size}, the picture {under.size}; give one of that size.")
+    shown = under.pixels[: under.channels.colors]
     alpha, colors = mask.channels.alpha, mask.pixels[: mask.channels.colors]
     if alpha is not None:
         opaque = mask.pixels[alpha] >= 0
-        erased = _is_erased(colors, opaque, under)
+        erased = _is_erased(colors, opaque, shown)
         how = "what is transparent" if erased else "what is opaque"
         return Marks(require_part((opaque != erased).float()[None, None], name), how)
-    same = _alike(colors, under)
+    same = _alike(colors, shown)
     if not _is_plain(colors) and float(same.float().mean()) > SHOWN:
         part = _closed(_without_specks(~same))
         return Marks(require_part(part, name), "the paint on the picture")
@@ -74,19 +73,18 @@ def marked(mask: Photo, under: Tensor, name: str = "the mask") -> Marks:
 
 def _is_erased(colors: Tensor, opaque: Tensor, under: Tensor) -> bool:
     """Whether what is opaque shows the picture, so that the rest was erased; else it is paint."""
-    shown = colors[:, opaque]
-    if not shown.numel():
+    visible = colors[:, opaque]
+    if not visible.numel():
         return False
     if float(_alike(colors, under)[opaque].float().mean()) > SHOWN:
         return True
     many = float(opaque.float().mean()) > 0.5
-    return many and float(shown.std(1).mean()) > COLORFUL
+    return many and float(visible.std(1).mean()) > COLORFUL
 
 
 def _alike(colors: Tensor, under: Tensor) -> Tensor:
     """Where colors (1 or 3, H, W) are those of a picture, but for what JPEG makes: (H, W)."""
-    below = under[0, :3] if under.shape[1] >= 3 else under[0, :1]
-    return (colors - below).abs().amax(0) <= 2 * TOLERANCE
+    return (colors - under).abs().amax(0) <= 2 * TOLERANCE
 
 
 def _is_plain(colors: Tensor) -> bool:
@@ -99,12 +97,13 @@ def _is_plain(colors: Tensor) -> bool:
     return float(near.float().mean()) > 0.9
 
 
-def difference(picture: Tensor, background: Tensor) -> Tensor:
+def difference(picture: Tensor, background: Tensor, alpha: int | None = None) -> Tensor:
     """Find where two pictures differ by more than JPEG makes, without specks.
 
     Args:
         picture: (1, C, H, W) in [-1, 1].
         background: of the same shape.
+        alpha: index of the channel of alpha; what is transparent in both does not differ.
 
     Returns:
         A mask (1, 1, H, W) of zeros and ones.
@@ -113,6 +112,9 @@ def difference(picture: Tensor, background: Tensor) -> Tensor:
         MaskError: they differ nowhere, or everywhere.
     """
     apart = ((picture - background).abs().amax(dim=1, keepdim=True) > TOLERANCE).float()
+    if alpha is not None:
+        hidden = torch.maximum(picture[:, alpha], background[:, alpha]) <= HIDDEN
+        apart = apart.masked_fill(hidden[:, None], 0.0)
     found = _without_specks(apart[0, 0] > 0).float()[None, None]
     return require_part(found, "the difference of picture and background")
 

@@ -8,9 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from singleimage.errors import ArgumentError
+from singleimage.errors import ArgumentError, SizeError
 from singleimage.generators.base import Generator, Injection
-from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.geometry import PIXEL_LIMIT, Size, size_of
 from singleimage.multiscale.latent import Latent, seed_for
 from singleimage.multiscale.pyramid import upscaling_passes, upscaling_ratio
 from singleimage.multiscale.resample import resize
@@ -53,6 +53,7 @@ def upscale(
 
     Raises:
         ArgumentError: the factor or the strength is out of range.
+        SizeError: the result would be over `PIXEL_LIMIT`.
         UnsupportedEntry: the generator takes no images at its finest level.
     """
     if not 1 < factor <= FACTOR_LIMIT:
@@ -64,10 +65,16 @@ def upscale(
     if not 0 <= strength <= 1:
         raise ArgumentError(f"a strength of {strength:g} is out of range; use one from 0 to 1.")
     photo, here = image, size_of(image)
+    large = Size(int(here.height * factor), int(here.width * factor))
+    if math.prod(large) > PIXEL_LIMIT:
+        raise SizeError(
+            f"{large} is too large; use a smaller factor, for up to {PIXEL_LIMIT // 10**6} "
+            f"megapixels."
+        )
     for size, scale, finer in _passes(generator, image, factor, seed):
         plain, new = resize(image, size, scale=scale), finer(image).to(image.dtype)
         image = torch.lerp(plain, new, strength).clamp(-1, 1)
-    image = image[..., : int(here.height * factor), : int(here.width * factor)]
+    image = image[..., : large.height, : large.width]
     for _ in range(ROUNDS if consistent else 0):
         missing = photo - resize(image, here)
         image = (image + _spread(missing, size_of(image))).clamp(-1, 1)

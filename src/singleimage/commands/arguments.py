@@ -113,7 +113,7 @@ def load_model(
     from singleimage.models.flow import flow
     from singleimage.models.model import Model
 
-    if source.suffix.lower() in SUFFIXES:
+    if source.suffix.lower() in SUFFIXES and not source.is_dir():  # a run may be named so
         if masks and more:
             raise ArgumentError("--mask goes with one photo; drop it, or the other photos.")
         photos = [read_told(source, masks), *map(read_told, more)]
@@ -155,16 +155,25 @@ def tell_marks(mask: "Photo | None", under: "Photo | None") -> None:
 
     if mask is None or under is None:
         return
-    found = marked(mask, under.pixels[None])
+    found = marked(mask, under)
     say(f"{float(found.part.mean()):.0%} of the picture is marked: {found.how} in the mask.")
 
 
 def require_maps(model: "Model", wanted: bool) -> None:
-    """Raises `UnsupportedEntry` if maps are `wanted` of a model that does not copy."""
+    """Refuse maps, if they are `wanted`, of a model that has none.
+
+    Raises:
+        UnsupportedEntry: it does not copy.
+        ArgumentError: it is of several photos.
+    """
     from singleimage.generators.base import no_copier
 
-    if wanted and model.generator.copier is None:
+    if not wanted:
+        return
+    if model.generator.copier is None:
         raise no_copier()
+    if model.recipe.direct is not None and model.provenance.photos > 1:
+        raise ArgumentError("--map tells places of one photo; drop it, or the other photos.")
 
 
 def target_size(model: "Model", size: str | None, scale: float | None) -> "Size | None":

@@ -121,6 +121,7 @@ def _run(
     from singleimage.images.channels import Channels
     from singleimage.images.rearrangement import map_file
     from singleimage.machine.files import refuse_existing
+    from singleimage.tools.channels import worked_on
 
     level = result.level if isinstance(result, ResultAtLevel) else None
     sweep = isinstance(result, ResultAtLevel) and result.sweep
@@ -139,6 +140,8 @@ def _run(
     photo = None if picture is None else read_told(picture)
     model = load_model(source, result.device, result.precision, variety=result.variety)
     require_maps(model, maps)
+    if sweep:
+        _require_sheet(model, result.output)
     shown = Channels(mode="RGB") if sweep else _channels(tool, model, photo, inputs)
     shown.require_file(result.output, overwrite=result.overwrite)
 
@@ -151,9 +154,7 @@ def _run(
         return found
 
     if sweep:
-        photo = photo or model.training_image()
-        assert photo is not None
-        return _write_sweep(model, photo, made, result)
+        return _write_sweep(model, worked_on(model, photo), made, result)
     picture_made = made(level)
     files = picture_made.save(result.output, overwrite=result.overwrite)
     if maps and picture_made.rearrangement is not None:
@@ -162,6 +163,15 @@ def _run(
     facts = {"files": list(map(str, files))}
     print_result(facts, f"result in {result.output}", result.as_json)
     return 0
+
+
+def _require_sheet(model: "Model", path: Path) -> None:
+    """Refuse a sheet of a model that no picture enters, or one that is no PNG."""
+    from singleimage.apps.inject import suggested_level
+
+    suggested_level(model.generator, 0.0)
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"--sweep writes a sheet, a PNG, and {path} is named otherwise; use .png")
 
 
 def _channels(

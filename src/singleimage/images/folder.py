@@ -17,6 +17,7 @@ from singleimage.errors import ImageError
 from singleimage.images.channels import Channels
 from singleimage.images.decode import high_efficiency_formats
 from singleimage.images.decoded import Notes
+from singleimage.images.palette import COLORS
 from singleimage.images.photo import Photo
 from singleimage.images.reader import read_photo
 from singleimage.images.values import Mode
@@ -36,7 +37,7 @@ NEARLY = 0.02
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The image files of a folder in the order of their numbers, without masks and sheets.
+    """The image files of a folder in the order of their numbers, without masks, maps and sheets.
 
     Raises:
         ImageError: there is no such folder, or no picture in it.
@@ -59,7 +60,8 @@ def skipped_in(folder: Path) -> list[str]:
             kinds.setdefault("which pip install 'singleimage[heic]' reads", []).append(path.name)
         elif path.suffix.lower() in SUFFIXES:
             sheet = path.name == "sheet.png"
-            kinds.setdefault("sheets" if sheet else "masks, by their names", []).append(path.name)
+            kind = "sheets" if sheet else "masks or maps, by their names"
+            kinds.setdefault(kind, []).append(path.name)
         elif path.suffix.lower() in OTHERS:
             kinds.setdefault("in a format that is not read", []).append(path.name)
     return [
@@ -76,12 +78,12 @@ def _can_read(path: Path) -> bool:
 
 def _is_picture(path: Path) -> bool:
     hidden = path.name.startswith(".") or path.name == "sheet.png"
-    named = re.fullmatch(r"(.+)_mask\d*", path.stem)
-    mask = named is not None and any(
+    named = re.fullmatch(r"(.+)_(mask\d*|map)", path.stem)
+    beside = named is not None and any(
         path.with_name(named[1] + suffix).exists() for suffix in SUFFIXES
     )
     known = path.suffix.lower() in SUFFIXES and _can_read(path)
-    return known and not hidden and not mask and path.is_file()
+    return known and not hidden and not beside and path.is_file()
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:
@@ -169,6 +171,40 @@ def _stamp(path: Path) -> tuple[int, int]:
     except OSError:
         return 0, -1
     return facts.st_mtime_ns, facts.st_size
+
+
+def alike(photos: Sequence[Photo]) -> list[Photo]:
+    """Bring photos that are one source to the same channels; gray among color becomes color.
+
+    Args:
+        photos: two or more.
+
+    Raises:
+        ImageError: one has alpha, masks or bands, and another has not.
+    """
+    found = [photo.channels for photo in photos]
+    channels = found[0].plain
+    if any(other.plain != channels for other in found):
+        channels = _common(found)
+    palette = _all_colors([_colored(one, channels.mode) for one in found])
+    channels = msgspec.structs.replace(channels, palette=palette, masks=found[0].masks)
+    for other in found:
+        if _colored(other, channels.mode).count != channels.count or other.masks != channels.masks:
+            raise ImageError(
+                f"the photos have different channels ({found[0].words}; {other.words}; or other "
+                f"masks); convert them to the same."
+            )
+    return [replace(_like_others(photo, channels), original=None) for photo in photos]
+
+
+def _all_colors(found: Sequence[Channels]) -> tuple[tuple[int, ...], ...]:
+    """The colors of all photos, if each of them has few; one that is transparent comes first."""
+    if not all(channels.palette for channels in found):
+        return ()
+    colors = dict.fromkeys(color for channels in found for color in channels.palette)
+    hidden = [color for color in colors if found[0].alpha is not None and not color[-1]]
+    shown = [color for color in colors if color not in hidden]
+    return (*hidden[:1], *shown) if len(shown) < COLORS else ()
 
 
 def _common(found: Sequence[Channels]) -> Channels:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
-from singleimage.errors import ArgumentError, ImageError
+from singleimage.errors import ArgumentError
 from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
 from singleimage.generators.strip import Strip
+from singleimage.images.folder import alike
 from singleimage.images.photo import Photo, require_texture
 from singleimage.images.reader import PhotoLike, as_photo
 from singleimage.machine.device import find_device
@@ -32,14 +33,15 @@ def flow(
     Args:
         photo: what to draw from, see `as_photo`.
         more: further photos to draw from; pictures have the size and the layout of the first, and
-            such a model cannot be saved.
+            such a model cannot be saved. Gray ones among colored ones become colored.
         variety: from 0, nearly the photo, to 1, its textures without their places; None: a third.
         device: where it will draw.
 
     Raises:
         ArgumentError: the variety is out of range.
         SizeError: the photo is too small.
-        ImageError: all its pixels are equal, or the photos have different channels.
+        ImageError: all its pixels are equal, or some photos have alpha, masks or bands that others
+            have not.
     """
     first, *others = map(as_photo, (photo, *more))
     device = find_device(device) if isinstance(device, str) else device
@@ -64,19 +66,13 @@ def _for_size(side: int) -> Recipe:
 
 
 def _of_several(photos: Sequence[Photo], recipe: Recipe, device: str | torch.device) -> Model:
-    first = photos[0]
-    for other in photos[1:]:
-        if other.channels != first.channels:
-            raise ImageError(
-                f"the photos have different channels ({first.channels.mode} and "
-                f"{other.channels.mode}, {first.channels.bits} and {other.channels.bits} bits, or "
-                f"other masks); convert them to the same."
-            )
-    strip = Strip.of([require_texture(photo).pixels for photo in photos])
-    image = from_stored(to_stored(strip.image, first.channels), first.channels)
+    found = alike([require_texture(photo) for photo in photos])
+    channels = found[0].channels
+    strip = Strip.of([photo.pixels for photo in found])
+    image = from_stored(to_stored(strip.image, channels), channels)
     assert isinstance(recipe.generator, PatchFlowSpec)
-    pyramid = Pyramid.build(image[None, : first.channels.picture].to(device), recipe.pyramid)
+    pyramid = Pyramid.build(image[None, : channels.picture].to(device), recipe.pyramid)
     generator = PatchFlow(recipe.generator, pyramid, strip)
     levels = len(generator.ladder.sizes)
-    provenance = made_at_once(first, levels, str(device), more=photos[1:])
-    return Model(generator, recipe, first.channels, provenance, image)
+    provenance = made_at_once(found[0], levels, str(device), more=found[1:])
+    return Model(generator, recipe, channels, provenance, image)

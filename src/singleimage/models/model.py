@@ -159,8 +159,9 @@ class Model:
         sampled_latent(generator, seeds[:0], size=target, start_level=start_level, tile=tile)
         part: Tensor | None = None
         if keep is not None:
-            assert self.image is not None  # it is all there is of such a model
-            part = marked(keep, self.image[None].cpu(), "the mask of what stays").part
+            photo = self.first_photo()
+            assert photo is not None  # it is all there is of such a model
+            part = marked(keep, photo, "the mask of what stays").part
         # A picture that is large is made by all threads.
         threads = torch.get_num_threads() if target.height * target.width < LARGE else 1
         later = range(threads, len(seeds), threads * at_once(target))
@@ -215,6 +216,17 @@ class Model:
         if self.image is None:
             return None
         return replace(self._picture(self.image), original=self.original)
+
+    def first_photo(self) -> Photo | None:
+        """The training image; of several photos side by side the first, whose layout samples have.
+
+        None if it is not embedded.
+        """
+        photo = self.training_image()
+        if photo is None or photo.size == self.size:
+            return photo
+        height, width = self.size
+        return replace(photo, pixels=photo.pixels[..., :height, :width])
 
     def sheet(self, seeds: Sequence[int] = range(5)) -> Image.Image:
         """Lay out the training image, where it is embedded, and one sample for each of `seeds`."""

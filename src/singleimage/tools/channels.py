@@ -57,7 +57,7 @@ def worked_on(model: Model, picture: Photo | None) -> Photo:
     Raises:
         ImageError: the model does not hold its photo.
     """
-    found = picture or model.training_image()
+    found = picture or model.first_photo()
     if found is None:
         raise ImageError("the model does not hold its photo; give the picture to work on.")
     return found
@@ -154,18 +154,18 @@ def as_channels(picture: Photo, wanted: Channels) -> Tensor:
     """
     have = picture.channels
     pixels, bands = picture.pixels[: have.picture].tensor_split([have.picture - have.bands])
-    lost = have.alpha is not None and (wanted.alpha is None or have.mode != wanted.mode)
+    lost = have.alpha is not None and wanted.alpha is None
     if lost or have.bands != wanted.bands:
         raise ImageError(
             f"the picture is {have.words}, the model {wanted.words}; convert the picture."
         )
-    if have.alpha is None:
-        if wanted.colors == 1 < len(pixels):
-            pixels = torch.einsum("c,chw->hw", pixels.new_tensor(LUMA), pixels)[None]
-        pixels = pixels.expand(wanted.colors, -1, -1)
-        if wanted.alpha is not None:  # opaque
-            pixels = torch.cat([pixels, torch.ones_like(pixels[:1])])
-    return torch.cat([pixels, bands])
+    colors, alpha = pixels.tensor_split([have.colors])
+    if wanted.colors == 1 < len(colors):
+        colors = torch.einsum("c,chw->hw", colors.new_tensor(LUMA), colors)[None]
+    colors = colors.expand(wanted.colors, -1, -1)
+    if wanted.alpha is not None and have.alpha is None:  # opaque
+        alpha = torch.ones_like(colors[:1])
+    return torch.cat([colors, alpha, bands])
 
 
 def colors_and_alpha(picture: Photo) -> tuple[Tensor, Tensor]:

@@ -24,8 +24,9 @@ from singleimage.tools.retouch import Retouch, fine_detail, rendered
 
 GRAIN = 6
 """Pixels, at the level that is entered: a sample's structure up to this size begins the part."""
-ALIKE = 1 / 128
-"""Difference of a channel, in [-1, 1], that is none."""
+ALIKE = 0.15
+"""Mean difference to the model's photo, in standard deviations of it, at most, of what shows it:
+the photo saved again with loss, or larger."""
 FILL = Retouch(radius=4, share=0.3)
 
 
@@ -60,13 +61,12 @@ def fill(
     """
     base = worked_on(model, picture)
     pixels = to_work_on(model, picture)
-    part = marked(mask, base.pixels[None]).part
+    part = marked(mask, base).part
     if (copier := model.generator.copier) is None:
         return _filled(model, pixels, part, base, level, seeds)
-    same = _shows(model, pixels, part)
-    known = Known(
-        filled(pixels, part), part, barred=part if same else None, corner=(0, 0) if same else None
-    )
+    barred = _there(model, pixels, part)
+    same = barred is not None and size_of(barred) == size_of(part)
+    known = Known(filled(pixels, part), part, barred=barred, corner=(0, 0) if same else None)
     return completed(model, copier, known, base, level=level, seeds=seeds, exact=exact)
 
 
@@ -115,7 +115,10 @@ def extend(
     base = _on_canvas(worked_on(model, picture), top, left, size_of(canvas))
     if (copier := model.generator.copier) is None:
         return _filled(model, canvas, part, base, level, seeds)
-    corner = (top, left) if _shows(model, pixels, torch.zeros_like(pixels[:, :1])) else None
+    nothing = torch.zeros_like(pixels[:, :1])
+    there = _there(model, pixels, nothing)
+    same = there is not None and size_of(there) == size_of(pixels)
+    corner = (top, left) if same else None
     known = Known(filled(canvas, part), part, corner=corner)
     return completed(model, copier, known, base, level=level, seeds=seeds, exact=exact)
 
@@ -131,12 +134,20 @@ def _on_canvas(picture: Photo, top: int, left: int, size: Size) -> Photo:
     return Photo(pixels, picture.channels, original=original)
 
 
-def _shows(model: Model, pixels: Tensor, part: Tensor) -> bool:
-    """Whether a picture is the model's photo, but for a part."""
-    photo = None if model.image is None else model.image[: pixels.shape[1]].cpu()
-    if photo is None or photo.shape != pixels.shape[1:]:
-        return False
-    return bool(((pixels - photo).abs() * (1 - part) < ALIKE).all())
+def _there(model: Model, pixels: Tensor, part: Tensor) -> Tensor | None:
+    """The part in the photo that is copied from, (1, 1, h, w), of zeros and ones.
+
+    None where the picture does not show the model's photo, in any size, but for the part.
+    """
+    first = model.first_photo()
+    assert first is not None  # it is all there is of such a model
+    photo, size = first.pixels[: pixels.shape[1]].cpu(), first.size
+    seen, marks = (x if size_of(x) == size else resize(x, size) for x in (pixels, part))
+    rest = marks <= 0
+    off = ((seen - photo).abs().mean(1, keepdim=True) * rest).sum() / rest.sum().clamp(min=1)
+    if float(off) > ALIKE * float(photo.std()):
+        return None
+    return (marks > 0).float()
 
 
 def _filled(

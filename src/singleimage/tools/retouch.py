@@ -208,7 +208,7 @@ def _retouch(
     level: int | None,
     seeds: Sequence[int],
 ) -> list[Photo]:
-    under = background or model.training_image()
+    under = background or model.first_photo()
     if under is not None and under.size != composite.size:
         if background is not None:
             raise ImageError(
@@ -268,7 +268,7 @@ def _mask_and_colors(
         )
     if mask is not None:
         below = composite if under is None else under
-        return marked(mask, below.pixels[None]).part, flat
+        return marked(mask, below).part, flat
     if pasted:
         alpha = (colors_and_alpha(composite)[1] > -1).float()
         return require_part(alpha[None], "the alpha of the composite"), flat
@@ -278,7 +278,8 @@ def _mask_and_colors(
             "composite; give --mask, or the --background that something was pasted on."
         )
     base = as_channels(under, composite.channels.plain)
-    return difference(composite.pixels[None, : len(base)], base[None]), flat
+    pixels = composite.pixels[None, : len(base)]
+    return difference(pixels, base[None], composite.channels.alpha), flat
 
 
 def _render(

@@ -41,6 +41,7 @@ def upscale(
 
     Raises:
         ArgumentError: the factor or the strength is out of range.
+        SizeError: the result would be over `PIXEL_LIMIT`.
         UnsupportedEntry: the model takes no images at its finest level.
         ImageError: there is no picture, or its channels do not fit the model.
     """
