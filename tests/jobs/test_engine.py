@@ -1,13 +1,16 @@
 """Jobs that are done with these settings are not repeated; failed ones leave their words."""
 
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from measuring import write
+from singleimage.errors import ImageError
 from singleimage.jobs import engine
 from singleimage.jobs.engine import Event
-from singleimage.jobs.job import Measure, Stopped, perform
+from singleimage.jobs.job import Job, Measure, Stopped, perform
 from small_jobs import draw_photo, job_of, nobody, stop_at
 
 pytestmark = pytest.mark.usefixtures("threads")
@@ -25,6 +28,43 @@ def test_a_result_of_other_settings_is_not_taken_for_this_one(tmp_path: Path) ->
     assert engine.finished(job, tmp_path) is None
     (tmp_path / "a.png").unlink()
     assert engine.finished(job, tmp_path)
+
+
+def test_published_samples_that_are_others_are_measured_again(tmp_path: Path) -> None:
+    """Of another folder, added, replaced, renamed or removed."""
+    photo, files = write(tmp_path)
+    named = [file.rename(file.with_name(f"real_{file.name}")) for file in files]
+    folder = named[0].parent
+    job = Job(name="x", method="x", photo=str(photo), published=str(folder))
+
+    def measured_again(job: Job) -> bool:
+        if engine.finished(job, tmp_path / "out"):
+            return False
+        perform(job, tmp_path / "out", nobody)
+        return engine.finished(job, tmp_path / "out") is not None
+
+    assert measured_again(job)
+    assert not measured_again(job)
+    same = shutil.copytree(folder, tmp_path / "same")
+    assert not measured_again(msgspec.structs.replace(job, published=str(same)))
+    shutil.copy(named[0], folder / "real_7.png")
+    assert measured_again(job)
+    assert measured_again(msgspec.structs.replace(job, published=str(same)))
+    shutil.copy(named[1], same / named[0].name)
+    other = msgspec.structs.replace(job, published=str(same))
+    assert measured_again(other)
+    (same / named[0].name).rename(same / "real_9.png")
+    assert measured_again(other)
+    (same / "real_9.png").unlink()
+    assert measured_again(other)
+    (same / "unrelated.png").write_bytes(b"of another photo")
+    assert not measured_again(other)
+    for file in same.iterdir():
+        file.unlink()
+    with pytest.raises(ImageError, match="holds no pictures"):
+        measured_again(other)
+    same.rmdir()  # as a photo that is gone: what was measured stays
+    assert engine.finished(other, tmp_path / "out")
 
 
 def test_done_jobs_are_told_apart_from_those_that_are_left(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from singleimage.jobs.job import (
 )
 from singleimage.metrics.evaluation import Scores, evaluate
 from singleimage.metrics.features import Features
-from singleimage.metrics.samples import SampleFiles
+from singleimage.metrics.samples import SampleFiles, digest_of
 from singleimage.models.model import Model
 from small_jobs import draw_photo, job_of, nobody, stop_at, weights
 
@@ -80,6 +80,7 @@ def test_published_samples_are_measured_without_training(
     assert result.scores == (found.scores,)
     assert (result.levels, result.parameters, result.seconds) == (0, 0, 0.0)
     assert result.measure == measure
+    assert result.samples_sha256 == digest_of(named)
     assert (tmp_path / "x" / SHEET).exists()
     other = msgspec.structs.replace(job, photo=str(photo.rename(tmp_path / "other.png")))
     with pytest.raises(ImageError, match=r"has no samples of other\.png"):
@@ -123,6 +124,25 @@ def test_results_whose_scores_have_a_field_a_number_are_read() -> None:
     mixed = [result.scores[0].flat(), msgspec.to_builtins(result.scores[1])]
     assert read_result(file_with(mixed)) == result
     assert read_result(msgspec.json.encode(result)) == result
+
+
+SEALED = b"""{
+  "sha256": "36794fc66dc1f8f8b35faa6437d8bb913968d52f9e73ffc9e3cbf3ba6bd7c5db",
+  "name": "tiny/a", "method": "tiny", "photo": "a.png",
+  "photo_sha256": "9ebaa243d41ec28d0efe2d849c1469ea86f83aa13320a4831618a2f82c9ee09d",
+  "seed": 0, "recipe_digest": "095793bfde9d9f49", "levels": 3, "parameters": 1555,
+  "seconds": 0.2, "threads": 1, "device": "cpu", "precision": "fp32",
+  "versions": {"singleimage": "0.1.0", "torch": "2.13.0+cpu", "python": "3.11.7"},
+  "measure": null, "scores": []
+}"""
+"""A result of a version that did not keep the digest of published samples."""
+
+
+def test_a_sealed_result_of_a_version_with_fewer_fields_is_read() -> None:
+    result = read_result(SEALED)
+    assert (result.name, result.parameters, result.samples_sha256) == ("tiny/a", 1555, "")
+    with pytest.raises(msgspec.DecodeError, match="another digest"):
+        read_result(SEALED.replace(b"1555", b"1556"))
 
 
 def test_numbers_that_are_not_known_or_missing_do_not_matter() -> None:

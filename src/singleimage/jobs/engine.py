@@ -12,10 +12,11 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from singleimage.errors import SingleImageError
+from singleimage.errors import ImageError, SingleImageError
 from singleimage.images.photo import joined_digest
 from singleimage.jobs.job import Job, JobResult, result_of
 from singleimage.machine.files import make_folder, write_atomically
+from singleimage.metrics.samples import digest_of, samples_of
 
 ERROR = "error.txt"
 """In the folder of a job that failed: what it said."""
@@ -58,7 +59,7 @@ class Engine(Protocol):
 
 
 def finished(job: Job, folder: Path) -> JobResult | None:
-    """The result of a job that is done, with these settings and photo; else None.
+    """The result of a job that is done, with these settings, photo and samples; else None.
 
     A job whose folder holds the result of another one is not done: doing it says what differs.
     """
@@ -72,10 +73,22 @@ def finished(job: Job, folder: Path) -> JobResult | None:
     try:
         files = [Path(path).read_bytes() for path in (job.photo, *job.company)]
         now = joined_digest([sha256(data).hexdigest() for data in files])
-        same = result.photo_sha256 == now
-    except OSError:  # the photo is gone, the result is not
+        same = result.photo_sha256 == now and result.samples_sha256 == _samples_digest(job)
+    except OSError:  # the photo is gone, or the samples, the result is not
         same = True
     return result if same else None
+
+
+def _samples_digest(job: Job) -> str:
+    """Of the published samples of a job; empty where it trains."""
+    if not job.published:
+        return ""
+    try:
+        paths = samples_of(Path(job.photo), Path(job.published))
+    except ImageError:
+        Path(job.published).stat()  # raises `OSError` where the folder is gone
+        paths = []
+    return digest_of(paths)
 
 
 def split_done(jobs: Sequence[Job], folder: Path) -> tuple[list[Event], list[Job]]:

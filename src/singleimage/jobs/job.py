@@ -24,7 +24,13 @@ from singleimage.machine.files import make_folder, read_whole, write_atomically
 from singleimage.metrics.evaluation import Scores, average, evaluate
 from singleimage.metrics.features import Network, load_features
 from singleimage.metrics.protocols import PROTOCOLS, ProtocolName
-from singleimage.metrics.samples import DrawnSamples, SampleFiles, Samples, samples_of
+from singleimage.metrics.samples import (
+    DrawnSamples,
+    SampleFiles,
+    Samples,
+    digest_of,
+    samples_of,
+)
 from singleimage.models.hypermodel import HyperModel
 from singleimage.models.model import Model
 from singleimage.models.modelfile import Provenance
@@ -90,6 +96,9 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     photo: str
     """Name of the photo's file."""
     photo_sha256: str
+    samples_sha256: str = ""
+    """Of the names and bytes of published samples; empty: there are none, or an earlier version
+    measured them."""
     seed: int
     recipe_digest: str
     """Empty for published samples, as are the numbers of what was not trained."""
@@ -147,15 +156,14 @@ def read_result(data: bytes) -> JobResult:
     """
     tree = msgspec.json.decode(data)
     seal = tree.pop("sha256", None) if isinstance(tree, dict) else None
+    if seal is not None and seal != sha256(msgspec.json.encode(tree)).hexdigest():
+        raise msgspec.ValidationError("another digest than its own")
     found = tree.get("scores") if isinstance(tree, dict) else None
     if isinstance(found, list) and all(isinstance(scores, dict) for scores in found):
         tree["scores"] = [
             scores if "numbers" in scores else Scores.from_flat(scores) for scores in found
         ]
-    result = msgspec.convert(tree, JobResult)
-    if seal is not None and seal != sha256(msgspec.json.encode(result)).hexdigest():
-        raise msgspec.ValidationError("another digest than its own")
-    return result
+    return msgspec.convert(tree, JobResult)
 
 
 def perform(job: Job, folder: Path, tell: Tell) -> JobResult:
@@ -183,8 +191,9 @@ def _published(job: Job, home: Path) -> JobResult:
     paths = samples_of(Path(job.photo), Path(job.published))
     if not paths:
         raise ImageError(f"{job.published} has no samples of {Path(job.photo).name}.")
+    digest = digest_of(paths)
     scores = _measure(job, home, SampleFiles(paths), photo)
-    return _job_result(job, photo.sha256, None, 0, scores)
+    return replace(_job_result(job, photo.sha256, None, 0, scores), samples_sha256=digest)
 
 
 def _alone(job: Job, home: Path, tell: Tell) -> JobResult:

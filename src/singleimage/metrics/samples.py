@@ -4,6 +4,8 @@ A folder of published samples stands for a method: beside photo `N.jpg` it holds
 `N_0.png`, `N_1.png` and so on.
 """
 
+import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -79,3 +81,12 @@ def samples_of(photo: Path, folder: Path) -> list[Path]:
     """
     name = re.compile(re.escape(photo.stem) + r"(_\d+)?")
     return [path for path in pictures_in(folder) if name.fullmatch(path.stem)]
+
+
+def digest_of(paths: Sequence[Path]) -> str:
+    """SHA-256 of the names and the bytes of the files `paths`, in their order."""
+    found = hashlib.sha256()
+    for path in paths:
+        name = hashlib.sha256(os.fsencode(path.name)).digest()
+        found.update(name + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
