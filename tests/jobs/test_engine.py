@@ -11,6 +11,7 @@ from singleimage.errors import ImageError
 from singleimage.jobs import engine
 from singleimage.jobs.engine import Event
 from singleimage.jobs.job import Job, Measure, Stopped, perform
+from singleimage.recipes.presets import preset
 from small_jobs import draw_photo, job_of, nobody, stop_at
 
 pytestmark = pytest.mark.usefixtures("threads")
@@ -24,6 +25,9 @@ def test_a_result_of_other_settings_is_not_taken_for_this_one(tmp_path: Path) ->
     assert engine.finished(msgspec.structs.replace(job, seed=1), tmp_path) is None
     measured = msgspec.structs.replace(job, measure=Measure())
     assert engine.finished(measured, tmp_path) is None
+    assert engine.finished(msgspec.structs.replace(job, precision=result.precision), tmp_path)
+    other = "bf16" if result.precision == "fp32" else "fp32"
+    assert engine.finished(msgspec.structs.replace(job, precision=other), tmp_path) is None
     draw_photo(tmp_path / "a.png", 1)
     assert engine.finished(job, tmp_path) is None
     (tmp_path / "a.png").unlink()
@@ -65,6 +69,17 @@ def test_published_samples_that_are_others_are_measured_again(tmp_path: Path) ->
         measured_again(other)
     same.rmdir()  # as a photo that is gone: what was measured stays
     assert engine.finished(other, tmp_path / "out")
+
+
+def test_what_trains_nothing_is_done_in_any_precision(tmp_path: Path) -> None:
+    photo, files = write(tmp_path)
+    files[0].rename(files[0].with_name("real.png"))
+    samples = str(files[0].parent)
+    published = Job(name="x", method="x", photo=str(photo), published=samples, precision="bf16")
+    direct = Job(name="y", method="y", photo=str(photo), recipe=preset("flow"), precision="bf16")
+    for job in (published, direct):
+        perform(job, tmp_path / "out", nobody)
+        assert engine.finished(job, tmp_path / "out")
 
 
 def test_done_jobs_are_told_apart_from_those_that_are_left(tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ def finished(job: Job, folder: Path) -> JobResult | None:
     if result is None:
         return None
     digest = job.recipe.digest() if job.recipe else ""
+    trained = job.recipe is not None and job.recipe.direct is None
+    if trained and job.precision not in ("auto", result.precision):
+        return None
     found = (result.recipe_digest, result.seed, result.measure)
     if found != (digest, job.seed, job.measure):
         return None
