@@ -77,3 +77,14 @@ def test_the_results_there_are_become_a_line_each(tmp_path: Path, threads: int) 
     assert plan.collect(jobs, tmp_path) == [result]
     (line,) = (tmp_path / "results.jsonl").read_bytes().splitlines()
     assert read_result(line) == result
+
+
+def test_a_result_of_other_settings_is_no_result_of_a_job(tmp_path: Path, threads: int) -> None:
+    """As where it failed with those of today; its earlier line goes, too."""
+    photo = draw_photo(tmp_path / "samples" / "0.png")
+    job = Job(name="own/0", method="own", photo=str(photo), published=str(photo.parent))
+    result = perform(job, tmp_path, nobody)
+    assert plan.collect([job], tmp_path) == [result]
+    other = msgspec.structs.replace(job, measure=Measure(samples=3))
+    assert plan.collect([other], tmp_path) == []
+    assert plan.earlier_results(tmp_path) == []

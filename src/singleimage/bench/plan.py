@@ -9,7 +9,8 @@ from typing import TypedDict
 import msgspec
 
 from singleimage.errors import ArgumentError, OutputError
-from singleimage.jobs.job import Job, JobResult, Measure, read_result, result_of
+from singleimage.jobs.engine import finished
+from singleimage.jobs.job import Job, JobResult, Measure, read_result
 from singleimage.machine.files import read_whole, write_atomically
 from singleimage.nn.precision import Precision
 from singleimage.recipes.recipe import Recipe
@@ -140,7 +141,7 @@ def earlier_results(folder: Path) -> list[JobResult]:
 
 
 def collect(jobs: Sequence[Job], folder: Path) -> list[JobResult]:
-    """Gather results in a folder: of `jobs` that are done, and those of other jobs before.
+    """Gather results in a folder: of `jobs` that are `finished`, and those of other jobs before.
 
     They are written to `results.jsonl` there.
 
@@ -149,7 +150,7 @@ def collect(jobs: Sequence[Job], folder: Path) -> list[JobResult]:
     """
     names = {job.name for job in jobs}
     results = [result for result in earlier_results(folder) if result.name not in names]
-    results += [result for job in jobs if (result := result_of(job, folder))]
+    results += [result for job in jobs if (result := finished(job, folder))]
     lines = b"".join(msgspec.json.encode(result) + b"\n" for result in results)
     write_atomically(folder / RESULTS, lambda stream: stream.write(lines))
     return results
