@@ -79,6 +79,22 @@ def test_seeds_are_averaged_within_a_photo_and_photos_are_equal() -> None:
     assert row.minutes.mean == pytest.approx(2.0)
 
 
+def test_photos_of_sets_are_counted_and_share_the_time() -> None:
+    """Of four photos in pairs, another two for each seed; so a row is like that of single ones."""
+
+    def pair(first: str, second: str, seed: int) -> JobResult:
+        both = result("m", f"{first} and {second}", seed, scores())
+        return msgspec.structs.replace(both, together=(first, second))
+
+    pairs = [pair("a", "b", 0), pair("c", "d", 0), pair("d", "a", 1), pair("c", "b", 1)]
+    (row,) = table.summarize(pairs)
+    assert (row.photos, row.results) == (4, 8)
+    assert row.minutes.mean == pytest.approx(1.0)
+    header, (cells,) = table.table([row])
+    facts = dict(zip(header, cells, strict=True))
+    assert (facts["photos"], facts["min/photo"]) == ("4x2", "1.0")
+
+
 def test_methods_and_features_have_rows_of_their_own() -> None:
     both = (scores(), scores(features="other/layer/def", sifid_mean=9.0))
     rows = table.summarize([result("m", "a", 0, *both), result("n", "a", 0, *both)])

@@ -140,6 +140,9 @@ def test_photos_are_learned_in_sets_and_measured_one_by_one(
     assert pair["scores"][0]["numbers"]["sifid_mean"] == pytest.approx(expected)
     assert 0 <= rows["meta-small, sets of 2"]["leaked"]["mean"] <= 1
     assert "leaked" not in rows["meta-small, sets of 1"]
+    assert {(row["photos"], row["results"]) for row in rows.values()} == {(2, 2)}
+    shared = rows["meta-small, sets of 2"]["minutes"]["mean"]
+    assert shared == pytest.approx(pair["seconds"] / 60 / 2)
     before = {path: path.stat().st_ino for path in tmp_path.rglob("result.json")}
     assert command(line).code == 0
     assert {path: path.stat().st_ino for path in tmp_path.rglob("result.json")} == before

@@ -8,11 +8,13 @@ import pytest
 
 from measuring import write
 from singleimage.errors import ImageError
+from singleimage.images.reader import read_photo
 from singleimage.jobs import engine
 from singleimage.jobs.engine import Event
-from singleimage.jobs.job import Job, Measure, Stopped, perform
+from singleimage.jobs.job import RESULT, Job, Measure, Stopped, perform
 from singleimage.recipes.presets import preset
 from small_jobs import draw_photo, job_of, nobody, stop_at
+from tiny import album_recipe
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -69,6 +71,24 @@ def test_published_samples_that_are_others_are_measured_again(tmp_path: Path) ->
         measured_again(other)
     same.rmdir()  # as a photo that is gone: what was measured stays
     assert engine.finished(other, tmp_path / "out")
+
+
+def test_a_set_whose_photos_were_not_counted_is_measured_again_without_training(
+    tmp_path: Path,
+) -> None:
+    """As of a version that kept one digest of all; the table is to know how many they were."""
+    first, second = (draw_photo(tmp_path / f"{i}.png", i) for i in range(2))
+    recipe = album_recipe()
+    job = Job(name="x", method="x", photo=str(first), company=(str(second),), recipe=recipe)
+    result = perform(job, tmp_path, nobody)
+    assert result.together == tuple(read_photo(path).sha256 for path in (first, second))
+    assert engine.finished(job, tmp_path) == result
+    before = msgspec.structs.replace(result, together=())
+    (tmp_path / "x" / RESULT).write_bytes(msgspec.json.encode(before))
+    assert engine.finished(job, tmp_path) is None
+    told: list[str] = []
+    assert perform(job, tmp_path, lambda _, text: told.append(text)) == result
+    assert set(told) == {"measuring"}
 
 
 def test_what_trains_nothing_is_done_in_any_precision(tmp_path: Path) -> None:

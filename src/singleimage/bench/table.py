@@ -1,7 +1,7 @@
 """The results of a benchmark as the table of the papers.
 
 Numbers are averaged over the seeds of a photo first, then over photos; intervals are bootstraps
-over photos, because photos are what differs.
+over photos, because photos are what differs; those that were learned together are one there.
 """
 
 import statistics
@@ -55,7 +55,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     copies: float | None
     """Share of samples that are copies; None: not all results tell."""
     minutes: Interval
-    """Training time of a photo."""
+    """Training time of a photo; of those that were learned together, their share of it."""
     parameters: int
     levels: int
 
@@ -131,12 +131,12 @@ def _row(method: str, features: str, found: Sequence[tuple[JobResult, Scores]]) 
         features=features,
         files=found[0][1].files,
         protocol=found[0][1].protocol,
-        photos=len({result.photo_sha256 for result, _ in found}),
-        results=len(found),
+        photos=len({photo for result, _ in found for photo in result.photos}),
+        results=sum(len(result.photos) for result, _ in found),
         samples=min(s.samples for _, s in found),
         numbers={name: number(name) for name in known},
         copies=_share_of_copies([s for _, s in found]),
-        minutes=over_photos(lambda r, _: r.seconds / 60),
+        minutes=over_photos(lambda r, _: r.seconds / 60 / len(r.photos)),
         parameters=max(result.parameters for result, _ in found),
         levels=max(result.levels for result, _ in found),
     )

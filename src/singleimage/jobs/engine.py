@@ -13,7 +13,6 @@ from typing import Literal, Protocol
 import msgspec
 
 from singleimage.errors import ImageError, SingleImageError
-from singleimage.images.photo import joined_digest
 from singleimage.jobs.job import Job, JobResult, result_of
 from singleimage.machine.files import make_folder, write_atomically
 from singleimage.metrics.samples import digest_of, samples_of
@@ -75,8 +74,8 @@ def finished(job: Job, folder: Path) -> JobResult | None:
         return None
     try:
         files = [Path(path).read_bytes() for path in (job.photo, *job.company)]
-        now = joined_digest([sha256(data).hexdigest() for data in files])
-        same = result.photo_sha256 == now and result.samples_sha256 == _samples_digest(job)
+        digests = tuple(sha256(data).hexdigest() for data in files)
+        same = result.photos == digests and result.samples_sha256 == _samples_digest(job)
     except OSError:  # the photo is gone, or the samples, the result is not
         same = True
     return result if same else None

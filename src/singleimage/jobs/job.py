@@ -96,6 +96,10 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     photo: str
     """Name of the photo's file."""
     photo_sha256: str
+    """Of photos that were learned together, one of all."""
+    together: tuple[str, ...] = ()
+    """Of each of the photos that were learned together; empty: it was one, or an earlier version
+    did not say."""
     samples_sha256: str = ""
     """Of the names and bytes of published samples; empty: there are none, or an earlier version
     measured them."""
@@ -105,7 +109,7 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     levels: int
     parameters: int
     seconds: float
-    """Training time, on `threads` threads."""
+    """Training time, on `threads` threads; of all photos that were learned together."""
     threads: int
     device: str
     precision: str
@@ -113,6 +117,11 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     measure: Measure | None = None
     """What was measured."""
     scores: tuple[Scores, ...]
+
+    @property
+    def photos(self) -> tuple[str, ...]:
+        """Digests of the photos that were learned: one or more."""
+        return self.together or (self.photo_sha256,)
 
 
 Tell = Callable[[float, str], None]
@@ -222,7 +231,8 @@ def _together(job: Job, home: Path, tell: Tell) -> JobResult:
         found.append(_measure_model(job, home, models[i], photos[i], beside))
     scores = tuple(replace(same[0], numbers=average(same)) for same in zip(*found, strict=True))
     count = sum(p.numel() for p in hyper.hyper.parameters())
-    return _job_result(job, hyper.provenance.image_sha256, hyper.provenance, count, scores)
+    result = _job_result(job, hyper.provenance.image_sha256, hyper.provenance, count, scores)
+    return replace(result, together=tuple(photo.sha256 for photo in album))
 
 
 def _train(job: Job, home: Path, photo: Photo | Sequence[Photo], tell: Tell) -> None:
