@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
 from singleimage import PRESETS, Photo, read_photo
 from singleimage.images.channels import Channels
+from singleimage.jobs.job import read_result
 from singleimage.metrics.evaluation import evaluate
 from singleimage.metrics.features import load_features
 from singleimage.metrics.samples import DrawnSamples
@@ -81,6 +83,27 @@ def test_published_samples_are_compared_and_nothing_is_repeated(
     command: Command, pictures: Path, tmp_path: Path, inline: None
 ) -> None:
     compared(command, pictures, tmp_path)
+
+
+def test_each_table_says_how_its_own_pictures_were_treated(
+    command: Command, pictures: Path, tmp_path: Path, inline: None
+) -> None:
+    """Where a folder has results in other features, by a protocol, too."""
+    line = f"bench {pictures}/1.png --published noisy={pictures}/noisy -o {tmp_path} --workers 1"
+    assert command(line).code == 0
+    (result,) = map(read_result, (tmp_path / "results.jsonl").read_bytes().splitlines())
+    scores = msgspec.structs.replace(
+        result.scores[0], features="other/layer/abc", files="jpeg-75", protocol="singan"
+    )
+    other = msgspec.structs.replace(result, name="of before", scores=(scores,))
+    (tmp_path / "results.jsonl").write_bytes(msgspec.json.encode(other))
+    done = command(line)
+    assert done.code == 0, done.err
+    told = [text for text in done.out.splitlines() if text.startswith("features ")]
+    assert told == [
+        "features other/layer/abc, jpeg-75 pictures, protocol singan; [95 % interval over photos]",
+        f"features {result.scores[0].features}, lossless pictures; [95 % interval over photos]",
+    ]
 
 
 @pytest.mark.slow

@@ -212,8 +212,9 @@ def _tell(jobs: "Sequence[Job]", ended: "Sequence[Event]", folder: Path, as_json
         print(json.dumps(facts))
         return
     for kind, (header, cells) in zip(kinds, tables, strict=True):
-        how = "" if rows[0].protocol is None else f", protocol {rows[0].protocol}"
-        print(f"\nfeatures {kind}, {rows[0].files} pictures{how}; [95 % interval over photos]")
+        first = next(row for row in rows if row.features == kind)
+        how = "" if first.protocol is None else f", protocol {first.protocol}"
+        print(f"\nfeatures {kind}, {first.files} pictures{how}; [95 % interval over photos]")
         print_table(header, cells)
     if rows:
         print("\npublished, with Inception features: compare them with each other")
