@@ -265,6 +265,35 @@ def test_a_damaged_state_is_one_clear_error(tmp_path: Path, photo_file: Path) ->
         run_in(tmp_path / "run", photo_file, recipe)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        PermissionError(13, "Permission denied", "state.pt"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_state_that_cannot_be_read_now_is_not_called_damaged(
+    error: Exception, tmp_path: Path, photo_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = small("consingan", steps=1)
+    run = run_in(tmp_path / "run", photo_file, recipe)
+    next(iter(run))
+    run.save()
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    where = "read_whole" if isinstance(error, OSError) else "torch.load"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"singleimage.training.run.{where}", fail)
+        with pytest.raises(type(error)) as caught:
+            run_in(tmp_path / "run", photo_file, recipe)
+    assert caught.value is error
+    assert run_in(tmp_path / "run", photo_file, recipe).resumed
+
+
 # Trouble -----------------------------------------------------------------------------------------
 
 

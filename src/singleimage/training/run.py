@@ -22,7 +22,7 @@ from typing import BinaryIO, TypeVar
 import torch
 from PIL.Image import Image
 
-from singleimage.errors import ImageError, OutputError, RunError, SingleImageError
+from singleimage.errors import ImageError, OutputError, RunError, in_words
 from singleimage.images.photo import Photo
 from singleimage.images.sheet import save_sheet, sheet
 from singleimage.machine.files import clear_parts, make_folder, read_whole, write_atomically
@@ -245,9 +245,9 @@ class Run:
             stream = io.BytesIO(data)
             state = torch.load(stream, weights_only=True, map_location=self.trainer.device)
             self.trainer.load_state_dict(state)
-        except SingleImageError:
-            raise
-        except Exception:  # torch.load raises many kinds, and its words advise against safety
+        except Exception as error:  # torch.load raises many kinds, and advises against safety
+            if in_words(error) is not None and not isinstance(error, FileNotFoundError):
+                raise  # want of memory or of rights; the state may be good
             raise RunError(
                 f"{path} is damaged, the run cannot be continued; use another folder."
             ) from None
