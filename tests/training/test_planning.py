@@ -7,12 +7,14 @@ import torch
 
 from clips import TINY, clip
 from singleimage import Channels, Photo, preset, read_photo, with_overrides
+from singleimage.errors import SizeError
 from singleimage.machine.memory import tensor_bytes
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.pyramid import ConSinGANPyramid
 from singleimage.recipes.presets import HP_VAE_GAN
+from singleimage.recipes.recipe import Recipe
 from singleimage.training import planning
-from singleimage.training.planning import plan_training
+from singleimage.training.planning import LevelPlan, plan_training
 from singleimage.training.progress import OVERHEAD, Pace, step_seconds
 from tiny import ONE_TURN, Command, pattern, tiny
 
@@ -73,8 +75,40 @@ def test_a_training_that_does_not_fit_is_refused_before_it_begins(
     ):
         done = command(line)
         assert done.code == 2
-        assert "needs about 0 GB of memory, 0 GB are free; set pyramid.max_size=" in done.err
+        assert "needs about 0 GB of memory, 0 GB are free; no size of its pyramid fits" in done.err
     assert not (tmp_path / "r").exists()
+
+
+def top_of(recipe: Recipe, size: Size, *, room: float, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is said of a finest level of this size where there is `room` for a part of it."""
+    beyond = int(planning.OWN + 1e9)
+    monkeypatch.setattr(planning, "available_bytes", lambda: int(planning.OWN + room * 1e9))
+    plan = LevelPlan(size, None, 1, 1, 1, 1.0, beyond)
+    with pytest.raises(SizeError) as caught:
+        planning.refuse_beyond([plan], recipe)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "fits"),
+    [
+        ("consingan", Size(200, 400), "pyramid.max_size=200"),
+        ("singan", Size(400, 200), "pyramid.max_size=200"),
+        ("hp-vae-gan", Size(200, 400), "pyramid.width=200"),
+        ("meta", Size(800, 400), "pyramid.width=200"),
+    ],
+)
+def test_a_refusal_names_the_field_of_its_pyramid_and_a_value_that_it_takes(
+    name: str, size: Size, fits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = preset(name)
+    told = top_of(recipe, size, room=0.26, monkeypatch=monkeypatch)
+    assert told.endswith(f" GB are free; set {fits} or less.")
+    for room in (-0.3, 0.0, 0.001):  # less than the program needs, or than the coarsest level
+        told = top_of(recipe, size, room=room, monkeypatch=monkeypatch)
+        assert told.endswith(
+            "no size of its pyramid fits: end other programs, or use a machine with more memory."
+        )
 
 
 def test_tensors_that_are_held_at_once_are_counted() -> None:

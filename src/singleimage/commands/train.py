@@ -269,7 +269,7 @@ def _show_plan(
     from singleimage.training.planning import plan_training, refuse_beyond
 
     levels = plan_training(photos, recipe, seed=seed, device=device, precision=precision)
-    refuse_beyond(levels)
+    refuse_beyond(levels, recipe)
     seconds = sum(level.seconds_per_step * level.steps for level in levels)
     facts: dict[str, Any] = {
         "recipe": fields_of(recipe),

@@ -168,6 +168,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return isinstance(self.pyramid, WidthPyramid) and self.pyramid.aspect is not None
 
     @property
+    def size_field(self) -> str:
+        """Path of the field that bounds the finest level: its width, or its longer side."""
+        wide = isinstance(self.pyramid, WidthPyramid)
+        return "pyramid.width" if wide else "pyramid.max_size"
+
+    @property
     def draws_from_photo(self) -> bool:
         """Whether pictures are made of the photo's pixels, so that models hold the photo."""
         return self.finish is not None or self.direct is not None

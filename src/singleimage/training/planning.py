@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import msgspec
 import torch
 
-from singleimage.errors import SizeError
+from singleimage.errors import SingleImageError, SizeError
 from singleimage.images.photo import Photo
 from singleimage.machine.memory import available_bytes, tensor_bytes
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.pyramid import Ladder
 from singleimage.nn.precision import Precision
+from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.recipe import Recipe
 from singleimage.training.progress import step_seconds
 from singleimage.training.trainer import Trainer
@@ -127,19 +128,35 @@ def require_memory(
         return
     if finest.height * finest.width < LARGE:
         return
-    refuse_beyond(plan_training(photo, recipe, seed=seed, device=device, precision=precision))
+    plans = plan_training(photo, recipe, seed=seed, device=device, precision=precision)
+    refuse_beyond(plans, recipe)
 
 
-def refuse_beyond(plans: Sequence[LevelPlan]) -> None:
-    """Raise `SizeError` if the finest of some levels needs more memory than is free."""
+def refuse_beyond(plans: Sequence[LevelPlan], recipe: Recipe) -> None:
+    """Raise `SizeError` if the finest of some levels of a `recipe` needs more memory than is free.
+
+    It says which size of the finest level fits, if the recipe's pyramid has one.
+    """
     top, free = plans[-1], available_bytes()
     if top.bytes is None or free is None or top.bytes <= free:
         return
-    fits = int(max(top.size) * math.sqrt(max(free - OWN, 0) / (top.bytes - OWN)))
+    share = math.sqrt(max(free - OWN, 0) / (top.bytes - OWN))
     raise SizeError(
         f"training at {top.text} needs about {top.bytes / 1e9:.0f} GB of memory, {free / 1e9:.0f} "
-        f"GB are free; set pyramid.max_size={fits // 10 * 10} or less."
+        f"GB are free; {_way_out(recipe, top.size, share)}."
     )
+
+
+def _way_out(recipe: Recipe, size: Size, share: float) -> str:
+    """What to do where sides of a finest level of some `size` may have `share` of their length."""
+    field = recipe.size_field
+    side = size.width if field == "pyramid.width" else max(size)
+    fits = int(side * share) // 10 * 10
+    try:
+        with_overrides(recipe, {field: fits}).pyramid.plan(size)
+    except SingleImageError:  # under its coarsest level
+        return "no size of its pyramid fits: end other programs, or use a machine with more memory"
+    return f"set {field}={fits} or less"
 
 
 def _short(recipe: Recipe) -> Recipe:
