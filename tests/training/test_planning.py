@@ -111,6 +111,13 @@ def test_a_refusal_names_the_field_of_its_pyramid_and_a_value_that_it_takes(
         )
 
 
+def test_all_frames_of_a_clip_count_for_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "LARGE", 1000)
+    monkeypatch.setattr(planning, "available_bytes", lambda: int(planning.OWN))
+    with pytest.raises(SizeError, match="training at 7x20x24 needs"):
+        planning.require_memory(clip(), TINY, seed=0, device="cpu")
+
+
 def test_tensors_that_are_held_at_once_are_counted() -> None:
     def work() -> None:
         first = torch.ones(1000, 1000)

@@ -28,7 +28,7 @@ OWN = 400e6
 SPARE = 1.25
 """Memory that is held over that of the tensors, measured from 100x75 to 256x192 pixels."""
 LARGE = 250_000
-"""Pixels from which on a training looks at its memory before it begins."""
+"""Pixels, of all frames, from which on a training looks at its memory before it begins."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ def require_memory(
     """
     first = photo if isinstance(photo, Photo) else photo[0]
     try:
-        finest = recipe.pyramid.plan(first.size).finest
+        ladder = recipe.pyramid.plan(first.size)
     except SizeError:  # which the training says, after what matters more
         return
-    if finest.height * finest.width < LARGE:
+    if math.prod(ladder.shape(len(ladder.sizes) - 1)) < LARGE:
         return
     plans = plan_training(photo, recipe, seed=seed, device=device, precision=precision)
     refuse_beyond(plans, recipe)
