@@ -1,5 +1,6 @@
 """What a training would be, before it is begun."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from singleimage.recipes.presets import HP_VAE_GAN
 from singleimage.recipes.recipe import Recipe
 from singleimage.training import planning
 from singleimage.training.planning import LevelPlan, plan_training
-from singleimage.training.progress import OVERHEAD, Pace, step_seconds
+from singleimage.training.progress import OVERHEAD, Pace, Progress, step_seconds
 from tiny import ONE_TURN, Command, pattern, tiny
 
 SHAPES = "3x10x13 3x13x16 4x15x18 4x17x21 7x20x24"
@@ -116,6 +117,27 @@ def test_all_frames_of_a_clip_count_for_its_memory(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(planning, "available_bytes", lambda: int(planning.OWN))
     with pytest.raises(SizeError, match="training at 7x20x24 needs"):
         planning.require_memory(clip(), TINY, seed=0, device="cpu")
+
+
+@pytest.mark.parametrize(("every", "moves"), [(1, 1), (2, 1), (4, 1), (4, 2), (50, 3)])
+def test_memory_is_that_of_a_step_with_a_penalty(
+    every: int, moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where not every step has one, too."""
+    objective = "phases.0.objective"
+    fields = {f"{objective}.penalty_every": every, f"{objective}.critic_steps": moves}
+    recipe = with_overrides(tiny(preset("quick")), fields)
+    seen: list[Progress] = []
+
+    def held(work: Callable[[], Progress]) -> int:
+        seen.append(work())
+        return 1
+
+    monkeypatch.setattr(planning, "tensor_bytes", held)
+    monkeypatch.setattr(planning, "BUDGET", 0.0)
+    plan_training(Photo(pattern(3), Channels(mode="RGB")), recipe, seed=0, device="cpu")
+    (step,) = seen
+    assert "penalty" in step.losses
 
 
 def test_tensors_that_are_held_at_once_are_counted() -> None:

@@ -14,7 +14,7 @@ from singleimage.machine.memory import available_bytes, tensor_bytes
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.pyramid import Ladder
 from singleimage.nn.precision import Precision
-from singleimage.recipes.overrides import with_overrides
+from singleimage.recipes.overrides import fields_of, with_overrides
 from singleimage.recipes.recipe import Recipe
 from singleimage.training.progress import step_seconds
 from singleimage.training.trainer import Trainer
@@ -160,9 +160,15 @@ def _way_out(recipe: Recipe, size: Size, share: float) -> str:
 
 
 def _short(recipe: Recipe) -> Recipe:
-    """The recipe with three steps of each level."""
+    """The recipe with three steps of each level.
+
+    The third, in which memory is measured, has a penalty, which takes most; where not all steps
+    have one, the second, which is timed, has none or a few.
+    """
     phases = tuple(msgspec.structs.replace(phase, steps=None) for phase in recipe.phases)
-    return msgspec.structs.replace(recipe.with_steps(3), phases=phases)
+    short = msgspec.structs.replace(recipe.with_steps(3), phases=phases)
+    every = {k: n for k, n in fields_of(short).items() if k.endswith(".penalty_every")}
+    return with_overrides(short, {path: 3 for path, number in every.items() if number > 1})
 
 
 def _tried(trainer: Trainer, features: Sequence[float]) -> tuple[list[float], float | None]:
