@@ -8,7 +8,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -118,16 +125,33 @@ def test_the_error_of_a_user_comes_back_with_his_path(
     assert outcome.files == {}
 
 
+@pytest.mark.parametrize("token", ["abc", ""])
 def test_a_task_that_is_told_to_stop_saves_and_says_so(
-    tmp_path: Path, job: Job, threads: int, monkeypatch: pytest.MonkeyPatch
+    token: str, tmp_path: Path, job: Job, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Elsewhere than in the folder of the caller it sends what it has saved."""
+
     def halt(self: ray_cluster._Post, fraction: float, text: str) -> None:
         self.watch.stopping.set()
 
     monkeypatch.setattr(ray_cluster._Post, "_report", halt)
-    outcome = work(parcel(job, tmp_path / "out", token="abc", said="abc"), None)
+    outcome = work(parcel(job, tmp_path / "out", token=token, said="abc"), None)
     assert outcome.error == "stopped; the same command continues it."
-    assert (tmp_path / "out" / job.name / "state.pt").exists()
+    assert (tmp_path / "out" / job.name / "state.pt").exists() == bool(token)
+    assert ("state.pt" in outcome.files) == (not token)
+
+
+def test_what_is_trained_comes_back_where_the_rest_fails(
+    tmp_path: Path, job: Job, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise SingleImageError("no features")
+
+    monkeypatch.setattr("singleimage.jobs.job._measure_model", fail)
+    outcome = work(parcel(job, tmp_path / "out"), None)
+    assert outcome.error == "no features"
+    assert {"run.json", "state.pt", "model.safetensors"} <= outcome.files.keys()
+    assert "result.json" not in outcome.files
 
 
 def test_published_samples_travel_too(tmp_path: Path, told: list[str]) -> None:
@@ -179,6 +203,106 @@ def test_the_result_is_the_last_file_that_is_written(
 
 
 # The driver --------------------------------------------------------------------------------------
+
+
+class StandIn:
+    """Of what is used of Ray: tasks are threads, and an actor answers at once."""
+
+    def __init__(self) -> None:
+        self.exceptions = SimpleNamespace(RayError=ConnectionError)
+        self.cancelled: list[Any] = []
+
+    def remote(self, function: Any = None, **_: object) -> Any:
+        if function is None:
+            return lambda actor: SimpleNamespace(remote=lambda: _Actor(actor()))
+        return SimpleNamespace(
+            options=lambda **_: SimpleNamespace(remote=partial(self._start, function))
+        )
+
+    def _start(self, function: Any, *given: object) -> "Future[Any]":
+        task: Future[Any] = Future()
+        thread = threading.Thread(target=lambda: task.set_result(function(*given)), daemon=True)
+        thread.start()
+        return task
+
+    def wait(
+        self, tasks: list[Any], *, num_returns: int = 1, timeout: float, fetch_local: bool = True
+    ) -> tuple[list[Any], list[Any]]:
+        end = time.monotonic() + timeout
+        while sum(task.done() for task in tasks) < num_returns and time.monotonic() < end:
+            time.sleep(0.01)
+        return [t for t in tasks if t.done()], [t for t in tasks if not t.done()]
+
+    def get(self, task: Any, timeout: float | None = None) -> Any:
+        return task.result(timeout)
+
+    def cancel(self, task: Any, *, force: bool) -> None:
+        self.cancelled.append(task)
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+
+class _Actor:
+    def __init__(self, actor: object) -> None:
+        self._actor = actor
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*given: object) -> "Future[Any]":
+            answer: Future[Any] = Future()
+            answer.set_result(getattr(self._actor, name)(*given))
+            return answer
+
+        return SimpleNamespace(remote=call)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch, threads: int) -> StandIn:
+    ray = StandIn()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(ray_cluster, "_connected", lambda address: nullcontext(address))
+    monkeypatch.setattr(ray_cluster, "_answers", lambda _: True)
+    monkeypatch.setattr("singleimage.jobs.worker.PAUSE", 0.0)
+    monkeypatch.setattr(ray_cluster, "BEAT", 0.05)
+    return ray
+
+
+def test_what_is_stopped_without_a_shared_folder_comes_back_and_is_continued(
+    stand_in: StandIn, tmp_path: Path
+) -> None:
+    job = job_of(draw_photo(tmp_path / "a.png"), 60)
+    cluster = RayCluster("there", share=False)
+    events = cluster.run([job], tmp_path / "out")
+    stopped = next(event for event in events if event.fraction > 1 / 3)
+    events.close()
+    home = tmp_path / "out" / job.name
+    assert {"run.json", "state.pt", "model.safetensors"} <= {path.name for path in home.iterdir()}
+    assert not (home / "result.json").exists()
+    again = list(cluster.run([job], tmp_path / "out"))
+    assert ends(again) == {job.name: "done"}
+    found = [event.fraction for event in again if event.state == "running" and event.fraction]
+    assert all(fraction >= stopped.fraction for fraction in found)
+
+
+def test_a_stop_does_not_wait_long_for_files(
+    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a node that is lost; those of others are kept."""
+    monkeypatch.setattr(ray_cluster, "FETCH_SECONDS", 0.2)
+    jobs = [job_of(tmp_path / f"{name}.png") for name in ("lost", "odd", "here")]
+    tasks = [Future[ray_cluster.Outcome]() for _ in jobs]
+    tasks[1].set_exception(ConnectionError())
+    tasks[2].set_result(ray_cluster.Outcome("stopped", files={"state.pt": b"all"}))
+    fleet = ray_cluster._Fleet(tmp_path, "", "there")
+    fleet._tasks = dict(zip(tasks, jobs, strict=True))
+    fleet._last = {job.name: Event(job.name, "running") for job in jobs}
+    monkeypatch.setattr(stand_in, "wait", lambda found, **_: (found, []))
+    began = time.monotonic()
+    fleet._stop()
+    assert time.monotonic() - began < 5
+    assert (tmp_path / jobs[2].name / "state.pt").read_bytes() == b"all"
+    assert not (tmp_path / jobs[0].name).exists()
+    assert stand_in.cancelled == tasks
 
 
 @needs_ray

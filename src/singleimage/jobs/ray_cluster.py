@@ -2,7 +2,7 @@
 
 Every task gets its photo as bytes. Where it sees the caller's folder, told by a token in it, it
 works there, so a task that is repeated elsewhere continues; otherwise it works in a folder of its
-own, and sends the files back.
+own, and sends the files back, also where it fails or is stopped.
 """
 
 import contextlib
@@ -36,6 +36,10 @@ RETRIES = 3
 CONNECT_SECONDS = 40.0
 LOST_SECONDS = 15.0
 """A cluster that does not answer for so long is lost."""
+
+
+FETCH_SECONDS = 60.0
+"""For the files of all tasks that were stopped."""
 
 
 class ClusterError(SingleImageError):
@@ -301,10 +305,22 @@ class _Fleet:
                 ray.cancel(task, force=True)
             if begun:
                 self._board.halt.remote()
-                ray.wait(begun, num_returns=len(begun), timeout=GRACE)
+                count = len(begun)
+                ended, _ = ray.wait(begun, num_returns=count, timeout=GRACE, fetch_local=False)
+                self._fetch(ended)
         finally:
             for task in begun:
                 ray.cancel(task, force=True)
+
+    def _fetch(self, tasks: Sequence[Any]) -> None:
+        """Keep what tasks that were stopped send back in time, so that they can be continued."""
+        import ray
+
+        deadline = time.monotonic() + FETCH_SECONDS
+        for task in tasks:
+            with contextlib.suppress(Exception):  # its node is lost, or the folder is not writable
+                outcome: Outcome = ray.get(task, timeout=max(0.0, deadline - time.monotonic()))
+                _unpack(outcome.files, self._folder / self._tasks[task].name)
 
 
 # At the nodes ------------------------------------------------------------------------------------
@@ -369,14 +385,14 @@ def work(parcel: Parcel, board: Any) -> Outcome:
         folder = Path(parcel.folder) if in_place else Path(temporary) / "results"
         if not in_place:
             _unpack(parcel.files, folder / job.name)
+        error, words = "", ""
         try:
             perform(job, folder, _Post(board, job.name).watch)
         except Stopped:
-            return Outcome("stopped; the same command continues it.")
-        except Exception as error:
-            error_line = in_one_line(error).replace(photo, given.photo)
-            return Outcome(error_line, traceback.format_exc())
-        return Outcome(files={} if in_place else _pack(folder / job.name))
+            error = "stopped; the same command continues it."
+        except Exception as failure:
+            error, words = in_one_line(failure).replace(photo, given.photo), traceback.format_exc()
+        return Outcome(error, words, {} if in_place else _pack(folder / job.name))
 
 
 class _Post:
