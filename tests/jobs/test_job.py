@@ -49,6 +49,26 @@ def test_a_job_that_was_stopped_continues_to_the_same_weights(tmp_path: Path) ->
     assert result_of(job, parts) == result == msgspec.structs.replace(whole, seconds=result.seconds)
 
 
+def test_measuring_can_be_stopped_too(tmp_path: Path, features: Features) -> None:
+    """On a node whose folder is lost with it, what was trained is to be sent back."""
+    job = msgspec.structs.replace(
+        job_of(draw_photo(tmp_path / "a.png"), 1), measure=Measure(samples=3)
+    )
+    told: list[str] = []
+
+    def tell(fraction: float, text: str) -> None:
+        told.append(text)
+        if told.count("measuring") == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        perform(job, tmp_path, tell)
+    assert result_of(job, tmp_path) is None
+    again: list[str] = []
+    perform(job, tmp_path, lambda _, text: again.append(text))
+    assert set(again) == {"measuring"}
+
+
 def test_a_result_says_what_was_made_and_how(tmp_path: Path) -> None:
     job = job_of(draw_photo(tmp_path / "a.png"))
     result = perform(job, tmp_path, nobody)

@@ -5,7 +5,7 @@ is done once `result.json` is in it. Until then, doing it again continues where 
 """
 
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
@@ -185,7 +185,7 @@ def perform(job: Job, folder: Path, tell: Tell) -> JobResult:
     torch.set_num_threads(job.threads)
     home = make_folder(folder / job.name)
     if job.recipe is None:
-        result = _published(job, home)
+        result = _published(job, home, tell)
     elif job.company:
         result = _together(job, home, tell)
     else:
@@ -194,14 +194,14 @@ def perform(job: Job, folder: Path, tell: Tell) -> JobResult:
     return result
 
 
-def _published(job: Job, home: Path) -> JobResult:
+def _published(job: Job, home: Path, tell: Tell) -> JobResult:
     photo = read_photo(job.photo)
     _claim(home)
     paths = samples_of(Path(job.photo), Path(job.published))
     if not paths:
         raise ImageError(f"{job.published} has no samples of {Path(job.photo).name}.")
     digest = digest_of(paths)
-    scores = _measure(job, home, SampleFiles(paths), photo)
+    scores = _measure(job, home, SampleFiles(paths), photo, tell)
     return replace(_job_result(job, photo.sha256, None, 0, scores), samples_sha256=digest)
 
 
@@ -209,8 +209,7 @@ def _alone(job: Job, home: Path, tell: Tell) -> JobResult:
     photo = read_photo(job.photo)
     _train(job, home, photo, tell)
     model = Model.load(home, device=find_device(job.device), precision=job.precision)
-    tell(1.0, "measuring")
-    scores = _measure_model(job, home, model, model.training_image() or photo)
+    scores = _measure_model(job, home, model, model.training_image() or photo, tell)
     count = sum(p.numel() for p in model.generator.parameters())
     return _job_result(job, photo.sha256, model.provenance, count, scores)
 
@@ -226,9 +225,8 @@ def _together(job: Job, home: Path, tell: Tell) -> JobResult:
     models = [hyper.model(photo) for photo in album]
     photos = [model.training_image() or photo for model, photo in zip(models, album, strict=True)]
     for i in reversed(range(len(photos))):  # the sheet that stays is that of the first
-        tell(1.0, "measuring")
         beside = [*photos[:i], *photos[i + 1 :]]
-        found.append(_measure_model(job, home, models[i], photos[i], beside))
+        found.append(_measure_model(job, home, models[i], photos[i], tell, beside))
     scores = tuple(replace(same[0], numbers=average(same)) for same in zip(*found, strict=True))
     count = sum(p.numel() for p in hyper.hyper.parameters())
     result = _job_result(job, hyper.provenance.image_sha256, hyper.provenance, count, scores)
@@ -256,14 +254,20 @@ def _train(job: Job, home: Path, photo: Photo | Sequence[Photo], tell: Tell) -> 
 
 
 def _measure_model(
-    job: Job, home: Path, model: Model, photo: Photo, beside: Sequence[Photo] = ()
+    job: Job, home: Path, model: Model, photo: Photo, tell: Tell, beside: Sequence[Photo] = ()
 ) -> tuple[Scores, ...]:
+    tell(1.0, "measuring")
     drawn = DrawnSamples(model, range(job.measure.samples if job.measure else 0))
-    return _measure(job, home, drawn, photo, beside)
+    return _measure(job, home, drawn, photo, tell, beside)
 
 
 def _measure(
-    job: Job, home: Path, samples: Samples, real: Photo, beside: Sequence[Photo] = ()
+    job: Job,
+    home: Path,
+    samples: Samples,
+    real: Photo,
+    tell: Tell,
+    beside: Sequence[Photo] = (),
 ) -> tuple[Scores, ...]:
     if job.measure is None:
         return ()
@@ -273,8 +277,14 @@ def _measure(
     device = find_device(job.device)
     extractors = [load_features(name, device=device) for name in job.measure.features]
     how = job.measure
+
+    def one_by_one() -> Iterator[Photo]:
+        for sample in samples:
+            tell(1.0, "measuring")
+            yield sample
+
     return tuple(
-        evaluate(samples, real, f, jpeg=how.jpeg, protocol=how.protocol, beside=beside).scores
+        evaluate(one_by_one(), real, f, jpeg=how.jpeg, protocol=how.protocol, beside=beside).scores
         for f in extractors
     )
 
