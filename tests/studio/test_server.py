@@ -106,6 +106,24 @@ def test_what_fails_says_why_in_plain_words(studio: TestClient, photo_bytes: byt
     assert order["error"].startswith("nothing to add; give one side")
 
 
+@pytest.mark.slow
+def test_a_drawing_that_is_stopped_is_drawn_again(studio: TestClient, photo_bytes: bytes) -> None:
+    photo = added(studio, photo_bytes)
+    warm = studio.post("/api/orders", json={"kind": "vary", "photo": photo})
+    ended(studio, warm.json()["id"])
+    facts = {"kind": "vary", "photo": photo, "seed": 10_000, "settings": {"size": "300x400"}}
+    key = studio.post("/api/orders", json=facts).json()["id"]
+    while order_of(studio, key)["state"] == "waiting":
+        time.sleep(0.01)
+    time.sleep(0.5)  # so that it draws
+    assert studio.post(f"/api/orders/{key}/cancel").json()["state"] == "stopped"
+    other = studio.post("/api/orders", json={"kind": "vary", "photo": photo, "seed": 7})
+    assert studio.post(f"/api/orders/{key}/again").json()["state"] == "waiting"
+    assert ended(studio, other.json()["id"])["made"] == ["0007.png"]
+    order = ended(studio, key)
+    assert (order["state"], order["error"], order["made"]) == ("done", "", ["10000.png"])
+
+
 def test_all_is_there_after_a_restart(tmp_path: Path, photo_bytes: bytes) -> None:
     with client_of(tmp_path / "s") as studio:
         photo = added(studio, photo_bytes)

@@ -21,6 +21,7 @@ class Quick(Workshop):
     async def _run(self, order: Order, line: list[str]) -> tuple[int, str]:
         await asyncio.sleep(0)
         seed = int(line[line.index("--seed") + 1])
+        assert line[-1] == "--overwrite"
         self.drawn.append(f"{order.id[0]}{seed}")
         if order.settings.get("variety") == 1:
             raise OSError(28, "No space left on device")
@@ -85,6 +86,76 @@ def test_what_was_stopped_goes_on_with_what_is_missing(shelf: Shelf) -> None:
         assert waiting.state == "stopped"
         assert workshop.drawn == ["a5", "a6"]
         assert len(workshop.shown(half)["shell"]) == 3
+
+    asyncio.run(scene())
+
+
+def test_a_picture_that_was_written_when_its_order_was_stopped_is_taken(shelf: Shelf) -> None:
+    async def scene() -> None:
+        workshop = Quick(shelf)
+        half = order("a", count=3, seed=9999, made=["9999.png", "10000.png"], state="stopped")
+        folder = workshop.shelf.pictures(half)
+        folder.mkdir(parents=True)
+        for name in ("9999.png", "10000.png", "10001.png", "10001_mask.png"):
+            (folder / name).write_bytes(b"earlier")
+        (folder / ".10001.png.0123abcd.part").write_bytes(b"half")
+        workshop.take(half)
+        await until(workshop, half)
+        assert half.made == ["9999.png", "10000.png", "10001.png"]
+        assert workshop.drawn == ["a10001"]
+        assert not list(folder.glob(".*"))
+
+    asyncio.run(scene())
+
+
+class Process:
+    """Draws nothing until it is killed, or answers at once."""
+
+    def __init__(self, end: Any, answer: tuple[int, str] | None) -> None:
+        self.end, self.killed = end, False
+        if answer is not None:
+            end.send(answer)
+
+    def is_alive(self) -> bool:
+        return True  # for a moment after it was killed, too
+
+    def terminate(self) -> None: ...  # a wish to stop after this picture
+
+    def kill(self) -> None:
+        self.killed = True
+        self.end.close()
+
+    def join(self, seconds: float) -> None: ...
+
+
+def test_a_drawing_that_is_stopped_is_killed_and_the_next_has_a_process_of_its_own(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Process] = []
+
+    def begin() -> tuple[Process, Any]:
+        ours, theirs = Pipe()
+        begun.append(Process(theirs, (1, "error: of its own") if begun else None))
+        return begun[-1], ours
+
+    monkeypatch.setattr("singleimage.studio.workshop._begin", begin)
+
+    async def scene() -> None:
+        workshop = Workshop(shelf)
+        long, next_one = order("a"), order("b")
+        workshop.take(long)
+        workshop.take(next_one)
+        work = asyncio.create_task(workshop.working())
+        await asyncio.sleep(0.05)
+        workshop.cancel(long)
+        await asyncio.sleep(0.05)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        for process in begun:
+            process.end.close()
+        assert (long.state, long.error) == ("stopped", "")
+        assert (next_one.state, next_one.error) == ("failed", "of its own")
+        assert [process.killed for process in begun] == [True, True]
 
     asyncio.run(scene())
 

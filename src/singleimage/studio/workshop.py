@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 
 from singleimage.errors import in_words
+from singleimage.machine.files import clear_parts
 from singleimage.machine.lock import owner_of
 from singleimage.studio.orders import TRAINING, as_python, as_shell, flags_of, lines_of
 from singleimage.studio.shelf import Order, RunCard, Shelf
@@ -149,7 +150,8 @@ class Workshop:
             self.tell_order(order)
         elif self._drawing is not None and self._drawing[0] is order:
             order.state = "stopped"
-            self._drawing[1].terminate()
+            self._drawing[1].kill()  # it would finish its picture, which may take minutes
+            self._worker = None
 
     async def working(self) -> None:
         """Carry out orders and trainings until it is cancelled."""
@@ -160,7 +162,7 @@ class Workshop:
             for task in tasks:
                 task.cancel()
             if self._worker is not None:
-                self._worker[0].terminate()
+                self._worker[0].kill()
             if self._training is not None:
                 with suppress(ProcessLookupError):
                     self._training[1].send_signal(signal.SIGINT)
@@ -186,19 +188,19 @@ class Workshop:
         started = time.monotonic()
         folder = self.shelf.pictures(order)
         folder.mkdir(parents=True, exist_ok=True)
-        drawn = {name[:4] for name in order.made}  # before it was stopped
+        clear_parts(folder)
+        drawn = {Path(name).stem for name in order.made}  # before it was stopped
         for seed, line in enumerate(self.lines(order), order.seed):
-            if f"{seed:04}" in drawn:
+            if (stem := f"{seed:04}") in drawn:
                 continue
-            before = set(folder.iterdir())
-            code, said = await self._run(order, line)
+            # What lies there is the order's own, written when it was stopped.
+            code, said = await self._run(order, [*line, "--overwrite"])
             if order.state != "running":
                 break
             if code != 0:
                 order.state, order.error = "failed", _last(said)
                 break
-            new = sorted(p.name for p in set(folder.iterdir()) - before if p.name[0] != ".")
-            order.made += [name for name in new if "_mask" not in name and "_map" not in name]
+            order.made += sorted(p.name for p in folder.iterdir() if p.stem == stem)
             order.seconds = time.monotonic() - started
             self.tell_order(order)
         else:
