@@ -3,6 +3,8 @@
 // The mask is an array of bytes, one a pixel of the photo, 0 or 255. What is shown is that array, and what
 // is sent is that array: there is no soft edge that would mean one thing here and another there.
 
+import { blobOf, canvasOf, checks, union } from "./canvas.js";
+
 const TINT = [240, 160, 75, 120];
 
 export class Stage extends EventTarget {
@@ -475,26 +477,4 @@ export class Stage extends EventTarget {
 
   changed() { this.dispatchEvent(new Event("change")); }
   drawn() { this.changed(); this.draw(); this.dispatchEvent(new Event("drawn")); }
-}
-
-function union(a, b) {
-  if (!a) return b;
-  const x = Math.min(a.x, b.x), y = Math.min(a.y, b.y);
-  return { x, y, w: Math.max(a.x + a.w, b.x + b.w) - x, h: Math.max(a.y + a.h, b.y + b.h) - y };
-}
-
-function canvasOf(width, height) { const canvas = document.createElement("canvas"); canvas.width = width; canvas.height = height; return canvas; }
-function blobOf(canvas) { return new Promise((done) => canvas.toBlob(done, "image/png")); }
-
-function checks(context, scale) {
-  const style = getComputedStyle(document.documentElement), side = 8;
-  const tile = canvasOf(2 * side, 2 * side), brush = tile.getContext("2d");
-  brush.fillStyle = style.getPropertyValue("--check-a");
-  brush.fillRect(0, 0, 2 * side, 2 * side);
-  brush.fillStyle = style.getPropertyValue("--check-b");
-  brush.fillRect(0, 0, side, side);
-  brush.fillRect(side, side, side, side);
-  const pattern = context.createPattern(tile, "repeat");
-  pattern.setTransform(new DOMMatrix().scale(1 / scale));
-  return pattern;
 }
