@@ -141,9 +141,10 @@ def visit(browser: Any, served: Served, photo: Path) -> Iterator[Visit]:
     visit = Visit(browser)
     state = visit.page.request.get(f"http://127.0.0.1:{PORT}/api/state").json()
     if not state["orders"]:
-        dropped(visit, photo)
-        visit.page.wait_for_selector("#photos [aria-current=true]")
+        opened(visit, photo)
         visit.draws(4)
+    visit.page.wait_for_selector("#results .tile img")
+    visit.page.wait_for_function("() => studio.stage.photo")
     yield visit
     visit.close()
 
@@ -158,12 +159,23 @@ def dropped(visit: Visit, path: Path) -> None:
     visit.page.dispatch_event("#stage", "drop", {"dataTransfer": data})
 
 
+def opened(visit: Visit, path: Path) -> None:
+    """Drop a photo on the page, and wait until it is shown."""
+    before = visit.page.evaluate("() => studio.page.photos.size")
+    dropped(visit, path)
+    visit.page.wait_for_function(
+        "before => studio.page.photos.size > before"
+        " && studio.stage.photo?.card.id === [...studio.page.photos.keys()].at(-1)",
+        arg=before,
+    )
+
+
 def test_drop_a_photo_vary_it_and_download_what_the_command_line_makes(
     visit: Visit, photo: Path, tmp_path: Path
 ) -> None:
     before = visit.page.locator("#photos button").count()
-    dropped(visit, photo)
-    playwright.expect(visit.page.locator("#photos button")).to_have_count(before + 1)
+    opened(visit, photo)
+    assert visit.page.locator("#photos button").count() == before + 1
     visit.draws(4)
     visit.results().first.click()
     shell = visit.page.locator("#viewer details").first
@@ -177,6 +189,28 @@ def test_drop_a_photo_vary_it_and_download_what_the_command_line_makes(
     subprocess.run(words.split(), check=True, capture_output=True)
     (made,) = (tmp_path / "o").glob("*.png")
     assert made.read_bytes() == (tmp_path / "got.png").read_bytes()
+
+
+def test_the_photo_that_was_chosen_last_is_shown_and_drawn(visit: Visit, tmp_path: Path) -> None:
+    """However long another one takes that was chosen before it."""
+    page, held = visit.page, list[Any]()
+    for name, size in (("slow.png", (40, 50)), ("quick.png", (64, 80))):
+        Photo(scene(*size), Channels(mode="RGB")).save(tmp_path / name)
+        opened(visit, tmp_path / name)
+    ids = page.evaluate("() => [...studio.page.photos.values()].slice(-2).map(c => c.id)")
+    page.route(f"**/api/photos/{ids[0]}/file", lambda route: held.append(route))
+    page.click("#photos [title^=slow]")
+    page.click("#run")
+    assert "being read" in page.locator("#trouble").inner_text()
+    page.click("#photos [title^=quick]")
+    page.wait_for_function("() => studio.stage.photo?.card.name === 'quick.png'")
+    with page.expect_response(f"**/api/photos/{ids[0]}/file"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    assert page.evaluate("() => [studio.page.photo, studio.stage.photo.card.id]") == [ids[1]] * 2
+    visit.draws(4)
+    last = page.evaluate("() => [...studio.page.orders.values()].at(-1).photo")
+    assert last == ids[1]
 
 
 def test_a_control_shows_only_where_it_matters(visit: Visit) -> None:

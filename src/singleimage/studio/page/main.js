@@ -14,7 +14,7 @@ const viewer = new Viewer($("viewer"), {
   photoOf: (order) => page.photos.get(order.photo), neighbors: pictures, say: toast,
   favorite: (order, name) => attempt(() => post(`/api/orders/${order.id}/favorite`, { name })),
   use: work,
-  more: async (order, name) => { await work(order, name); chooseTool("vary"); await send("vary", { variety: 0.15 }, { count: 4, seed: nextSeed() }); },
+  more: async (order, name) => { const photo = await work(order, name); if (!photo) return; chooseTool("vary"); await send("vary", { variety: 0.15 }, { photo, count: 4, seed: nextSeed() }); },
   remove: (order) => { $("viewer").close(); remove("orders", order); },
 });
 
@@ -39,15 +39,16 @@ async function attempt(act) { try { trouble(""); return await act(); } catch (er
 
 async function work(order, name) { // on a result, as a photo of its own
   $("viewer").close();
-  await addPhoto(await (await fetch(pictureURL(order, name, "download"))).blob(), `${order.kind}-${name}`);
+  return addPhoto(await (await fetch(pictureURL(order, name, "download"))).blob(), `${order.kind}-${name}`);
 }
 
 async function addPhoto(blob, name) {
   const card = await attempt(() => upload("/api/photos", blob, name));
-  if (!card) return;
+  if (!card) return null;
   page.photos.set(card.id, card);
   await choosePhoto(card.id);
   if (card.notes.length) toast(card.notes.join(" "));
+  return card.id;
 }
 async function choosePhoto(id) {
   page.photo = id;
@@ -253,10 +254,11 @@ async function run() {
   if (page.kind === "train") await train(wished().values); else await order();
 }
 async function order({ count, quiet = false } = {}) { // the order that was sent; null: something is missing
-  const { one, values, settings } = wished(), run = page.source || null;
-  if (!page.photo || page.kind === "train" || (one.trained && !run)) return quiet ? null : refuse("Train a model first.");
-  const layers = await layersOf(one, values, quiet ? () => null : refuse);
-  return layers && await send(page.kind, settings, { count: count ?? values.count ?? 1, seed: page.seed ?? 0, layers, run });
+  const { one, values, settings } = wished(), run = page.source || null, photo = stage.photo?.card.id, seed = page.seed ?? 0, no = quiet ? () => null : refuse;
+  if (!photo) return no("The photo is being read; try again in a moment.");
+  if (one.kind === "train" || (one.trained && !run)) return no("Train a model first.");
+  const layers = await layersOf(one, values, no);
+  return layers && await send(one.kind, settings, { photo, count: count ?? values.count ?? 1, seed, layers, run });
 }
 function pixelsOf({ photo, kind, settings }) {
   const card = page.photos.get(photo), [h, w] = (settings.size ?? "").split("x").map(Number), n = (name) => Number(settings[name]) || 0;
@@ -276,15 +278,16 @@ async function layersOf(one, values, refuse) {
   if (one.kind === "fill") { if (!stage.marked) return refuse("Paint over what should go."); return { mask: await stage.maskBlob() }; }
   if (one.kind === "edit" || one.kind === "harmonize") {
     if (!stage.pasted) return refuse(one.kind === "edit" ? "Paint over a part, lift it, and move it." : "Drop, paste or choose a picture first.");
-    return { picture: await stage.compositeBlob(), mask: await stage.pastedMaskBlob() };
+    const [picture, mask] = await Promise.all([stage.compositeBlob(), stage.pastedMaskBlob()]); // both of now
+    return { picture, mask };
   }
   if (one.kind === "paint") { if (!stage.painted) return refuse("Paint something first."); return { picture: await stage.compositeBlob() }; }
   if (one.kind === "restyle") { const other = page.photos.get(values.other); if (!other) return refuse("Choose the other photo."); return { picture: await (await fetch(photoURL(other, "file"))).blob() }; }
   return {};
 }
 function refuse(text) { trouble(text); return null; }
-async function send(kind, settings, { count, seed, layers = {}, run = null }) {
-  const order = await attempt(() => post("/api/orders", { kind, photo: page.photo, settings, count, seed, run, layers: Object.keys(layers) }));
+async function send(kind, settings, { photo, count, seed, layers = {}, run = null }) {
+  const order = await attempt(() => post("/api/orders", { kind, photo, settings, count, seed, run, layers: Object.keys(layers) }));
   if (!order) return null;
   heard({ type: "order", order });
   for (const [name, blob] of Object.entries(layers)) if (!await attempt(() => upload(`/api/orders/${order.id}/layers/${name}`, blob))) { post(`/api/orders/${order.id}/delete`); return null; }

@@ -20,6 +20,7 @@ export class Stage extends EventTarget {
     this.space = false;
     this.original = false;
     this.frame = null; // of what is added: left, right, top, bottom
+    this.asked = 0; // photos that were to be shown
     this.clearLayers();
     new ResizeObserver(() => this.resize()).observe(canvas.parentElement);
     for (const [name, act] of Object.entries({ pointerdown: this.down, pointermove: this.move, pointerup: this.up, pointercancel: this.up, pointerleave: this.leave }))
@@ -33,7 +34,11 @@ export class Stage extends EventTarget {
 
   // The photo
 
-  async show(card, urls) {
+  async show(card, urls) { // the stage is empty until the photo is there; of several the last one is shown
+    const asked = ++this.asked;
+    this.photo = null;
+    this.clearLayers();
+    this.draw();
     let bitmap = null;
     for (const url of urls) {
       try {
@@ -42,6 +47,7 @@ export class Stage extends EventTarget {
         if (bitmap.width === card.width && bitmap.height === card.height) break;
       } catch { /* a format browsers do not read */ }
     }
+    if (asked !== this.asked) return;
     this.photo = bitmap && { card, bitmap };
     this.clearLayers();
     this.fit();
@@ -54,6 +60,7 @@ export class Stage extends EventTarget {
     this.paint = canvasOf(Math.max(w, 1), Math.max(h, 1));
     this.painted = false;
     this.pasted = null; // {bitmap, x, y, scale}
+    this.stroke = this.grabbed = null;
     this.done = [];
     this.undone = [];
     this.changed();
@@ -267,6 +274,7 @@ export class Stage extends EventTarget {
   }
 
   clearPaint() {
+    if (!this.photo) return;
     const context = this.paint.getContext("2d"), box = { x: 0, y: 0, w: this.width, h: this.height };
     const before = context.getImageData(0, 0, this.width, this.height);
     context.clearRect(0, 0, this.width, this.height);
