@@ -378,6 +378,17 @@ def test_it_draws_as_things_change(visit: Visit, photo: Path) -> None:
     playwright.expect(seen).to_be_hidden()
 
 
+def test_results_of_another_version_are_shown_by_their_names(visit: Visit, served: Served) -> None:
+    state = visit.page.request.get(f"http://127.0.0.1:{PORT}/api/state").json()
+    (first, *_) = state["orders"]
+    told = {**first, "kind": "glow", "shell": [], "python": ""}
+    visit.page.route("**/api/state", lambda route: route.fulfill(json={**state, "orders": [told]}))
+    visit.page.reload()
+    visit.page.locator("#results .tile", has_text="glow").first.click()
+    assert visit.page.locator("#viewer dl").inner_text().count("glow") == 1
+    visit.page.keyboard.press("Escape")
+
+
 def test_delete_and_have_back(visit: Visit) -> None:
     visit.page.wait_for_selector("#results .tile img")
     before = visit.results().count()

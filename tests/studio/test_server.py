@@ -1,6 +1,7 @@
 """What the server does for its page, and what it does not do for anyone else."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from starlette.testclient import TestClient
 from encoded import noise, save_png
 from singleimage import read_photo
 from singleimage.studio import server
-from singleimage.studio.shelf import Shelf
+from singleimage.studio.intake import keep_photo
+from singleimage.studio.shelf import Order, RunCard, Shelf, new_id, now
 from studio_client import HOST, OURS, client_of
 from tiny import Command
 
@@ -144,6 +146,31 @@ def test_all_is_there_after_a_restart(tmp_path: Path, photo_bytes: bytes) -> Non
         (again,) = state["orders"]
         assert (again["made"], again["favorites"]) == (order["made"], [name])
         assert studio.get(f"/api/orders/{again['id']}/pictures/{name}").status_code == 200
+
+
+def test_what_was_removed_by_hand_or_is_of_another_version_takes_nothing_else_away(
+    tmp_path: Path, photo_bytes: bytes
+) -> None:
+    shelf = Shelf(tmp_path / "s")
+    kept, gone = (keep_photo(shelf, photo_bytes, name) for name in ("kept.png", "gone.png"))
+    for card in (kept, gone):
+        for settings in ({}, {"glow": 3}):
+            facts = {"kind": "vary", "settings": settings, "made": ["0000.png"], "state": "done"}
+            shelf.keep(Order(id=new_id(), photo=card.id, created=now(), **facts))
+        shelf.keep(Order(id=new_id(), kind="glow", photo=card.id, state="failed", created=now()))
+        shelf.keep(RunCard(id=new_id(), photo=card.id, state="done"))
+    shutil.rmtree(tmp_path / "s" / "photos" / gone.id)
+    with client_of(tmp_path / "s") as studio:
+        state = studio.get("/api/state").json()
+        assert [card["name"] for card in state["photos"]] == ["kept.png"]
+        assert [run["photo"] for run in state["runs"]] == [kept.id]
+        assert {one["photo"] for one in state["orders"]} == {kept.id}
+        lines = [(one["kind"], one["settings"], len(one["shell"])) for one in state["orders"]]
+        assert lines == [("vary", {}, 1), ("vary", {"glow": 3}, 0), ("glow", {}, 0)]
+        (bad,) = (one for one in state["orders"] if one["kind"] == "glow")
+        assert studio.post(f"/api/orders/{bad['id']}/again").status_code == 200
+        assert ended(studio, bad["id"])["error"].startswith("there is no 'glow'")
+    assert len(list((tmp_path / "s" / "orders").iterdir())) == 6  # nothing is thrown away
 
 
 FOREIGN = [

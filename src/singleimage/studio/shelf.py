@@ -102,6 +102,9 @@ class Shelf:
         for run in self.runs.values():
             if run.state in ("waiting", "running"):
                 run.state = "paused"
+        # Where a photo's folder was removed by hand, what was made of it stays on the disk alone.
+        self.orders = {key: o for key, o in self.orders.items() if o.photo in self.photos}
+        self.runs = {key: r for key, r in self.runs.items() if r.photo in self.photos}
 
     def place(self, kind: type, key: str) -> Path:
         """The folder of a photo, an order or a run.

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from singleimage.errors import in_words
+from singleimage.errors import ArgumentError, in_words
 from singleimage.machine.files import clear_parts
 from singleimage.machine.lock import owner_of
 from singleimage.studio.orders import TRAINING, as_python, as_shell, flags_of, lines_of
@@ -103,10 +103,13 @@ class Workshop:
                 queue.put_nowait(None)
 
     def shown(self, order: Order) -> dict[str, Any]:
-        """An order as pages see it, with the commands that make it."""
-        lines = self.lines(order)
+        """An order as pages see it, with the commands that make it, if there are any today."""
+        lines = list[list[str]]()
+        with suppress(ArgumentError):  # it is of another version, with settings of its own
+            lines = self.lines(order)
+        python = as_python(lines[0]) if lines else ""
         words = msgspec.to_builtins(order)
-        return {**words, "shell": [as_shell(x) for x in lines], "python": as_python(lines[0])}
+        return {**words, "shell": [as_shell(line) for line in lines], "python": python}
 
     def tell_order(self, order: Order) -> None:
         """Tell all pages of an order, and keep it."""

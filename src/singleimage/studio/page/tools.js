@@ -41,4 +41,4 @@ export const TOOLS = [
     run: "Train" },
 ];
 
-export const tool = (kind) => TOOLS.find((one) => one.kind === kind);
+export const tool = (kind) => TOOLS.find((one) => one.kind === kind) ?? { label: kind }; // results of other versions have a name, too

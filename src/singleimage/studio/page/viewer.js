@@ -32,7 +32,7 @@ export class Viewer {
   refresh(order) { if (this.dialog.open && this.order.id === order.id) { this.order = order; if (order.hidden) this.dialog.close(); else this.renderStar(); } }
 
   get seed() { return Number.parseInt(this.name, 10); }
-  get line() { const at = this.order.shell.findIndex((line) => line.includes(`--seed ${this.seed} `) || line.endsWith(`--seed ${this.seed}`)); return this.order.shell[Math.max(at, 0)]; }
+  get line() { const at = this.order.shell.findIndex((line) => line.includes(`--seed ${this.seed} `) || line.endsWith(`--seed ${this.seed}`)); return this.order.shell[Math.max(at, 0)] ?? ""; }
 
   render() {
     const { order, name } = this, photo = this.acts.photoOf(order), url = pictureURL(order, name);
