@@ -230,6 +230,43 @@ def test_a_control_shows_only_where_it_matters(visit: Visit) -> None:
     assert order["settings"] == {"tile": "xy"}
 
 
+def test_a_model_draws_where_it_is_chosen_while_it_is_there(visit: Visit) -> None:
+    page, sent = visit.page, list[Any]()
+    state = page.request.get(f"http://127.0.0.1:{PORT}/api/state").json()
+    run = {"id": "a" * 16, "photo": state["photos"][-1]["id"], "settings": {"preset": "preview"}}
+    run |= {"state": "done", "progress": {"model": True}, "hidden": False}
+    page.route("**/api/state", lambda route: route.fulfill(json={**state, "runs": [run]}))
+
+    def refuse(route: Any) -> None:
+        sent.append(route.request.post_data_json)
+        route.fulfill(status=400, json={"error": "seen"})
+
+    page.route("**/api/orders", refuse)
+    page.reload()
+    page.wait_for_function("() => studio.stage.photo")
+
+    def drawn_from() -> Any:
+        page.click("#run")
+        playwright.expect(page.locator("#trouble")).to_have_text("seen")
+        return sent.pop()["run"]
+
+    page.click("[data-kind=animate]")
+    assert drawn_from() == run["id"]
+    page.click("[data-kind=vary]")  # which has a choice of its own
+    assert drawn_from() is None
+    page.select_option("#field-source", run["id"])
+    assert drawn_from() == run["id"]
+    visit.stroke((0.3, 0.3), (0.6, 0.3))
+    page.click("#run")
+    assert "cannot keep a part" in page.locator("#trouble").inner_text()
+    assert not sent
+    page.click("[data-kind=tile]")
+    assert drawn_from() == run["id"]
+    page.evaluate("id => { studio.page.runs.get(id).hidden = true; }", run["id"])  # deleted
+    page.click("[data-kind=extend]")
+    assert drawn_from() is None
+
+
 def test_paint_erase_undo_and_fill_by_mouse(visit: Visit, served: Served) -> None:
     visit.page.click("[data-kind=fill]")
     visit.stroke((0.3, 0.3), (0.6, 0.3))

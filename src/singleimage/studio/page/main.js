@@ -8,7 +8,7 @@ import { Viewer } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 const make = (tag, facts = {}, ...children) => { const element = Object.assign(document.createElement(tag), facts); element.append(...children); return element; };
-const page = { photos: new Map(), orders: new Map(), runs: new Map(), photo: null, kind: "vary", values: {}, favorites: false, mine: false, source: "" };
+const page = { photos: new Map(), orders: new Map(), runs: new Map(), photo: null, kind: "vary", values: {}, favorites: false, mine: false, source: "", mover: "" };
 const stage = new Stage($("canvas"));
 const viewer = new Viewer($("viewer"), {
   photoOf: (order) => page.photos.get(order.photo), neighbors: pictures, say: toast,
@@ -52,7 +52,6 @@ async function addPhoto(blob, name) {
 }
 async function choosePhoto(id) {
   page.photo = id;
-  page.source = "";
   live.clear();
   const card = page.photos.get(id);
   await stage.show(card, [photoURL(card, "file"), photoURL(card)]);
@@ -202,8 +201,15 @@ function showFrame() {
   if (stage.isFitted !== false) stage.fit(); else stage.draw();
 }
 
+// The model to draw from. Tools that need a trained one have a choice of their own.
+function choiceOf(one) { return one.trained ? "mover" : "source"; }
+function source() { return page[choiceOf(tool(page.kind))]; }
+function usable(run) { return Boolean(run?.progress?.model && !run.hidden); }
+function modelsOf(one) { return [...page.runs.values()].filter((run) => run.photo === page.photo && usable(run) && (!one.trained || moves(run))); }
+
 function renderPanel(focus) {
-  const one = tool(page.kind), fields = [];
+  const one = tool(page.kind), fields = [], models = modelsOf(one);
+  if (!models.some((run) => run.id === source())) page[choiceOf(one)] = one.trained ? models[0]?.id ?? "" : ""; // it may be deleted
   $("panel-title").textContent = one.label;
   $("panel-words").textContent = one.words;
   trouble("");
@@ -213,10 +219,8 @@ function renderPanel(focus) {
     if (field.pair) { pair ??= make("div", { className: "pair" }); pair.append(box); if (!fields.includes(pair)) fields.push(pair); } else fields.push(box);
   }
   if (page.kind !== "train") {
-    const models = [...page.runs.values()].filter((run) => run.photo === page.photo && run.progress?.model && !run.hidden && (!one.trained || moves(run)));
     if (models.length || one.trained) {
-      const input = make("select", { id: "field-source", onchange: () => { page.source = input.value; renderPanel("field-source"); live.wish(); } }, ...(one.trained ? [] : [make("option", { value: "", textContent: "the photo itself" })]), ...models.map((run) => make("option", { value: run.id, textContent: runName(run), selected: run.id === page.source })));
-      if (one.trained && !models.some((run) => run.id === page.source)) page.source = models[0]?.id ?? "";
+      const input = make("select", { id: "field-source", onchange: () => { page[choiceOf(one)] = input.value; renderPanel("field-source"); live.wish(); } }, ...(one.trained ? [] : [make("option", { value: "", textContent: "the photo itself" })]), ...models.map((run) => make("option", { value: run.id, textContent: runName(run), selected: run.id === source() })));
       if (one.trained && !models.length) input.append(make("option", { value: "", textContent: "none yet; train one" }));
       fields.push(make("div", { className: "field" }, make("label", { htmlFor: "field-source", textContent: "Draw from" }), input));
     }
@@ -241,7 +245,7 @@ function nextSeed() { return Math.floor(Math.random() * 1e6); }
 
 function asked() { // the controls that matter where the others are as they are
   const one = tool(page.kind), all = Object.fromEntries(one.controls.map((field) => [field.name, valueOf(field)]));
-  return one.controls.filter((field) => field.asked?.(all, page.source) ?? true);
+  return one.controls.filter((field) => field.asked?.(all, source()) ?? true);
 }
 function wished() { // by the controls: their values, and those of them that are settings of the command
   const one = tool(page.kind), values = Object.fromEntries(asked().map((field) => [field.name, valueOf(field)]));
@@ -254,7 +258,7 @@ async function run() {
   if (page.kind === "train") await train(wished().values); else await order();
 }
 async function order({ count, quiet = false } = {}) { // the order that was sent; null: something is missing
-  const { one, values, settings } = wished(), run = page.source || null, photo = stage.photo?.card.id, seed = page.seed ?? 0, no = quiet ? () => null : refuse;
+  const { one, values, settings } = wished(), run = source() || null, photo = stage.photo?.card.id, seed = page.seed ?? 0, no = quiet ? () => null : refuse;
   if (!photo) return no("The photo is being read; try again in a moment.");
   if (one.kind === "train" || (one.trained && !run)) return no("Train a model first.");
   const layers = await layersOf(one, values, no);
@@ -268,13 +272,14 @@ function pixelsOf({ photo, kind, settings }) {
 }
 function showTime() {
   const { one, values, settings } = page.photo ? wished() : {};
-  const seconds = one && page.kind !== "train" ? secondsOf(page.orders.values(), { kind: page.kind, photo: page.photo, settings, run: page.source }, pixelsOf, one.pace) : null;
+  const seconds = one && page.kind !== "train" ? secondsOf(page.orders.values(), { kind: page.kind, photo: page.photo, settings, run: source() }, pixelsOf, one.pace) : null;
   const many = values?.count > 1 ? " a picture" : "";
   $("time").textContent = seconds === null ? "" : seconds < 1.5 ? `About a second${many}.` : `About ${duration(seconds)}${many}.`;
   $("live-switch").parentElement.hidden = page.kind === "train";
 }
 async function layersOf(one, values, refuse) {
-  if (one.kind === "vary") return stage.marked && !page.source ? { keep: await stage.maskBlob() } : {};
+  if (one.kind === "vary" && stage.marked && source()) return refuse("A trained model cannot keep a part: clear the mask, or draw from the photo itself.");
+  if (one.kind === "vary") return stage.marked ? { keep: await stage.maskBlob() } : {};
   if (one.kind === "fill") { if (!stage.marked) return refuse("Paint over what should go."); return { mask: await stage.maskBlob() }; }
   if (one.kind === "edit" || one.kind === "harmonize") {
     if (!stage.pasted) return refuse(one.kind === "edit" ? "Paint over a part, lift it, and move it." : "Drop, paste or choose a picture first.");
@@ -376,7 +381,7 @@ function runBox(run) {
   const row = make("div", { className: "row" });
   if (run.state === "running" || run.state === "waiting") row.append(act("pause", "Pause"));
   if (run.state === "paused" || run.state === "failed") row.append(act("continue", "Continue"));
-  if (p.model) row.append(make("button", { type: "button", textContent: "Draw with it", onclick: () => { page.source = run.id; chooseTool("vary"); page.source = run.id; renderPanel(); } }));
+  if (p.model) row.append(make("button", { type: "button", textContent: "Draw with it", onclick: () => { page.source = run.id; chooseTool("vary"); } }));
   if (run.state !== "running") row.append(make("button", { type: "button", textContent: "Delete", onclick: () => remove("runs", run) }));
   box.append(row);
   return box;
@@ -391,7 +396,7 @@ function heard(event) {
     const before = page.runs.get(event.run.id);
     page.runs.set(event.run.id, event.run);
     if (page.kind === "train") $("runs")?.replaceWith(runList());
-    else if (!before?.progress?.model && event.run.progress?.model) renderPanel();
+    else if (usable(before) !== usable(event.run)) renderPanel();
   }
 }
 async function begin() {
