@@ -4,9 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 
 import singleimage
+from encoded import noise, save_png
 from singleimage.errors import ArgumentError
 from singleimage.studio.orders import KINDS, TRAINING, as_python, as_shell, flags_of, lines_of
 from singleimage.studio.server import PAGE
@@ -41,10 +44,20 @@ def test_an_order_is_a_line_for_each_picture() -> None:
     )
 
 
+def test_what_a_trained_model_mends_is_laid_on_the_photo_itself() -> None:
+    """Its training image is small, and what the page sends has the bits of a canvas."""
+    for kind in ("edit", "harmonize"):
+        (plain,), (line,) = lines(kind, {}), lines(kind, {}, run=Path("/s/run"))
+        assert "--background" not in plain
+        assert line[line.index("--background") + 1] == "/s/photo.png"
+        assert "background=si.read_photo('/s/photo.png')" in as_python(line)
+    assert "--background" not in lines("paint", {}, run=Path("/s/run"))[0]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_line_is_one_that_the_program_takes(kind: str, command: Command) -> None:
     """It fails for want of the photo, not of a flag."""
-    run = Path("/s/run") if KINDS[kind].trained else None
+    run = Path("/s/run") if KINDS[kind].trained or kind in ("edit", "harmonize") else None
     values = {
         "number": 0.5,
         "whole": 5,
@@ -98,6 +111,25 @@ def test_what_is_missing_is_said() -> None:
 def test_commands_can_be_pasted(tmp_path: Path) -> None:
     (line,) = lines("vary", {}, photo=Path("/s/a photo's.png"))
     assert as_shell(line).startswith("singleimage sample '/s/a photo'\"'\"'s.png' --seed 3")
+
+
+def test_a_large_deep_photo_stays_as_it_is_around_what_a_small_model_mends(
+    tmp_path: Path, tiny_runs: dict[str, Path], command: Command
+) -> None:
+    values = noise(90, 110, 3, bits=16)
+    tifffile.imwrite(tmp_path / "photo.tif", values, photometric="rgb")
+    photo = singleimage.read_photo(tmp_path / "photo.tif")
+    photo.preview().save(tmp_path / "composite.png")
+    mask = np.zeros((90, 110, 1), np.uint8)
+    mask[:6, :6] = 255
+    layers = {"picture": tmp_path / "composite.png", "mask": save_png(tmp_path / "m.png", mask)}
+    more = {"photo": tmp_path / "photo.tif", "run": tiny_runs["consingan"], "folder": tmp_path}
+    (line,) = lines("harmonize", {}, layers=layers, **more)
+    done = command(" ".join(line))
+    assert done.code == 0, done.err
+    drawn = singleimage.read_photo(tmp_path / "0003.png")
+    assert drawn.channels.bits == 16
+    assert (drawn.pixels == photo.pixels).float().mean() > 0.5
 
 
 @pytest.mark.parametrize("kind", ["vary", "tile", "fill", "extend"])

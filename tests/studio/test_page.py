@@ -426,6 +426,16 @@ def test_results_of_another_version_are_shown_by_their_names(visit: Visit, serve
     visit.page.keyboard.press("Escape")
 
 
+def test_a_photo_that_browsers_cannot_decode_is_worked_on_as_it_is(
+    visit: Visit, photo: Path, tmp_path: Path
+) -> None:
+    with Image.open(photo) as picture:
+        picture.resize((2500, 40)).save(tmp_path / "wide.tiff")
+    opened(visit, tmp_path / "wide.tiff")
+    assert visit.page.evaluate("() => studio.stage.photo.bitmap.width") == 2500
+    opened(visit, photo)  # for the tests after this one
+
+
 def test_delete_and_have_back(visit: Visit) -> None:
     visit.page.wait_for_selector("#results .tile img")
     before = visit.results().count()

@@ -100,6 +100,20 @@ def test_deep_photos_are_drawn_deep_and_shown_all_the_same(
     assert studio.get(f"/api/photos/{photo}/preview").content.startswith(b"\x89PNG")
 
 
+def test_browsers_get_the_whole_of_a_photo_that_they_cannot_decode(
+    studio: TestClient, tmp_path: Path
+) -> None:
+    values = noise(4, 2500, 4, bits=16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=[2])
+    photo = added(studio, (tmp_path / "a.tif").read_bytes(), "a.tif")
+    for _ in range(2):
+        answer = studio.get(f"/api/photos/{photo}/full")
+        (tmp_path / "full.png").write_bytes(answer.content)
+        with Image.open(tmp_path / "full.png") as opened:
+            assert (opened.format, opened.mode, opened.size) == ("PNG", "RGBA", (2500, 4))
+            np.testing.assert_array_equal(np.asarray(opened), (values / 257).round())
+
+
 def test_what_fails_says_why_in_plain_words(studio: TestClient, photo_bytes: bytes) -> None:
     photo = added(studio, photo_bytes)
     made = studio.post("/api/orders", json={"kind": "extend", "photo": photo})

@@ -5,6 +5,7 @@ from pathlib import Path
 from singleimage.images.folder import SUFFIXES
 from singleimage.images.photo import Photo
 from singleimage.images.reader import photo_from
+from singleimage.images.values import MODE_CHANNELS, to_integers, to_pil
 from singleimage.machine.files import write_atomically
 from singleimage.studio.shelf import PhotoCard, Shelf, new_id, now
 
@@ -43,6 +44,12 @@ def keep_photo(shelf: Shelf, data: bytes, name: str) -> PhotoCard:
     save_preview(photo, shelf.preview_file(card))
     shelf.keep(card)
     return card
+
+
+def save_full(photo: Photo, path: Path) -> None:
+    """Write a `photo` to a `path` as browsers show it: of 8 bits, with alpha, without bands."""
+    values = to_integers(photo.pixels[: MODE_CHANNELS[photo.channels.mode]])
+    write_atomically(path, lambda file: to_pil(values).save(file, "PNG", compress_level=1))
 
 
 def save_preview(photo: Photo, path: Path) -> None:

@@ -109,6 +109,8 @@ KINDS: dict[str, Kind] = {
 """By name."""
 _ON_THE_PHOTO = {tool.name for tool in TOOLS if tool.picture == "optional"}
 """Commands that take a model and then what to work on."""
+_ON_A_BACKGROUND = {tool.name for tool in TOOLS if any(i.name == "background" for i in tool.inputs)}
+"""Commands that lay what they draw on a photo."""
 TRAINING: tuple[Setting, ...] = (
     Setting(
         "preset",
@@ -172,9 +174,11 @@ def lines_of(
         given.append(str(photo))
     if "picture" in layers:
         given.append(str(layers["picture"]))
-    for name in ("mask", "keep"):
-        if name in layers:
-            words += [f"--{name}", str(layers[name])]
+    under = {"background": photo} if run is not None and what.command in _ON_A_BACKGROUND else {}
+    files = {**layers, **under}  # the photo that a model holds may be smaller
+    for name in ("mask", "keep", "background"):
+        if name in files:
+            words += [f"--{name}", str(files[name])]
     lines = []
     for seed in seeds:
         line = [what.command, *given, *words, "--seed", str(seed)]
@@ -237,7 +241,7 @@ def _tool(line: list[str]) -> str:
             words.append(f"{name}=True")
             rest = rest[1:]
             continue
-        if name == "mask":
+        if name in ("mask", "background"):
             words.append(f"{name}=si.read_photo({value!r})")
         elif name == "seed" and not moves:
             words.append(f"seeds=[{value}]")

@@ -27,9 +27,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from singleimage.errors import ArgumentError, SingleImageError
+from singleimage.images.photo import Photo
 from singleimage.images.reader import photo_from, read_photo
 from singleimage.studio.guard import Guard
-from singleimage.studio.intake import keep_photo, save_preview
+from singleimage.studio.intake import keep_photo, save_full, save_preview
 from singleimage.studio.orders import KINDS, MOST, TRAINING, flags_of
 from singleimage.studio.shelf import Order, PhotoCard, RunCard, Shelf, new_id, now, require_space
 from singleimage.studio.workshop import Workshop
@@ -211,13 +212,26 @@ class Studio:
             return await run_in_threadpool(keep_photo, self.shelf, data, name)
 
     async def photo(self, request: Request) -> Response:
-        """A photo as it was given, or as browsers show it."""
+        """A photo as it was given, or as browsers show it, whole or reduced."""
         card = self.shelf.photos[request.path_params["id"]]
         if request.path_params["what"] == "preview":
             return _file(self.shelf.preview_file(card))
         if request.path_params["what"] == "file":
             return _file(self.shelf.photo_file(card), card.name)
+        if request.path_params["what"] == "full":
+            return await self._shown(
+                self.shelf.photo_file(card), self.shelf.full_file(card), save_full
+            )
         raise KeyError
+
+    async def _shown(
+        self, file: Path, shown: Path, save: Callable[[Photo, Path], None]
+    ) -> Response:
+        """A `file` as a browser can decode it; made when it is first asked for."""
+        async with self._decoding:
+            if not shown.exists():
+                await run_in_threadpool(lambda: save(read_photo(file), shown))
+        return _file(shown)
 
     # Orders
 
@@ -300,10 +314,7 @@ class Studio:
         how = request.query_params.get("as")
         if how == "preview" and file.suffix == ".tiff":
             shown = file.with_name(f".{file.stem}.preview.png")
-            if not shown.exists():
-                async with self._decoding:
-                    await run_in_threadpool(save_preview, read_photo(file), shown)
-            return _file(shown)
+            return await self._shown(file, shown, save_preview)
         stem = Path(self.shelf.photos[order.photo].name).stem
         return _file(file, f"{stem}-{order.kind}-{name}" if how == "download" else None)
 

@@ -140,6 +140,10 @@ class Shelf:
         """What browsers show of a photo."""
         return self.place(PhotoCard, card.id) / "preview.png"
 
+    def full_file(self, card: PhotoCard) -> Path:
+        """The whole of a photo, for browsers that cannot decode its file."""
+        return self.place(PhotoCard, card.id) / "full.png"
+
     def layer_file(self, order: Order, name: str) -> Path:
         """A picture that goes along with an order."""
         return self.place(Order, order.id) / f"{name}.png"

@@ -54,7 +54,7 @@ async function choosePhoto(id) {
   page.photo = id;
   live.clear();
   const card = page.photos.get(id);
-  await stage.show(card, [photoURL(card, "file"), photoURL(card)]);
+  await stage.show(card, [photoURL(card, "file"), photoURL(card, "full")]);
   renderPhotos();
   renderPanel();
   if (page.mine) renderResults();
