@@ -299,7 +299,7 @@ def test_deep_color_in_formats_read_with_8_bits_is_noted(tmp_path: Path) -> None
     for name in ("x.ppm", "x.tif"):
         photo = read_photo(tmp_path / name)
         assert photo.channels == Channels(mode="RGB", bits=8)
-        assert photo.notes == (f"{name} has 16 bits a channel; 8 of them are used.",)
+        assert photo.notes[0] == f"{name} has 16 bits a channel; 8 of them are used."
 
 
 def test_white_is_zero_where_a_tiff_says_so(tmp_path: Path) -> None:

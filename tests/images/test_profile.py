@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from encoded import noise, squeezed
-from profiles import ADOBE_RGB, DISPLAY_P3, GRAY_18, gamma, profile
+from profiles import ADOBE_RGB, DISPLAY_P3, GRAY_18, INKS, gamma, profile
 from singleimage import Photo, read_photo
 from singleimage.images.profile import profile_of
 
@@ -129,3 +129,18 @@ def test_cmyk_is_converted_with_a_note(tmp_path: Path) -> None:
     photo = read_photo(tmp_path / "x.jpg")
     assert photo.channels.mode == "RGB"
     assert photo.notes == ("x.jpg has CMYK colors; they are converted to RGB.",)
+
+
+def test_cmyk_of_16_bits_has_the_colors_of_its_profile_as_that_of_8_bits(tmp_path: Path) -> None:
+    values = noise(20, 30, 4)
+    Image.fromarray(values, "CMYK").save(tmp_path / "8.tiff", icc_profile=INKS)
+    deep = values.astype(np.uint16) * 257
+    tifffile.imwrite(tmp_path / "16.tiff", deep, photometric="separated", iccprofile=INKS)
+    tifffile.imwrite(tmp_path / "plain.tiff", deep, photometric="separated")
+    shallow, photo, plain = (read_photo(tmp_path / f"{x}.tiff") for x in (8, 16, "plain"))
+    np.testing.assert_array_equal(levels(photo), levels(shallow))
+    assert np.abs(levels(photo) - levels(plain)).max() > 100
+    assert photo.notes == (
+        "16.tiff has 16 bits a channel; 8 of them are used.",
+        "16.tiff has CMYK colors; they are converted to RGB.",
+    )

@@ -36,6 +36,8 @@ from singleimage.multiscale.geometry import Size
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What Pillow may open. Not EPS: Pillow hands it to Ghostscript, which runs what is in it."""
+CONVERTED = ("CMYK", "LAB", "YCbCr")
+"""Pillow's names of colors that become RGB."""
 HIGH_EFFICIENCY = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
 """Brands of HEIC and AVIF files."""
 
@@ -153,14 +155,11 @@ def _decode_pillow(path: Path, data: bytes, *, indices: bool) -> Decoded:
             values = _decode_deep_color(data, opened, raw_modes)
             if values is None:
                 notes.append(f"{path.name} has 16 bits a channel; 8 of them are used.")
-        elif opened.mode in ("CMYK", "LAB", "YCbCr"):
-            notes.append(f"{path.name} has {opened.mode} colors; they are converted to RGB.")
-            values, profile = _converted(opened, profile), b""
         palette: tuple[tuple[int, int, int], ...] = ()
         if indices and opened.mode == "P":
             values, palette = np.asarray(opened)[..., None], _palette(opened)
         elif values is None:
-            values, more_notes = _plain(path, opened)
+            values, more_notes, profile = _in_memory(path, opened, profile)
             notes += more_notes
         exif, orientation, odd = _exif(path, opened)
         upright_values = upright(values, orientation)
@@ -186,7 +185,17 @@ def _is_lossy(opened: ImageFile.ImageFile, data: bytes) -> bool:
     return webp or opened.format in ("JPEG", "MPO", "AVIF", "HEIF")
 
 
-def _converted(opened: ImageFile.ImageFile, profile: bytes) -> NDArray[Any]:
+def _in_memory(
+    path: Path, picture: Image.Image, profile: bytes
+) -> tuple[NDArray[Any], Notes, bytes]:
+    """(H, W, C) uint8 or uint16 of any Pillow picture, and the profile that they still have."""
+    if picture.mode in CONVERTED:
+        note = f"{path.name} has {picture.mode} colors; they are converted to RGB."
+        return _converted(picture, profile), (note,), b""
+    return *_plain(path, picture), profile
+
+
+def _converted(opened: Image.Image, profile: bytes) -> NDArray[Any]:
     """Colors of another space as RGB, by their profile if there is one."""
     if profile:
         try:
