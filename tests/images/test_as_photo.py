@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 import singleimage as si
+from profiles import INKS
 from scenes import scene
 from singleimage.errors import ImageError, RecipeError, SizeError
 from singleimage.images.reader import as_photo
@@ -47,6 +48,42 @@ def test_sixteen_bits_stay() -> None:
     deep = (BYTES.astype(np.uint16) * 257)[..., 0]
     assert as_photo(deep).channels.bits == 16
     assert torch.equal(as_photo(deep).pixels, as_photo(BYTES[..., 0]).pixels)
+
+
+def pictures() -> dict[str, Image.Image]:
+    """Pictures that are no picture of 8 bits in PNG, and how each is as a file."""
+    deep = (BYTES[..., 0].astype(np.uint16) << 8) + 77
+    inks = Image.fromarray(BYTES).convert("CMYK")
+    inks.info["icc_profile"] = INKS
+    big = Image.fromarray(deep.astype(np.int32)).convert("I;16B")
+    return {
+        "I": Image.fromarray(deep.astype(np.int32)),
+        "I;16B": big,
+        "F": Image.fromarray((deep / 65535).astype(np.float32) / 50),
+        "CMYK": inks,
+        "LAB": ImageCms.profileToProfile(
+            Image.fromarray(BYTES),
+            ImageCms.createProfile("sRGB"),
+            ImageCms.createProfile("LAB"),
+            outputMode="LAB",
+        ),
+    }
+
+
+@pytest.mark.parametrize("mode", pictures())
+def test_a_picture_of_any_mode_is_as_its_file(mode: str, tmp_path: Path) -> None:
+    picture = pictures()[mode]
+    assert picture.mode == mode
+    picture.save(tmp_path / "the picture.tiff", icc_profile=picture.info.get("icc_profile"))
+    wanted, found = si.read_photo(tmp_path / "the picture.tiff"), as_photo(picture)
+    assert found.channels == wanted.channels
+    assert torch.equal(found.pixels, wanted.pixels)
+    assert [n.replace("the picture.tiff", "the picture") for n in wanted.notes] == [*found.notes]
+
+
+def test_floats_beyond_one_are_refused_in_a_line() -> None:
+    with pytest.raises(ImageError, match=r"the picture holds floats from .*; scale them to 0\.\.1"):
+        as_photo(Image.fromarray(BYTES[..., 0].astype(np.float32)))
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,20 @@ def decode(path: Path, data: bytes, *, indices: bool = False) -> Decoded:
         raise ImageError(f"{path} is damaged: {error}; export the image again.") from None
 
 
+def decode_picture(picture: Image.Image) -> Decoded:
+    """Take a `picture` of Pillow of any mode, as it would be taken from a file.
+
+    Raises:
+        ImageError: it is over `PIXEL_LIMIT`, or its values do not fit.
+    """
+    path = Path("the picture")
+    check_pixels(path, Size(picture.height, picture.width))
+    profile = picture.info.get("icc_profile") or b""
+    values, notes, profile = _in_memory(path, picture, profile)
+    about = About(profile, b"", None)
+    return Decoded(values, MODES[values.shape[2]], notes, about, scaled=picture.mode == "F")
+
+
 def _unknown(path: Path, data: bytes, *, tiff: bool) -> ImageError:
     if tiff:
         return ImageError(

@@ -16,7 +16,7 @@ from PIL import Image
 
 from singleimage.errors import ImageError
 from singleimage.images.channels import CHANNEL_LIMIT, MASK_LIMIT, Channels
-from singleimage.images.decode import decode, read_bytes
+from singleimage.images.decode import CONVERTED, decode, decode_picture, read_bytes
 from singleimage.images.decoded import Decoded, Notes
 from singleimage.images.labels import decode_mask
 from singleimage.images.original import Original
@@ -94,6 +94,12 @@ def as_photo(given: PhotoLike) -> Photo:
     if isinstance(given, str | PathLike):
         return read_photo(Path(given))
     if isinstance(given, Image.Image):
+        deep = given.mode.startswith(("I", "F")) and given.mode != "I;16"  # as PNG keeps it
+        if deep or given.mode in CONVERTED:
+            found, notes = _picture(Path("the picture"), decode_picture(given))
+            plain = found.channels
+            channels = msgspec.structs.replace(plain, palette=palette_of(found.values, plain))
+            return Photo(found.pixels(), channels, _digest(found.values), notes, original=found)
         stream = io.BytesIO()
         mode = given.mode if given.mode in MODE_CHANNELS or given.mode == "I;16" else None
         alpha = "transparency" in given.info or given.mode in ("PA", "La", "RGBa")
@@ -112,9 +118,8 @@ def as_photo(given: PhotoLike) -> Photo:
             f"an array {tuple(given.shape)} is no photo; give (H, W), or (H, W, C) of 1 to 4 "
             f"channels."
         )
-    digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
     found, notes = _picture(Path("the array"), Decoded(values, MODES[values.shape[2]]))
-    return Photo(found.pixels(), found.channels, digest, notes, original=found)
+    return Photo(found.pixels(), found.channels, _digest(values), notes, original=found)
 
 
 def _photo(files: Sequence[tuple[Path, bytes]]) -> Photo:
@@ -163,6 +168,10 @@ def _picture(path: Path, decoded: Decoded) -> tuple[Original, Notes]:
         notes += (f"the color profile of {path.name} cannot be used ({error}); it is left out.",)
         about = replace(about, profile=b"")
     return Original(values, channels, about), notes
+
+
+def _digest(values: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
 def _joined(digests: Sequence[Any]) -> str:
