@@ -337,6 +337,37 @@ def test_paste_move_scale_and_harmonize(visit: Visit, tmp_path: Path) -> None:
     visit.draws(2)
 
 
+def test_what_was_pasted_and_left_behind_can_be_undone(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    cut = save_png(tmp_path / "cut.png", np.full((40, 40, 4), 255, np.uint8))
+    page.click("[data-kind=harmonize]")
+    dropped(visit, cut)
+    page.wait_for_function("() => studio.stage.pasted")
+    visit.stroke((0.5, 0.5), (0.6, 0.6))
+    moved = page.evaluate("() => ({...studio.stage.pasted, bitmap: 0})")
+    page.click("[data-kind=paint]")
+    assert page.evaluate("() => studio.stage.pasted") is None
+    found = []
+    for key in ("z", "z", "z", "Shift+z", "Shift+z", "Shift+z", "z"):
+        page.keyboard.press(key)
+        found.append(page.evaluate("() => studio.stage.pasted && studio.stage.pasted.x"))
+    left, x = None, moved["x"]
+    assert found == [x, found[1], left, found[1], x, left, x]
+    assert found[1] < x
+    # What is not seen is not drawn.
+    script = """async () => {
+        const blob = await studio.stage.compositeBlob();
+        return [...new Uint8Array(await blob.arrayBuffer())];
+    }"""
+    painted = page.evaluate(script)
+    page.keyboard.press("Shift+z")
+    assert page.evaluate(script) == painted
+    page.keyboard.press("z")
+    page.click("[data-kind=harmonize]")
+    assert page.evaluate("() => studio.stage.pasted.x") == x
+    page.wait_for_timeout(100)  # frames, which throw where they cannot be drawn
+
+
 def test_lift_a_part_and_mend(visit: Visit) -> None:
     visit.page.click("[data-kind=edit]")
     visit.page.click("#run")

@@ -87,11 +87,11 @@ function renderRail() {
   }));
 }
 function chooseTool(kind, focus = false) {
+  const drawn = tool(kind).draw ?? null;
+  if (stage.places && stage.mode !== drawn) stage.drop();
   page.kind = kind;
   live.clear();
-  const drawn = tool(kind).draw ?? null, before = stage.mode;
   stage.mode = drawn;
-  if (before !== drawn && (before === "paste" || before === "lift")) stage.pasted = null;
   renderRail();
   renderDrawing();
   $("drawing").scrollLeft = 0;
@@ -139,7 +139,7 @@ function renderDrawing() {
   redo.disabled = !stage.undone.length;
 }
 function clearDrawing() {
-  if (stage.pasted) { const before = { ...stage.pasted }; stage.pasted = null; stage.remember(stage.pasteStep(before, null)); }
+  if (stage.places && stage.pasted) stage.drop();
   else if (stage.mode === "paint") stage.clearPaint();
   else stage.setMask("none");
 }
@@ -446,7 +446,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === " " && onStage) { event.preventDefault(); stage.space = true; stage.draw(); }
   else if (key === "Tab" && document.activeElement === $("canvas") && !event.shiftKey) { event.preventDefault(); stage.original = true; stage.draw(); }
   else if (key === "Enter" && onStage) run();
-  else if (key.startsWith("Arrow") && onStage && stage.pasted) { event.preventDefault(); const far = event.shiftKey ? 10 : 1; stage.nudge({ ArrowLeft: -far, ArrowRight: far }[key] ?? 0, { ArrowUp: -far, ArrowDown: far }[key] ?? 0); }
+  else if (key.startsWith("Arrow") && onStage && stage.places && stage.pasted) { event.preventDefault(); const far = event.shiftKey ? 10 : 1; stage.nudge({ ArrowLeft: -far, ArrowRight: far }[key] ?? 0, { ArrowUp: -far, ArrowDown: far }[key] ?? 0); }
   else if ((key === "ArrowLeft" || key === "ArrowRight") && onStage) { const all = pictures(); if (all.length) viewer.open(...all[key === "ArrowRight" ? 0 : all.length - 1]); }
   else if (key === "Escape") $("canvas").blur();
 });

@@ -121,7 +121,7 @@ export class Stage extends EventTarget {
     if (this.space || event.button === 1 || !this.mode) { this.panning = { x: event.clientX, y: event.clientY }; return; }
     if (event.button !== 0) return;
     const point = this.at(event);
-    if (this.pasted && (this.mode === "paste" || this.mode === "lift")) { this.grab(point, event); return; }
+    if (this.pasted && this.places) { this.grab(point, event); return; }
     if (this.mode === "paste") { this.panning = { x: event.clientX, y: event.clientY }; return; }
     if (this.mode === "paint" && event.altKey) { this.pick(point); return; }
     this.begin(point, event);
@@ -310,6 +310,15 @@ export class Stage extends EventTarget {
 
   // Pasted and lifted pictures
 
+  get places() { return this.mode === "paste" || this.mode === "lift"; } // what is pasted is seen in these modes alone
+
+  drop() { // what is pasted
+    if (!this.pasted) return;
+    const before = { ...this.pasted };
+    this.pasted = this.grabbed = null;
+    this.remember(this.pasteStep(before, null));
+  }
+
   paste(bitmap) {
     const scale = Math.min(1, this.width / bitmap.width * 0.6, this.height / bitmap.height * 0.6);
     const after = { bitmap, scale, x: (this.width - bitmap.width * scale) / 2, y: (this.height - bitmap.height * scale) / 2 };
@@ -393,7 +402,7 @@ export class Stage extends EventTarget {
   }
 
   drawPasted(context) {
-    const p = this.pasted;
+    const p = this.places && this.pasted;
     if (p) { context.imageSmoothingQuality = "high"; context.drawImage(p.bitmap, p.x, p.y, p.bitmap.width * p.scale, p.bitmap.height * p.scale); }
   }
 
@@ -424,7 +433,7 @@ export class Stage extends EventTarget {
     if (!this.original && this.mode) {
       if (this.mode === "paint") context.drawImage(this.paint, 0, 0);
       if (this.mode === "mask" || (this.mode === "lift" && !this.pasted)) context.drawImage(this.overlay, 0, 0);
-      if (this.mode === "paste" || this.mode === "lift") this.renderPasted(context);
+      if (this.places) this.renderPasted(context);
     }
     if (this.frame) this.renderFrame(context);
     this.renderCursor(context);
