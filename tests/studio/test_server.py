@@ -225,6 +225,20 @@ def test_who_knows_the_token_may_come_by_any_name(tmp_path: Path) -> None:
     assert studio.get("/api/state", headers={"origin": "http://evil.example"}).status_code == 403
 
 
+def test_a_browser_may_have_two_pages_of_one_machine_open(tmp_path: Path) -> None:
+    """Cookies are shared by all ports of a host."""
+    pages = []
+    for port in (":8321", ":8322", ""):
+        app = server.make_app(Shelf(tmp_path / f"s{port}"), hosts=None, token=f"secret{port}")
+        pages.append(TestClient(app, base_url=f"http://studio.example{port}", headers=OURS))
+        if port != ":8321":
+            pages[-1].cookies = pages[-2].cookies
+        assert pages[-1].get(f"/?token=secret{port}").status_code == 200
+    for page in pages:
+        page.cookies = pages[-1].cookies
+        assert page.get("/api/state").status_code == 200
+
+
 def test_nothing_from_elsewhere_is_loaded(studio: TestClient) -> None:
     answer = studio.get("/")
     assert "default-src 'none'" in answer.headers["content-security-policy"]

@@ -1,6 +1,7 @@
 """Who may ask the studio: its own page, on this machine or of one who has the token."""
 
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -70,10 +71,16 @@ class Guard:
         if self.token is None:
             return None
         request = Request(scope)
-        given = request.query_params.get("token") or request.cookies.get("studio", "")
+        given = request.query_params.get("token") or request.cookies.get(cookie_of(headers), "")
         if hmac.compare_digest(given.encode(), self.token.encode()):
             return None
         return PlainTextResponse("open the address that the studio printed, with its token", 401)
+
+
+def cookie_of(headers: Headers) -> str:
+    """The name of the cookie with the token, given `headers`: a browser has one for all ports."""
+    port = re.search(r":(\d+)$", headers.get("host", ""))
+    return f"studio-{port[1] if port else 80}"
 
 
 def new_token() -> str:

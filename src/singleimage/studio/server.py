@@ -29,7 +29,7 @@ from starlette.staticfiles import StaticFiles
 from singleimage.errors import ArgumentError, SingleImageError
 from singleimage.images.photo import Photo
 from singleimage.images.reader import photo_from, read_photo
-from singleimage.studio.guard import Guard
+from singleimage.studio.guard import Guard, cookie_of
 from singleimage.studio.intake import keep_photo, save_full, save_preview
 from singleimage.studio.orders import KINDS, MOST, TRAINING, flags_of
 from singleimage.studio.shelf import Order, PhotoCard, RunCard, Shelf, new_id, now, require_space
@@ -150,7 +150,8 @@ class Studio:
         """The page itself."""
         response = FileResponse(PAGE / "index.html", headers={"cache-control": "no-store"})
         if self._token is not None:
-            response.set_cookie("studio", self._token, httponly=True, samesite="strict")
+            name = cookie_of(request.headers)
+            response.set_cookie(name, self._token, httponly=True, samesite="strict")
         return response
 
     async def state(self, request: Request) -> Response:

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from singleimage.errors import SingleImageError
 from singleimage.images.reader import read_photo
-from singleimage.studio.guard import Guard
+from singleimage.studio.guard import Guard, cookie_of
 from singleimage.studio.server import PAGE, Refused, body_of, in_words, missing, refused
 from singleimage.studio.study import Answer, Participants
 
@@ -41,7 +41,8 @@ def make_study_app(
     async def page(request: Request) -> Response:
         response = FileResponse(PAGE / "study.html", headers={"cache-control": "no-store"})
         if token is not None:
-            response.set_cookie("studio", token, httponly=True, samesite="strict")
+            name = cookie_of(request.headers)
+            response.set_cookie(name, token, httponly=True, samesite="strict")
         return response
 
     async def begin(request: Request) -> Response:
