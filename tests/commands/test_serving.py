@@ -11,6 +11,8 @@ from scenes import scene
 from singleimage import Channels, Photo
 from singleimage.commands.serving import Serving, Where
 from singleimage.errors import ArgumentError, OutputError
+from singleimage.studio.server import make_app
+from singleimage.studio.shelf import Shelf
 from tiny import Command
 
 
@@ -21,6 +23,7 @@ def test_this_machine_needs_no_token_and_others_do() -> None:
         assert where.token is None
         assert where.hosts is not None
         assert {f"{host}:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"} <= where.hosts
+        assert host not in where.hosts
         assert where.address == f"http://{host}:{port}/"
         where.listener.close()
     where = Serving(host="0.0.0.0", port=0).opened()
@@ -29,6 +32,21 @@ def test_this_machine_needs_no_token_and_others_do() -> None:
     assert where.address.endswith(f"/?token={where.token}")
     assert socket.gethostname() in where.address
     where.listener.close()
+
+
+def test_the_usual_port_may_be_left_out_as_browsers_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Listener:
+        def getsockname(self) -> tuple[str, int]:
+            return "127.0.0.1", 80
+
+    monkeypatch.setattr(Serving, "_listener", lambda self: Listener())
+    where = Serving(port=80).opened()
+    app = make_app(Shelf(tmp_path / "s"), hosts=where.hosts)
+    for host, status in (("localhost", 200), ("127.0.0.1:80", 200), ("evil.example", 421)):
+        page = TestClient(app, headers={"host": host, "origin": f"http://{host}"})
+        assert page.get("/api/state").status_code == status
 
 
 def test_where_it_cannot_listen_is_said_in_a_line() -> None:

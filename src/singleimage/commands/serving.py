@@ -66,6 +66,8 @@ class Serving:
             shown = f"[{self.host}]" if ":" in self.host else self.host
             names = (shown, "localhost", "127.0.0.1", "[::1]")
             hosts = frozenset(f"{name}:{port}" for name in names)
+            if port == 80:  # which browsers leave out
+                hosts |= frozenset(names)
             return Where(listener, hosts, None, f"http://{shown}:{port}/")
         token, name = new_token(), self.host
         if _is_any(name):

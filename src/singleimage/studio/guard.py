@@ -31,7 +31,8 @@ class Guard:
 
     app: ASGIApp
     hosts: frozenset[str] | None
-    """Names under which the server is reached, with its port; None: any, with a token."""
+    """Names under which the server is reached, with its port, as browsers send them; None: any,
+    with a token."""
     token: str | None
     """What else a client must know; None: it is on this machine."""
 
