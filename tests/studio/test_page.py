@@ -467,6 +467,37 @@ def test_a_photo_that_browsers_cannot_decode_is_worked_on_as_it_is(
     opened(visit, photo)  # for the tests after this one
 
 
+def test_what_is_copied_is_in_the_clipboard_or_selected(visit: Visit) -> None:
+    page, said = visit.page, visit.page.locator("#toast")
+    visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.results().first.click()
+    page.click("#viewer [data-act=copy]")
+    playwright.expect(said).to_contain_text("picture is copied")
+    kinds = "async () => (await navigator.clipboard.read()).flatMap((item) => item.types)"
+    assert page.evaluate(kinds) == ["image/png"]
+    page.click("#viewer details summary")
+    page.click("#viewer [data-act=shell]")
+    playwright.expect(said).to_contain_text("command is copied")
+    line = page.locator("#viewer pre").first.inner_text()
+    assert page.evaluate("() => navigator.clipboard.readText()") == line
+    at_once = """() => {
+        let asked = false;
+        navigator.clipboard.write = async () => { asked = true; };
+        document.querySelector("#viewer [data-act=copy]").click();
+        return asked;
+    }"""
+    assert page.evaluate(at_once)
+    # As it is over http from another machine.
+    page.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.click("#viewer [data-act=shell]")
+    playwright.expect(said).to_contain_text("command is selected")
+    assert page.evaluate("() => getSelection().toString()").strip() == line
+    assert said.evaluate("(toast) => toast.matches(':popover-open')")  # over the dialog
+    page.click("#viewer [data-act=copy]")
+    playwright.expect(said).to_contain_text("download it")
+    page.keyboard.press("Escape")
+
+
 def test_delete_and_have_back(visit: Visit) -> None:
     visit.page.wait_for_selector("#results .tile img")
     before = visit.results().count()

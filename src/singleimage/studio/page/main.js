@@ -29,6 +29,7 @@ let toastTimer = 0;
 function toast(text, label, act) {
   $("toast").replaceChildren(make("span", { textContent: text }));
   if (label) $("toast").append(make("button", { textContent: label, onclick: () => { $("toast").replaceChildren(); act(); } }));
+  for (const shown of [false, true]) $("toast").togglePopover?.(shown); // over a dialog that was opened since
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => $("toast").replaceChildren(), label ? 9000 : 4000);
 }

@@ -90,15 +90,26 @@ export class Viewer {
     else if (name === "back") this.step(-1);
     else if (name === "next") this.step(1);
     else if (name === "copy") this.acts.say(await copyPicture(pictureURL(this.order, this.name)));
-    else if (name === "shell") { await navigator.clipboard.writeText(this.line); this.acts.say("The command is copied."); }
+    else if (name === "shell") this.acts.say(await copyText(this.dialog.querySelector("pre")));
     else this.acts[name](this.order, this.name);
   }
 }
 
-async function copyPicture(url) {
+// Pages have a clipboard on this machine and over https alone.
+
+async function copyText(element) {
   try {
-    const blob = await (await fetch(url)).blob();
-    await navigator.clipboard.write([new ClipboardItem({ [blob.type]: blob })]);
+    await navigator.clipboard.writeText(element.textContent);
+    return "The command is copied.";
+  } catch {
+    getSelection().selectAllChildren(element);
+    return "This page may not copy; the command is selected, copy it with the keyboard.";
+  }
+}
+
+async function copyPicture(url) {
+  try { // at once, since Safari allows it while a click is handled
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": fetch(url).then((response) => response.blob()) })]);
     return "The picture is copied.";
   } catch { return "This browser cannot copy pictures; download it."; }
 }
