@@ -293,6 +293,22 @@ def test_paint_erase_undo_and_fill_by_mouse(visit: Visit, served: Served) -> Non
         np.testing.assert_array_equal(np.asarray(opened.convert("L")), seen)
 
 
+def test_the_eraser_of_a_pen_erases(visit: Visit) -> None:
+    visit.page.click("[data-kind=fill]")
+    visit.page.click("[aria-label='Mark all']")
+    x, y = visit.place((0.5, 0.5))
+    script = """([x, y]) => {
+        for (const [kind, button, buttons] of [["pointerdown", 5, 32], ["pointerup", 5, 0]])
+            studio.stage.canvas.dispatchEvent(new PointerEvent(kind, {
+                pointerId: 9, pointerType: "pen", pressure: 0.5, button, buttons,
+                clientX: x, clientY: y }));
+    }"""
+    visit.page.evaluate(script, [x, y])
+    mask = visit.mask()
+    assert mask[mask.shape[0] // 2, mask.shape[1] // 2] == 0
+    assert (mask == 0).mean() < 0.5
+
+
 def test_draw_with_fingers_and_pinch(browser: Any, served: Served) -> None:
     visit = Visit(browser, has_touch=True)
     visit.page.click("[data-kind=fill]")

@@ -119,7 +119,7 @@ export class Stage extends EventTarget {
     if (this.pointers.size === 2) { this.dropStroke(); this.pinch = this.spread(); return; }
     if (this.pointers.size > 2) return;
     if (this.space || event.button === 1 || !this.mode) { this.panning = { x: event.clientX, y: event.clientY }; return; }
-    if (event.button !== 0) return;
+    if (event.button !== 0 && event.button !== 5) return; // 5: a pen's eraser
     const point = this.at(event);
     if (this.pasted && this.places) { this.grab(point, event); return; }
     if (this.mode === "paste") { this.panning = { x: event.clientX, y: event.clientY }; return; }
