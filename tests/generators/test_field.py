@@ -143,3 +143,20 @@ def test_the_use_of_places_is_that_of_nine_pixels_about_them(run: Blocks) -> Non
     near[6:15, 16:25] = 1 / 81
     expected = (near * 34 * 46).clamp(min=0.1).log()
     torch.testing.assert_close(crowding, expected)
+
+
+def test_all_patches_vote_where_blocks_are_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("singleimage.generators.field.VOTES", 1)
+    small, large = (search().voted(itself(SIZE, 1), 0.6, Blocks(None, x)) for x in (1, 64))
+    assert torch.equal(small, large)
+
+
+def test_votes_do_not_depend_on_the_batch(run: Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where pictures are so large that blocks of rows are voted."""
+    monkeypatch.setattr("singleimage.generators.field.VOTES", 20 * 46)
+    grid = PatchGrid(SIZE, 7, 1)
+    some = torch.Generator().manual_seed(0)
+    matches = torch.stack([torch.randint(n, (4, *grid.shape), generator=some) for n in (34, 46)], 3)
+    batch = search().voted(Field(grid, matches), 0.6, run)
+    for picture, alone in zip(batch, matches, strict=True):
+        assert torch.equal(picture, search().voted(Field(grid, alone), 0.6, run))

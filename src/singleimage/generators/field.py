@@ -24,7 +24,8 @@ BESIDE = ((0, 1), (1, 0), (0, -1), (-1, 0))
 ROWS = 32_768
 """Patches that are compared at once."""
 VOTES = 100_000
-"""Patches whose pixels are put in place at once on a processor."""
+"""Patches of a picture whose pixels are put in place at once on a processor: for any batch, so that
+rounding is the same."""
 COMPARED = torch.float16
 """Type of the photo's components: half the memory, and no worse matches."""
 BAND = 64
@@ -301,9 +302,9 @@ class Search:
                     here.add_(pixels, alpha=window[y][x])
 
         for rows in grid.row_runs:
-            blocks = rows.split(max(VOTES // (len(first) * grid.shape.width), grid.patch))
+            blocks = rows.split(max(VOTES // grid.shape.width, grid.patch))
             for some in (blocks[::2], blocks[1::2]):  # blocks side by side would touch
-                run(lambda i, some=some: vote(some[i.start]), len(some), 1)  # type: ignore[misc]
+                run(lambda part, some=some: list(map(vote, some[part])), len(some), 1)  # type: ignore[misc]
         line = [math.sqrt(window[step][step]) for step in range(self.patch)]
         for axis, (runs, side) in enumerate(
             zip((grid.row_runs, grid.column_runs), grid.size, strict=True), start=2
