@@ -13,6 +13,7 @@ import singleimage as si
 from pasting import with_square
 from scenes import colors, disk, scene
 from singleimage import PRESETS, Channels, Model, Photo, Recipe, Trainer, train
+from singleimage.apps.sample import sample
 from singleimage.errors import ArgumentError, ModelFileError, RecipeError, UnsupportedEntry
 from singleimage.generators.base import Injection
 from singleimage.generators.finished import Finished, FinishSpec
@@ -153,6 +154,18 @@ def test_a_start_level_keeps_layout(model: Model) -> None:
     assert picture.size == whole.size == PHOTO.size
     with pytest.raises(ArgumentError, match=f"use 0 to {last}"):
         model.sample([0], start_level=last + 1)
+
+
+def test_from_any_start_level_a_picture_is_what_its_seed_gives_alone(model: Model) -> None:
+    network = model.generator.network  # type: ignore[attr-defined]
+    spec = FinishSpec(factor=0.8, steps=2, redraws=0)
+    generator = Finished(network, spec, PHOTO.pixels)
+    count = len(generator.ladder.sizes)
+    assert count >= len(network.ladder.sizes) + 2
+    for level in range(count):
+        several = sample(generator, [3, 4, 5], start_level=level)
+        alone = [sample(generator, [seed], start_level=level) for seed in (3, 4, 5)]
+        assert torch.equal(several, torch.cat(alone)), level
 
 
 TOOLS: dict[str, Callable[[Model], list[Photo]]] = {

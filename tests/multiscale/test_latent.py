@@ -162,3 +162,16 @@ def test_arithmetic_keeps_what_wraps() -> None:
         splice(g.anchor(), a, 1)
     with pytest.raises(ValueError, match="wrap differently"):
         mix(a, g.draw(ODD, [0, 1], BOTH), 0.5)
+
+
+def test_a_splice_repeats_what_is_one_to_the_batch() -> None:
+    """An anchor's noise, drawn or not."""
+    g = made("growing, stretch")
+    one, three = g.draw(ODD, [7]), g.draw(ODD, [0, 1, 2])
+    for below in (one, Latent(one.tensors(), one.sizes)):
+        spliced = splice(below, three, 2)
+        assert [len(x) for x in spliced.tensors()] == [3] * len(ODD)
+        for index in range(3):
+            item = spliced.item(index).tensors()
+            expected = [*one.tensors()[:2], *three.item(index).tensors()[2:]]
+            assert all(torch.equal(a, b) for a, b in zip(item, expected, strict=True))

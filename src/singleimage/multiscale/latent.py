@@ -262,10 +262,14 @@ def combine(first: tuple[float, Latent], *others: tuple[float, Latent]) -> Laten
 def splice(below: Latent, above: Latent, level: int) -> Latent:
     """`below` under `level`, `above` from it on: the generation start scale of the papers.
 
-    Both must wrap alike: what does not, such as an anchor, would leave its seam.
+    A batch of 1 below, such as an anchor, is repeated to that above. Both must wrap alike: what
+    does not would leave its seam.
     """
+    count = above.batch
     kept = (
-        x.expand(above.batch, *x.shape[1:]) if isinstance(x, Tensor) else x
+        x.expand(count, *x.shape[1:])
+        if isinstance(x, Tensor)
+        else replace(x, seeds=x.seeds * count if len(x.seeds) == 1 else x.seeds)
         for x in below.maps[:level]
     )
     return Latent((*kept, *above.maps[level:]), above.sizes, _common_wrap(below, above))
