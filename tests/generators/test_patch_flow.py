@@ -11,13 +11,16 @@ import singleimage
 from scenes import scene
 from singleimage.apps.sample import Tile, reconstruct, sample, seam
 from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
+from singleimage.generators.base import Injection
 from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
 from singleimage.generators.patch_guesses import SMALL
+from singleimage.generators.strip import Strip
 from singleimage.images.channels import Channels, Mask
 from singleimage.images.photo import Photo
 from singleimage.images.rearrangement import together
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.pyramid import OctavePyramid, Pyramid
+from singleimage.multiscale.resample import resize
 
 SPEC = PatchFlowSpec(steps=4, redraws=0)
 
@@ -198,3 +201,33 @@ def test_what_cannot_be_is_refused_in_one_line(generator: PatchFlow) -> None:
         generator.lasting(5)
     with pytest.raises(UnsupportedEntry, match="cannot move; train a model with"):
         singleimage.animate(singleimage.flow(photo))
+
+
+@pytest.mark.parametrize("level", [3, 4, 5])
+def test_a_picture_of_another_size_that_enters_finds_its_parts(level: int) -> None:
+    """Half as high, and made of the lower right part of the photo: it comes from there."""
+    photo = scene(256, 256)
+    drawing = model(photo, replace(SPEC, flow_side=48))
+    sizes = drawing.ladder.sizes_for(Size(128, 256))
+    below, size = sizes[level - 1 : level + 1]
+    assert not drawing._flows(level, size)
+    corner = photo[None, :, 128:, 128:].repeat(1, 1, 1, 2)
+    entry = Injection(level, resize(corner, below))
+    places = drawing.sources(drawing.draw(sizes, [0]), entry)[0]
+    rows, columns = places // 256, places % 256
+    assert float(((rows >= 128) & (columns >= 128)).float().mean()) > 0.9
+    right = torch.arange(128)[:, None] + 128
+    assert float(((rows - right).abs() <= 2).float().mean()) > 0.8
+
+
+def test_a_drawing_of_a_strip_is_as_large_as_its_photos() -> None:
+    """The width of the strip says nothing of that of a picture."""
+    photos = [scene(128, 128), -scene(128, 128).flip(1)]
+    strip = Strip.of(photos)
+    example = Pyramid.build(strip.image[None], OctavePyramid())
+    drawing = PatchFlow(replace(SPEC, flow_side=48), example, strip)
+    sizes = drawing.ladder.sizes
+    entry = Injection(3, resize(photos[1][None], sizes[2]))
+    columns = drawing.sources(drawing.draw(sizes, [0]), entry)[0] % example.ladder.finest.width
+    right = torch.arange(128) + strip.spans[1][0]
+    assert float(((columns - right).abs() <= 2).float().mean()) > 0.9

@@ -54,11 +54,12 @@ class Field:
         limits = torch.tensor([side - grid.patch for side in photo])
         return cls(grid, (grid.corners / ends).clamp(max=1).mul(limits).round().long())
 
-    def on(self, grid: PatchGrid) -> "Field":
+    def on(self, grid: PatchGrid, grown: Sequence[float] | None = None) -> "Field":
         """Return the field of the same picture at another size: offsets grow with it.
 
         Args:
             grid: the patches of the other picture.
+            grown: how many times as high and as wide the photo is; None: as the picture.
         """
         scales = torch.tensor(
             [new / old for new, old in zip(grid.size, self.grid.size, strict=True)]
@@ -66,7 +67,10 @@ class Field:
         rows = nearest(self.grid.rows, grid.rows / scales[0])
         columns = nearest(self.grid.columns, grid.columns / scales[1])
         offsets = _taken(self.matches - self.grid.corners, rows, columns)
-        return Field(grid, (grid.corners + offsets * scales).round().long())
+        places = grid.corners + offsets * scales
+        if grown is not None:
+            places += _taken(self.matches, rows, columns) * (torch.tensor(grown) - scales)
+        return Field(grid, places.round().long())
 
     @classmethod
     def joined(cls, fields: Sequence["Field"]) -> "Field":
@@ -261,7 +265,7 @@ class Search:
         """
         if picture.dim() == 4:  # rounding of each is its own
             return torch.stack([self.queries(x, grid) for x in picture])
-        picture = _around(picture, grid)
+        picture = grid.around(picture)
         lines = []
         for row in grid.row_runs:
             part = picture[:, row.pixels(grid.patch)]
@@ -428,17 +432,6 @@ def _sums_near(values: Tensor) -> Tensor:
             total += values.narrow(axis, step, side)
         values = total
     return values
-
-
-def _around(picture: Tensor, grid: PatchGrid) -> Tensor:
-    """The picture, with what patches that wrap see beyond its far edges."""
-    down, right = (
-        max(int(places[-1]) + grid.patch - side, 0)
-        for places, side in zip((grid.rows, grid.columns), grid.size, strict=True)
-    )
-    rows = torch.arange(grid.size.height + down, device=picture.device) % grid.size.height
-    columns = torch.arange(grid.size.width + right, device=picture.device) % grid.size.width
-    return picture[..., rows[:, None], columns] if down or right else picture
 
 
 def _thin(size: Size) -> int:

@@ -38,7 +38,7 @@ from singleimage.generators.draft import Draft, Places, Tries, at_once
 from singleimage.generators.field import Corners, Field, all_barred
 from singleimage.generators.kept import Kept
 from singleimage.generators.patch_copies import Copies, resized
-from singleimage.generators.patch_guesses import TOUCHED, Guesses, Octave, places_of
+from singleimage.generators.patch_guesses import TOUCHED, Guesses, Octave, nearest_field, places_of
 from singleimage.generators.patches import PatchGrid
 from singleimage.generators.strip import Strip
 from singleimage.machine.blocks import Blocks, in_blocks
@@ -49,12 +49,12 @@ from singleimage.multiscale.pyramid import Ladder, Pyramid
 from singleimage.multiscale.resample import resize
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-SHARP = 0.999
-"""Time at which hardly any noise is left: the guess is the nearest patch."""
 LARGE = 1_000_000
 """Pixels of a photo or a picture from which on memory is dear."""
 FREE = 40
 """A level flows only if so many patches of the photo touch nothing that is barred."""
+ENTERING = 50_000
+"""Patches at most, about, of an image that enters at a level that copies."""
 
 
 class PatchFlowSpec(
@@ -279,7 +279,7 @@ class PatchFlow(nn.Module):
         if entry is not None:
             first, images = entry.level, entry.image.float()
             flows = self._flows(first, latent.sizes[first])
-            field = None if flows else self._nearest(images, latent.wrap, known, run)
+            field = None if flows else self._entered(first, images, latent, known, run)
             return Draft(latent, first, images, field)
         if known is not None and (first := self._first_free(known)) > 0:
             image = resize(known.image, latent.sizes[first - 1])
@@ -406,31 +406,24 @@ class PatchFlow(nn.Module):
                 x = kept.over(x, time, noise(i))
             guess = guesses.at(x, time, spec.balance_rounds if i == 0 else 1, last=later == 1)
             x = torch.lerp(noise(i + 1), guess, later) if later < 1 else guess
-        found = self._matched(octave, grid, guesses)
-        return x if kept is None else kept.over(x), found
+        return x if kept is None else kept.over(x), guesses.field
 
-    def _nearest(self, images: Tensor, wrap: Wrap, known: Known | None, run: Blocks) -> Field:
-        """The field of images (B, C, H, W) that takes the nearest patches, wherever they are."""
-        octave = self._octaves[-1]
-        size = size_of(images)
-        factor = min(1.0, math.sqrt(math.prod(octave.size) / math.prod(size)))
-        size = Size(*(max(round(side * factor), self.spec.patch) for side in size))
-        grid = PatchGrid(size, self.spec.patch, octave.stride, wrap)
-        nowhere = torch.zeros(len(grid), 2)
-        barred, found = self._barred(known), []
-        for image in resized(images, size):
-            guesses = Guesses(octave, grid, (nowhere, nowhere), self.spec, run)
-            if barred is not None:
-                guesses.bar(octave.free(barred))
-            guesses.at(image, SHARP, 1, last=True)
-            found.append(self._matched(octave, grid, guesses))
-        return Field.joined(found)
+    def _entered(
+        self, first: int, images: Tensor, latent: Latent, known: Known | None, run: Blocks
+    ) -> Field:
+        """The field of images that enter at a level that copies: their nearest patches.
 
-    @staticmethod
-    def _matched(octave: Octave, grid: PatchGrid, guesses: Guesses) -> Field:
-        """Where the last guess took patches from."""
-        matches = octave.grid.corners.flatten(0, 1)[guesses.nearest.cpu()]
-        return Field(grid, matches.view(*grid.shape, 2))
+        They are compared with the photo where it flows, reduced from its level as it is.
+        """
+        spec, octave = self.spec, self._octaves[min(first, len(self._octaves)) - 1]
+        below, photo = (size_of(self._images[level]) for level in (first - 1, first))
+        sides = zip(size_of(images), octave.size, below, strict=True)
+        size = Size(*(max(round(side * new / old), spec.patch) for side, new, old in sides))
+        stride = max(octave.stride, math.ceil(math.sqrt(math.prod(size) / ENTERING)))
+        grid = PatchGrid(size, spec.patch, stride, latent.wrap)
+        found = nearest_field(octave, resized(images, size), grid, self._barred(known), spec, run)
+        grown = [new / old for new, old in zip(photo, octave.size, strict=True)]
+        return found.on(self._grid(first, latent.sizes[first], latent.wrap), grown)
 
     def _places(
         self, level: int, latent: Latent, known: Known | None, grid: PatchGrid

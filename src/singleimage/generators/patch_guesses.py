@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from singleimage.generators.field import Field
 from singleimage.generators.patches import PatchGrid, bell
 from singleimage.machine.blocks import Blocks
 from singleimage.multiscale.geometry import size_of
@@ -19,6 +20,8 @@ BITS = 1 / math.log(2)
 SMALL = 80.0
 """2 to the power of minus this is nothing beside 1 in float32. Much smaller shares would, times
 what photos of few colors have of most components, be denormal, with which processors are slow."""
+SHARP = 0.999
+"""Time at which hardly any noise is left: the guess is the nearest patch."""
 COMPARED = 160_000
 """Distances of patches computed at once on a processor: they fit in a cache."""
 SELDOM = 0.3
@@ -123,8 +126,14 @@ class Guesses:
         """Factor on distances, for which 2 to their power is a share."""
         self._potentials = torch.zeros_like(octave.lengths)
         self._window = bell(spec.patch, FLOW_WINDOW).to(octave.keys.device)
-        self.nearest = torch.zeros(len(grid), dtype=torch.long, device=octave.keys.device)
+        self._nearest = torch.zeros(len(grid), dtype=torch.long, device=octave.keys.device)
         """For every patch of the sample, the index of the nearest of the photo in the last step."""
+
+    @property
+    def field(self) -> Field:
+        """Where the last guess took patches from."""
+        matches = self._octave.grid.corners.flatten(0, 1)[self._nearest.cpu()]
+        return Field(self._grid, matches.view(*self._grid.shape, 2))
 
     def bar(self, free: Tensor) -> None:
         """Use only some patches of the photo, (n,) of yes and no."""
@@ -163,7 +172,7 @@ class Guesses:
         def block(part: slice) -> tuple[Tensor, Tensor]:
             exponents = self._exponents(queries[part], time)
             if last:
-                self.nearest[part] = exponents.argmax(1)
+                self._nearest[part] = exponents.argmax(1)
             use = self._use_of(exponents, part)
             weights = exponents.mul_(power).clamp_(min=-SMALL).exp2_()
             return (weights @ octave.values) / weights.sum(1, keepdim=True), use
@@ -204,3 +213,31 @@ class Guesses:
         self._potentials = self._potentials + self._spec.balance * (use / even).log()
         if self._fills:
             self._potentials.clamp_(min=-PULL)
+
+
+def nearest_field(
+    octave: Octave,
+    images: Tensor,
+    grid: PatchGrid,
+    barred: Tensor | None,
+    spec: Settings,
+    run: Blocks,
+) -> Field:
+    """Take the nearest patches of the photo, wherever they are.
+
+    Args:
+        octave: the photo's patches.
+        images: (B, C, *grid.size) in [-1, 1].
+        grid: the patches of an image.
+        barred: what nothing may come from, as for `Octave.free`.
+        spec: of the generator.
+        run: works on blocks of patches.
+    """
+    nowhere, found = torch.zeros(len(grid), 2), []
+    for image in images:
+        guesses = Guesses(octave, grid, (nowhere, nowhere), spec, run)
+        if barred is not None:
+            guesses.bar(octave.free(barred))
+        guesses.at(image, SHARP, 1, last=True)
+        found.append(guesses.field)
+    return Field.joined(found)

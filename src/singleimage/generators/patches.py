@@ -58,6 +58,16 @@ class PatchGrid:
         pixels = rows[:, None, :, None] * self.size.width + columns[None, :, None, :]
         return pixels.reshape(-1)
 
+    def around(self, picture: Tensor) -> Tensor:
+        """A picture (C, H, W) with what patches that wrap see beyond its far edges."""
+        down, right = (
+            max(int(places[-1]) + self.patch - side, 0)
+            for places, side in zip((self.rows, self.columns), self.size, strict=True)
+        )
+        rows = torch.arange(self.size.height + down, device=picture.device) % self.size.height
+        columns = torch.arange(self.size.width + right, device=picture.device) % self.size.width
+        return picture[..., rows[:, None], columns] if down or right else picture
+
     def fold(self, patches: Tensor, window: Tensor) -> Tensor:
         """Average overlapping patches into an image (C, H, W).
 
