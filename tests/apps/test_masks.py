@@ -107,6 +107,15 @@ def test_a_smooth_filling_keeps_what_is_known_and_is_between_it() -> None:
     assert float(found.amax()) < 0.6
 
 
+@pytest.mark.parametrize("size", [(20, 200), (94, 250), (200, 20), (64, 64), (1, 8)])
+def test_a_large_part_does_not_fade_to_gray(size: tuple[int, int]) -> None:
+    """Half of a picture, or more: beyond where it is next to what is known."""
+    part = torch.zeros(1, 1, *size)
+    part[..., size[1] // 3 :] = 1
+    pixels = torch.where(part > 0, 0.9, torch.full((1, 3, *size), -0.6))
+    torch.testing.assert_close(filled(pixels, part), torch.full_like(pixels, -0.6))
+
+
 SIZE = Size(60, 80)
 PART = torch.zeros(1, *SIZE)
 PART[:, 20:35, 30:60] = 1
