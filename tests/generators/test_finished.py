@@ -125,6 +125,7 @@ def test_the_network_decides_the_layout(model: Model, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "setting",
     [
+        {"renoise": 0.0},
         {"renoise": 0.3},
         {"variety": 0.1},
         {"stride": 1},

@@ -231,3 +231,10 @@ def test_a_drawing_of_a_strip_is_as_large_as_its_photos() -> None:
     columns = drawing.sources(drawing.draw(sizes, [0]), entry)[0] % example.ladder.finest.width
     right = torch.arange(128) + strip.spans[1][0]
     assert float(((columns - right).abs() <= 2).float().mean()) > 0.9
+
+
+def test_without_noise_pictures_flow_from_the_image_below() -> None:
+    """A share of 0 is allowed, and so are those that are nearly 0."""
+    for share in (0.0, 1e-9, 1e-3):
+        made = sample(model(small(), replace(SPEC, renoise=share)), [0])
+        assert bool(torch.isfinite(made).all())

@@ -38,7 +38,14 @@ from singleimage.generators.draft import Draft, Places, Tries, at_once
 from singleimage.generators.field import Corners, Field, all_barred
 from singleimage.generators.kept import Kept
 from singleimage.generators.patch_copies import Copies, resized
-from singleimage.generators.patch_guesses import TOUCHED, Guesses, Octave, nearest_field, places_of
+from singleimage.generators.patch_guesses import (
+    SHARP,
+    TOUCHED,
+    Guesses,
+    Octave,
+    nearest_field,
+    places_of,
+)
 from singleimage.generators.patches import PatchGrid
 from singleimage.generators.strip import Strip
 from singleimage.machine.blocks import Blocks, in_blocks
@@ -391,7 +398,7 @@ class PatchFlow(nn.Module):
 
         first, x = 0.0, noise(0)
         if below is not None:
-            first = 1 - spec.renoise
+            first = min(1 - spec.renoise, SHARP)
             x = torch.lerp(x, resize(below[None], size)[0], first)
         stride = octave.stride if below is None else max(octave.stride, spec.stride)
         grid = PatchGrid(size, spec.patch, stride, wrap)
