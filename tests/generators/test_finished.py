@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
 
 import msgspec
 import pytest
@@ -17,9 +18,11 @@ from singleimage.apps.sample import sample
 from singleimage.errors import ArgumentError, ModelFileError, RecipeError, UnsupportedEntry
 from singleimage.generators.base import Injection
 from singleimage.generators.finished import Finished, FinishSpec
+from singleimage.generators.growing import Growing
 from singleimage.images.channels import Mask
 from singleimage.models.modelfile import file_of, metadata_of
 from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.latent import Latent
 from singleimage.multiscale.resample import resize
 from singleimage.recipes.tasks import for_task
 from singleimage.training.run import Run
@@ -81,6 +84,37 @@ def test_pictures_depend_on_their_seed_alone(model: Model) -> None:
     assert torch.equal(next(model.sample([4])).pixels, two.pixels)
     assert not torch.equal(one.pixels, two.pixels)
     assert not torch.equal(three.pixels, two.pixels)
+
+
+@pytest.mark.parametrize("entering", [False, True])
+def test_threads_do_not_switch_the_mode_of_the_network(
+    entering: bool, model: Model, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """One that has just been trained; what enters sets its norms, so threads take no turns then."""
+    generator = model.generator
+    assert isinstance(generator, Finished)
+    network = generator.network
+    assert isinstance(network, Growing)
+    sizes, found, decode = generator.ladder.sizes, [], network.decode
+
+    def watched(latent: Latent, entry: Injection | None = None) -> torch.Tensor:
+        found.append((network.training, get_ident()))
+        return decode(latent, entry)
+
+    monkeypatch.setattr(network, "decode", watched)
+    torch.set_num_threads(2)
+    small = resize(PHOTO.pixels[None], sizes[0]).repeat(4, 1, 1, 1)
+    before = network.training
+    network.train()
+    try:
+        generator.sources(
+            generator.draw(sizes, range(4)), Injection(0, small) if entering else None
+        )
+        assert network.training
+    finally:
+        network.train(before)
+    assert [training for training, _ in found] == [False] * 4
+    assert ({thread for _, thread in found} == {get_ident()}) == entering
 
 
 def test_any_size_and_tiles(model: Model) -> None:

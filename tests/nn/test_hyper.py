@@ -70,3 +70,21 @@ def test_of_a_critics_turn_only_the_penalty_moves_a_shared_embedding_of_variant_
     for name, values in found.items():
         torch.testing.assert_close(values, whole[name], msg=name)
     assert any(x.any() for x in found["penalty embedding"])
+
+
+def test_the_critic_of_a_photo_depends_on_it_alone_and_leaves_a_shared_embedding_as_it_is() -> None:
+    small = EmbeddingSpec(blocks=(1, 1, 1, 1), width=1, view=64)
+    embedding = small.build(channels=3)
+    spec = HyperCriticSpec(embedding=small, shared="both", width=3)
+    critic = spec.build(level=0, channels=3, generator=torch.Generator().manual_seed(1))
+    critic.borrow(embedding)
+    photo = torch.rand(1, 3, 24, 25)
+    embedding(torch.rand(2, 3, 24, 25))  # running statistics of some batch
+    wanted = critic.head(embedding.eval()(photo))
+    embedding.train()
+    before = [buffer.clone() for buffer in embedding.buffers()]
+    found = critic.critic_of(photo)
+    assert embedding.training
+    for buffer, other in zip(embedding.buffers(), before, strict=True):
+        assert torch.equal(buffer, other)
+    torch.testing.assert_close(found.last.bias, critic.form.layers(wanted[0])[-1])

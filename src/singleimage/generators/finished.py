@@ -9,13 +9,20 @@ pixel of a picture is one of the photo's.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
-from singleimage.generators.base import Copier, Generator, Injection, Known, check_injection
+from singleimage.generators.base import (
+    Copier,
+    Generator,
+    Injection,
+    Known,
+    check_injection,
+    evaluating,
+)
 from singleimage.generators.patch_flow import LARGE, PatchFlow, PatchFlowSpec, Share
 from singleimage.machine.blocks import Blocks, in_blocks
 from singleimage.multiscale.geometry import OPEN, Size, Wrap, size_of
@@ -174,11 +181,13 @@ class Finished:
             entering = None if entry is None else entry.items(numbers)
             return self.network.decode(latent.items(numbers), entering)
 
-        if math.prod(latent.sizes[-1]) > LARGE:  # all threads draw one
-            images = Blocks(None)(draw, latent.batch, 1)
-        else:
-            with in_blocks(self.device) as run:
-                images = run(draw, latent.batch, 1)
+        with evaluating(cast(nn.Module, self.network)):  # not each thread, for all of them
+            if math.prod(latent.sizes[-1]) > LARGE:  # all threads draw one
+                images = Blocks(None)(draw, latent.batch, 1)
+            else:
+                with in_blocks(self.device) as run:
+                    # What enters may set norms of the network.
+                    images = (run if entry is None else Blocks(None))(draw, latent.batch, 1)
         return torch.cat(images).float()[:, : self._flow.channels].clamp(-1, 1)
 
     def lasting(self, frames: int) -> Generator:

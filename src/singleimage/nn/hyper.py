@@ -264,12 +264,14 @@ class HyperCritic(Critic):
 
     @torch.no_grad()
     def critic_of(self, photo: Tensor) -> PatchNet:
-        training = self.training
-        self.eval()  # so that it depends on this photo alone
+        before = [(module, module.training) for module in (self, *self._lent)]
+        for module, _ in before:
+            module.eval()  # so that it depends on this photo alone
         try:
             return self._nets(self._embed(photo)).net(0)
         finally:
-            self.train(training)
+            for module, training in before:
+                module.train(training)
 
 
 class _PenaltyAlone:
