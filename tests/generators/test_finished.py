@@ -1,6 +1,7 @@
 """Pictures that a network begins and the photo's patches finish."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from threading import get_ident
 
@@ -20,6 +21,7 @@ from singleimage.generators.base import Injection
 from singleimage.generators.finished import Finished, FinishSpec
 from singleimage.generators.growing import Growing
 from singleimage.images.channels import Mask
+from singleimage.machine.blocks import Blocks
 from singleimage.models.modelfile import file_of, metadata_of
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.latent import Latent
@@ -115,6 +117,28 @@ def test_threads_do_not_switch_the_mode_of_the_network(
         network.train(before)
     assert [training for training, _ in found] == [False] * 4
     assert ({thread for _, thread in found} == {get_ident()}) == entering
+
+
+def test_the_network_draws_one_by_one_on_every_device(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where blocks of work are larger, so that rounding does not depend on the batch."""
+    generator = model.generator
+    assert isinstance(generator, Finished)
+    network, batches = generator.network, []
+    decode, sizes = network.decode, generator.ladder.sizes
+    latent = generator.draw(sizes, range(3))
+    usual = generator.sources(latent)
+
+    def watched(latent: Latent, entry: Injection | None = None) -> torch.Tensor:
+        batches.append(latent.batch)
+        return decode(latent, entry)
+
+    monkeypatch.setattr(network, "decode", watched)
+    larger = nullcontext(Blocks(None, 64))
+    monkeypatch.setattr("singleimage.generators.finished.in_blocks", lambda _: larger)
+    assert torch.equal(generator.sources(latent), usual)
+    assert batches == [1, 1, 1]
 
 
 def test_any_size_and_tiles(model: Model) -> None:

@@ -176,10 +176,12 @@ class Finished:
     def _layouts(self, latent: Latent, entry: Injection | None) -> Tensor:
         """What the network draws, one by one: rounding of each is its own."""
 
-        def draw(part: slice) -> Tensor:
-            numbers = range(latent.batch)[part]
-            entering = None if entry is None else entry.items(numbers)
-            return self.network.decode(latent.items(numbers), entering)
+        def draw(part: slice) -> Tensor:  # several on devices that like much at once
+            found = []
+            for number in range(latent.batch)[part]:
+                entering = None if entry is None else entry.items([number])
+                found.append(self.network.decode(latent.item(number), entering))
+            return torch.cat(found)
 
         with evaluating(cast(nn.Module, self.network)):  # not each thread, for all of them
             if math.prod(latent.sizes[-1]) > LARGE:  # all threads draw one
