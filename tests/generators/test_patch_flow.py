@@ -9,11 +9,13 @@ from torch import Tensor
 
 import singleimage
 from scenes import scene
+from singleimage import PRESETS, with_overrides
 from singleimage.apps.sample import Tile, reconstruct, sample, seam
-from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
+from singleimage.errors import ArgumentError, RecipeError, SizeError, UnsupportedEntry
 from singleimage.generators.base import Injection
 from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
 from singleimage.generators.patch_guesses import SMALL
+from singleimage.generators.patches import PatchGrid
 from singleimage.generators.strip import Strip
 from singleimage.images.channels import Channels, Mask
 from singleimage.images.photo import Photo
@@ -238,3 +240,35 @@ def test_without_noise_pictures_flow_from_the_image_below() -> None:
     for share in (0.0, 1e-9, 1e-3):
         made = sample(model(small(), replace(SPEC, renoise=share)), [0])
         assert bool(torch.isfinite(made).all())
+
+
+@pytest.mark.parametrize("field", ["stride", "copy_stride"])
+def test_patches_farther_apart_than_they_are_wide_are_refused(field: str) -> None:
+    fields = {"generator.patch": "3", "generator.stride": "2", f"generator.{field}": "4"}
+    with pytest.raises(RecipeError, match="3 pixels, 4 apart, leave gaps; use a stride of up to 3"):
+        with_overrides(PRESETS["flow"], fields)
+
+
+@pytest.mark.parametrize("patch", [3, 4])
+def test_patches_side_by_side_leave_no_gap(patch: int) -> None:
+    spec = replace(SPEC, patch=patch, stride=patch, copy_stride=patch)
+    made = [sample(model(small(), replace(spec, flow_side=x)), range(3)) for x in (24, 96)]
+    assert bool(torch.isfinite(torch.stack(made)).all())
+
+
+def test_where_few_patches_of_the_photo_are_compared_a_picture_has_no_gaps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However far these are apart, as they are in a wide photo."""
+    apart = []
+    fold = PatchGrid.fold
+
+    def watched(grid: PatchGrid, patches: Tensor, window: Tensor) -> Tensor:
+        apart.append(int(grid.columns.diff().max()))
+        return fold(grid, patches, window)
+
+    monkeypatch.setattr(PatchGrid, "fold", watched)
+    drawing = model(scene(48, 480), replace(SPEC, patch=3, patches=100))
+    assert min(octave.stride for octave in drawing._octaves) > 3
+    sample(drawing, [0])
+    assert max(apart) == 3

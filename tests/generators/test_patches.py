@@ -53,6 +53,16 @@ def test_a_pixel_belongs_to_the_patch_whose_middle_is_nearest(
         assert torch.equal((within - 2).abs(), apart.amin(1))
 
 
+@pytest.mark.parametrize("wrap", [OPEN, (True, True)])
+@pytest.mark.parametrize("patch", [3, 4, 6])
+def test_a_pixel_belongs_to_a_patch_that_has_it(patch: int, wrap: Wrap) -> None:
+    """Also where patches lie side by side, and the middle of one is between two pixels."""
+    grid = PatchGrid(Size(27, 30), patch, patch, wrap)
+    for axis in (0, 1):
+        _, within = grid.owners(axis)
+        assert bool(((within >= 0) & (within < patch)).all())
+
+
 def test_the_nearest_place_and_of_two_the_lower() -> None:
     places = torch.tensor([0, 2, 7])
     assert nearest(places, torch.tensor([-3, 1, 2, 4, 5, 90])).tolist() == [0, 0, 1, 1, 2, 2]

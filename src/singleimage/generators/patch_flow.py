@@ -38,14 +38,7 @@ from singleimage.generators.draft import Draft, Places, Tries, at_once
 from singleimage.generators.field import Corners, Field, all_barred
 from singleimage.generators.kept import Kept
 from singleimage.generators.patch_copies import Copies, resized
-from singleimage.generators.patch_guesses import (
-    SHARP,
-    TOUCHED,
-    Guesses,
-    Octave,
-    nearest_field,
-    places_of,
-)
+from singleimage.generators.patch_guesses import SHARP, TOUCHED, Guesses, Octave, matched, places_of
 from singleimage.generators.patches import PatchGrid
 from singleimage.generators.strip import Strip
 from singleimage.machine.blocks import Blocks, in_blocks
@@ -105,6 +98,13 @@ class PatchFlowSpec(
     """Pixels from one patch of a picture to the next, at levels that flow but the coarsest."""
     copy_stride: Annotated[int, msgspec.Meta(ge=1, le=4)] = 3
     """The same at levels that copy."""
+
+    def __post_init__(self) -> None:
+        if (apart := max(self.stride, self.copy_stride)) > self.patch:
+            raise ValueError(
+                f"patches of {self.patch} pixels, {apart} apart, leave gaps; use a stride of up to "
+                f"{self.patch}"
+            )
 
     @property
     def place(self) -> float:
@@ -401,7 +401,7 @@ class PatchFlow(nn.Module):
             first = min(1 - spec.renoise, SHARP)
             x = torch.lerp(x, resize(below[None], size)[0], first)
         stride = octave.stride if below is None else max(octave.stride, spec.stride)
-        grid = PatchGrid(size, spec.patch, stride, wrap)
+        grid = PatchGrid(size, spec.patch, min(stride, spec.patch), wrap)  # without gaps
         guesses = Guesses(octave, grid, self._places(level, latent, known, grid), spec, run)
         if (barred := self._barred(known)) is not None:
             guesses.bar(octave.free(barred))
@@ -428,7 +428,7 @@ class PatchFlow(nn.Module):
         size = Size(*(max(round(side * new / old), spec.patch) for side, new, old in sides))
         stride = max(octave.stride, math.ceil(math.sqrt(math.prod(size) / ENTERING)))
         grid = PatchGrid(size, spec.patch, stride, latent.wrap)
-        found = nearest_field(octave, resized(images, size), grid, self._barred(known), spec, run)
+        found = matched(octave, resized(images, size), grid, self._barred(known), spec, run)
         grown = [new / old for new, old in zip(photo, octave.size, strict=True)]
         return found.on(self._grid(first, latent.sizes[first], latent.wrap), grown)
 

@@ -215,7 +215,7 @@ class Guesses:
             self._potentials.clamp_(min=-PULL)
 
 
-def nearest_field(
+def matched(
     octave: Octave,
     images: Tensor,
     grid: PatchGrid,

@@ -108,13 +108,13 @@ class PatchGrid:
             The index of the patch along the axis, and the pixel within the patch, both (side,).
         """
         places, side = (self.rows, self.columns)[axis], self.size[axis]
+        pixels = torch.arange(side)
+        middle = (self.patch - 1) // 2  # of two the first: `nearest` takes the lower place
         if not self.wrap[axis]:
-            pixels = torch.arange(side)
-            index = nearest(places + self.patch // 2, pixels)
+            index = nearest(places + middle, pixels)
             return index, pixels - places[index]
         repeated = torch.cat([places - side, places, places + side])
-        pixels = torch.arange(side)
-        index = nearest(repeated + self.patch // 2, pixels)
+        index = nearest(repeated + middle, pixels)
         return index % len(places), pixels - repeated[index]
 
 
