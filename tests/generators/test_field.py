@@ -61,6 +61,22 @@ def test_good_matches_spread_from_patch_to_patch(run: Blocks) -> None:
     assert float((offsets == torch.tensor([4, 3])).all(-1).float().mean()) > 0.95
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_good_matches_spread_across_the_seam_of_a_tile(axis: int, run: Blocks) -> None:
+    """In a photo that shows it twice; the patches of the last line know theirs."""
+    tile = noise(3, 40, 40, seed=4, dtype=torch.float32)
+    finder = Search(torch.cat([tile, tile], axis + 1), 7, 24)
+    grid = PatchGrid(Size(40, 40), 7, 2, (axis == 0, axis == 1))
+    start = Field(grid, torch.full((*grid.shape, 2), 26))
+    start.matches.select(axis, -1)[:] = grid.corners.select(axis, -1)
+    keys = finder.components(finder.image)
+    found = finder.improved(
+        start, finder.queries(tile, grid), keys, Corners(finder.size, 7), 1, run
+    )
+    apart = (found.matches - grid.corners).select(axis, 0)
+    assert bool((apart == torch.tensor([40 * (axis == 0), 40 * (axis == 1)])).all())
+
+
 def test_no_search_makes_a_match_worse_or_leaves_the_photo(run: Blocks) -> None:
     picture = noise(3, 33, 61, seed=5, dtype=torch.float32)
     grid = PatchGrid(Size(33, 61), 7, 2)

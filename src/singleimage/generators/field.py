@@ -368,12 +368,11 @@ class _Matches:
 
     def offer_neighbors(self, down: int, across: int) -> None:
         """Offer each patch the offset of another patch, so many rows and columns before it."""
-        rows, columns = self._grid.rows.int(), self._grid.columns.int()
-        below = (rows - torch.roll(rows, down))[:, None]
-        right = columns - torch.roll(columns, across)
+        below = self._grid.apart(0, down).int()[:, None]
+        right = self._grid.apart(1, across).int()
 
         def candidates(lines: slice) -> tuple[Tensor, Tensor]:
-            others = (torch.arange(len(rows))[lines] - down) % len(rows)
+            others = (torch.arange(len(below))[lines] - down) % len(below)
             return (
                 self._rows.index_select(1, others).roll(across, 2) + below[lines],
                 self._columns.index_select(1, others).roll(across, 2) + right,

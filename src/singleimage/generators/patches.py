@@ -44,6 +44,15 @@ class PatchGrid:
         """Row and column of the top left pixels of all patches, (rows, columns, 2) integers."""
         return torch.stack(torch.meshgrid(self.rows, self.columns, indexing="ij"), -1)
 
+    def apart(self, axis: int, step: int) -> Tensor:
+        """How many pixels each patch of an axis lies behind that `step` before it, (n,).
+
+        Where the axis wraps, that is the short way around.
+        """
+        places, side = (self.rows, self.columns)[axis], self.size[axis]
+        found = places - places.roll(step)
+        return (found + side // 2) % side - side // 2 if self.wrap[axis] else found
+
     def cut(self, image: Tensor) -> Tensor:
         """Cut the patches (n, C * patch²) out of an image (C, H, W)."""
         flat = image.flatten(1).index_select(1, self._pixels.to(image.device))
