@@ -26,6 +26,7 @@ from singleimage.nn.convolution import (
     mean_scores,
 )
 from singleimage.nn.critic import Critic, CriticOutputs
+from singleimage.nn.initial import draw
 from singleimage.nn.second_order import bend, convolve, normalize
 
 Norm = Literal["none", "batch", "image"]
@@ -366,11 +367,11 @@ def init_normal(module: nn.Module, generator: torch.Generator) -> None:
     with torch.no_grad():
         for part in module.modules():
             if isinstance(part, Projection):
-                part.weight.normal_(0.0, 0.02, generator=generator)
+                draw(part.weight, Tensor.normal_, 0.0, 0.02, generator=generator)
             elif isinstance(part, Conv):
-                part.weight.normal_(0.0, 0.02, generator=generator)
+                draw(part.weight, Tensor.normal_, 0.0, 0.02, generator=generator)
                 bound = 1 / math.sqrt(part.weight[0].numel())
-                part.bias.uniform_(-bound, bound, generator=generator)
+                draw(part.bias, Tensor.uniform_, -bound, bound, generator=generator)
             elif isinstance(part, nn.BatchNorm2d | nn.GroupNorm | ImageNorm):
-                part.weight.normal_(1.0, 0.02, generator=generator)
+                draw(part.weight, Tensor.normal_, 1.0, 0.02, generator=generator)
                 part.bias.zero_()

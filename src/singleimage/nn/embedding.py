@@ -5,6 +5,7 @@ takes the network of 34 layers, untrained, with a linear layer behind it.
 """
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.resample import bilinear
 from singleimage.nn.convolution import channels_last
+from singleimage.nn.initial import draw
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
@@ -130,14 +132,12 @@ def init_embedding(module: nn.Module, generator: torch.Generator) -> None:
         module: changed in place.
         generator: source of all randomness.
     """
-    with torch.no_grad():
-        for part in module.modules():
-            if isinstance(part, nn.Conv2d):
-                nn.init.kaiming_normal_(
-                    part.weight, mode="fan_out", nonlinearity="relu", generator=generator
-                )
-            elif isinstance(part, nn.Linear):
-                init_linear(part, generator)
+    normal = partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            draw(part.weight, normal, generator=generator)
+        elif isinstance(part, nn.Linear):
+            init_linear(part, generator)
 
 
 def init_linear(layer: nn.Linear, generator: torch.Generator, *, gain: float = 1.0) -> None:
@@ -149,7 +149,6 @@ def init_linear(layer: nn.Linear, generator: torch.Generator, *, gain: float = 1
         gain: factor on the range.
     """
     bound = gain * layer.in_features**-0.5
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        if layer.bias is not None:
-            layer.bias.uniform_(-bound, bound, generator=generator)
+    draw(layer.weight, Tensor.uniform_, -bound, bound, generator=generator)
+    if layer.bias is not None:
+        draw(layer.bias, Tensor.uniform_, -bound, bound, generator=generator)

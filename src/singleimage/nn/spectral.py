@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from singleimage.nn.blocks import Axes, Channels, Conv, Slope
 from singleimage.nn.convolution import Link, chain
 from singleimage.nn.critic import Critic, CriticOutputs
+from singleimage.nn.initial import draw
 from singleimage.nn.second_order import bend, convolve
 
 
@@ -228,9 +229,8 @@ def init_uniform(module: nn.Module, generator: torch.Generator) -> None:
         for part in module.modules():
             if isinstance(part, Conv):
                 bound = 1 / math.sqrt(part.weight[0].numel())
-                part.weight.uniform_(-bound, bound, generator=generator)
-                part.bias.uniform_(-bound, bound, generator=generator)
+                draw(part.weight, Tensor.uniform_, -bound, bound, generator=generator)
+                draw(part.bias, Tensor.uniform_, -bound, bound, generator=generator)
             elif isinstance(part, SpectralConv) and part.spectral:
-                part.direction.copy_(
-                    F.normalize(part.direction.normal_(generator=generator), dim=0)
-                )
+                draw(part.direction, Tensor.normal_, generator=generator)
+                part.direction.copy_(F.normalize(part.direction, dim=0))
