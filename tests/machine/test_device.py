@@ -62,6 +62,20 @@ def test_to_find_a_device_changes_nothing(threads: int) -> None:
             assert state() == before, name
 
 
+def test_processes_of_torchrun_have_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", lambda *_, device: torch.zeros(1))  # on any device
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert find_device("auto") == find_device("cuda") == torch.device("cuda")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "any")
+    assert (
+        find_device("auto") == find_device("cuda") == use_device("cuda") == torch.device("cuda:2")
+    )
+    assert find_device("cuda:1") == torch.device("cuda:1")
+    assert find_device("cpu") == torch.device("cpu")
+
+
 def test_to_use_a_device_sets_the_threads_in_its_name_and_nothing_else(threads: int) -> None:
     torch.set_num_threads(2)
     before = state()

@@ -25,6 +25,20 @@ def test_processes_that_cannot_share_a_batch_say_so(monkeypatch: pytest.MonkeyPa
         parallel.share_of(3)
 
 
+def test_a_process_meets_the_others_on_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else all of them would take the first one, which nccl refuses."""
+    calls: list[object] = []
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "any")
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda backend, timeout: calls.append(backend)
+    )
+    parallel.join(torch.device("cuda:1"))
+    assert calls == [torch.device("cuda:1"), "nccl"]
+    parallel.join(torch.device("cpu"))
+    assert calls[2:] == ["gloo"]
+
+
 @pytest.mark.slow
 def test_two_processes_take_the_same_course_as_one(
     tmp_path: Path, album: Path, hyper_run: Path

@@ -1,8 +1,13 @@
 """Which device computes, and on how many threads."""
 
+import os
+
 import torch
 
 from singleimage.errors import DeviceError
+
+LAUNCHED = "TORCHELASTIC_RUN_ID"
+"""Variable of the environment by which a process knows that `torchrun` started it."""
 
 
 def find_device(name: str) -> torch.device:
@@ -10,7 +15,8 @@ def find_device(name: str) -> torch.device:
 
     Args:
         name: `auto` (the fastest there is), `cpu`, `cuda`, `cuda:1` or `mps`; `cpu:4` means the
-            processor, and that `use_device` is to give it four threads.
+            processor, and that `use_device` is to give it four threads. Of several processes that
+            `torchrun` started, each has a GPU of its own by `auto` and `cuda`.
 
     Raises:
         DeviceError: this machine or this build of PyTorch has no such device.
@@ -19,6 +25,8 @@ def find_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
         if name == "cpu" and torch.backends.mps.is_available():
             name = "mps"
+    if name == "cuda" and LAUNCHED in os.environ:
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     if threads_of(name) is not None:
         name = "cpu"
     try:

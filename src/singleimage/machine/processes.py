@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, distributed
 
 from singleimage.errors import RunError
+from singleimage.machine.device import LAUNCHED
 
 Result = TypeVar("Result")
 PATIENCE = timedelta(minutes=10)
@@ -24,11 +25,14 @@ def join(device: torch.device) -> None:
     """Meet the processes that `torchrun` started with this one, if it did.
 
     Args:
-        device: where tensors are; on CUDA they meet by nccl, else by gloo.
+        device: where tensors are, from `find_device`; on CUDA they meet by nccl, else by gloo.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ or distributed.is_initialized():
+    if LAUNCHED not in os.environ or distributed.is_initialized():
         return
-    backend = "nccl" if device.type == "cuda" else "gloo"
+    backend = "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where nccl exchanges
+        backend = "nccl"
     distributed.init_process_group(backend, timeout=PATIENCE)
 
 
