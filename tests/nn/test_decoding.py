@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pretend import pretended
 from reference import fast_stabilized as fast
 from reference.compare import F64, TOLERANCE, difference, noise, randomize
 from reference.translate import decoding_critic_of
@@ -176,6 +177,19 @@ def test_the_critic_in_bfloat16_is_close() -> None:
     for name, error in errors_of(made, real, 0).items():
         assert error.dtype == torch.float32
         assert error.item() == pytest.approx(expected[name].item(), rel=0.02)
+
+
+def test_the_critic_in_bfloat16_says_the_same_on_a_device() -> None:
+    """Where group norm takes one type alone."""
+    made = critic(16).float()
+    init_normal(made, torch.Generator().manual_seed(0))
+    use_precision(made, "bf16")
+    real = noise(1, 3, 24, 25).clamp(-1, 1).float()
+    expected = errors_of(made, real, 0)
+    with pretended() as device:
+        found = errors_of(made.to(device), real.to(device), 0)
+        for name, error in found.items():
+            assert error.item() == pytest.approx(expected[name].item(), rel=0.01)
 
 
 def test_decoders_start_as_the_other_layers_do() -> None:

@@ -56,9 +56,17 @@ class Decoder(nn.Module):
         """Draw images of `features` (B, F, h, w): (B, C, size.height, size.width) in [-1, 1]."""
         x = stretch(features, Size(size.height + 4, size.width + 4))
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = gate(norm(conv(x)))
+            x = gate(_normalized(conv(x), norm))
         image: Tensor = self.last(x).to(self.last.weight.dtype)
         return image.tanh()
+
+
+def _normalized(x: Tensor, norm: nn.Module) -> Tensor:
+    """A group norm of `x`, in its type; only processors take it beside weights in float32."""
+    assert isinstance(norm, nn.GroupNorm)
+    known = x if x.device.type == "cpu" else x.to(norm.weight.dtype)
+    y: Tensor = norm(known)
+    return y.to(x.dtype)
 
 
 def gate(x: Tensor) -> Tensor:
