@@ -17,6 +17,7 @@ from torch import Tensor
 from singleimage.errors import MaskError
 from singleimage.generators.patches import PatchGrid, Run, around, bell, nearest
 from singleimage.machine.blocks import Blocks
+from singleimage.machine.device import supported
 from singleimage.multiscale.geometry import Size, size_of
 
 BESIDE = ((0, 1), (1, 0), (0, -1), (-1, 0))
@@ -185,8 +186,8 @@ class Search:
         patches = every.cut(image)
         mean = patches.mean(0)
         centered = patches - mean
-        _, vectors = torch.linalg.eigh(centered.T @ centered)
-        basis = vectors[:, -min(rank, vectors.shape[1]) :]
+        _, vectors = torch.linalg.eigh(supported(centered.T @ centered))
+        basis = vectors[:, -min(rank, vectors.shape[1]) :].to(image.device)
         self._kernels = basis.T.reshape(-1, len(image), patch, patch).contiguous()
         self._shift = -(mean @ basis)
 

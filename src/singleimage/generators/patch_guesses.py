@@ -10,6 +10,7 @@ from torch import Tensor
 from singleimage.generators.field import Field
 from singleimage.generators.patches import PatchGrid, bell
 from singleimage.machine.blocks import Blocks
+from singleimage.machine.device import supported
 from singleimage.multiscale.geometry import size_of
 from singleimage.multiscale.resample import resize
 
@@ -70,8 +71,8 @@ class Octave:
         patches = self.grid.cut(image)
         self.depth = patches.shape[1]
         """Values of a patch."""
-        _, vectors = torch.linalg.eigh(patches.T @ patches)
-        self.basis = vectors[:, -min(spec.rank, self.depth) :].contiguous()
+        _, vectors = torch.linalg.eigh(supported(patches.T @ patches))
+        self.basis = vectors[:, -min(spec.rank, self.depth) :].contiguous().to(image.device)
         self.values = patches @ self.basis
         self.lengths = patches.square().sum(1)
         places = places_of(self.grid).to(image.device)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from singleimage.machine.device import supported
 from singleimage.multiscale.geometry import OPEN, Size, Wrap
 
 
@@ -88,8 +89,10 @@ class PatchGrid:
             self._folding = window, *self._bags(window)
         _, pixels, first, weights = self._folding
         values = patches.view(len(self), -1, self.patch**2).transpose(1, 2).flatten(0, 1)
-        image = F.embedding_bag(pixels, values, first, mode="sum", per_sample_weights=weights)
-        return image.T.reshape(-1, *self.size)
+        image = F.embedding_bag(
+            pixels, supported(values), first, mode="sum", per_sample_weights=weights
+        )
+        return image.T.reshape(-1, *self.size).to(patches.device)
 
     def _bags(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Which pixels of patches lie on a pixel of the image, one pixel after the other.
@@ -105,7 +108,8 @@ class PatchGrid:
         first = torch.bincount(pixels, minlength=count).cumsum(0)
         first = torch.cat([first.new_zeros(1), first[:-1]])
         found = order, first, (weights / total[pixels])[order]
-        return tuple(x.to(window.device) for x in found)  # type: ignore[return-value]
+        device = supported(window).device
+        return tuple(x.to(device) for x in found)  # type: ignore[return-value]
 
     def owners(self, axis: int) -> tuple[Tensor, Tensor]:
         """For every pixel of an axis, the patch whose middle is nearest, and its pixel there.

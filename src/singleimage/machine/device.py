@@ -3,6 +3,7 @@
 import os
 
 import torch
+from torch import Tensor
 
 from singleimage.errors import DeviceError
 
@@ -50,6 +51,11 @@ def use_device(name: str) -> torch.device:
     if threads is not None:
         torch.set_num_threads(threads)
     return device
+
+
+def supported(x: Tensor) -> Tensor:
+    """`x` where PyTorch has float64, eigenvectors and bags: as it is, or on MPS in main memory."""
+    return x if x.device.type in ("cpu", "cuda") else x.cpu()
 
 
 def threads_of(name: str) -> int | None:

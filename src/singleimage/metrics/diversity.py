@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from singleimage.machine.device import supported
+
 
 class PixelDiversity:
     """Per-pixel standard deviations over samples of one size.
@@ -71,7 +73,8 @@ class FeatureDiversity:
         """Take the features of samples, `maps` (B, C, h, w), all of one size."""
         vectors = maps.permute(0, 2, 3, 1).contiguous()
         lengths = torch.linalg.vector_norm(vectors, dim=3, keepdim=True)
-        total = (vectors / lengths.clamp(min=1e-10)).sum(dim=0, dtype=torch.float64)
+        directions = supported(vectors / lengths.clamp(min=1e-10))
+        total = directions.sum(dim=0, dtype=torch.float64)
         self._sum = total if self._sum is None else self._sum + total
         self._lengths += int((lengths > 1e-10).sum())
         self._count += len(maps)

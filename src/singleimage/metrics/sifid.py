@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from singleimage.errors import Incomparable, SizeError
+from singleimage.machine.device import supported
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ def fit(maps: Tensor, features: str) -> list[Gaussian]:
     Raises:
         SizeError: there are fewer than two positions.
     """
-    vectors = maps.flatten(2).double()
+    vectors = supported(maps).flatten(2).double()
     if vectors.shape[2] < 2:
         raise SizeError("an image has a single position of features; use larger images.")
     means = vectors.mean(dim=2)
