@@ -136,6 +136,27 @@ def test_numbers_do_not_depend_on_batches(
             assert second[name] == pytest.approx(value, rel=1e-4 if deep else 1e-12), name
 
 
+def test_large_pictures_are_measured_one_by_one(
+    features: Features, real: Photo, samples: list[Photo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    class Counted:
+        name = features.name
+
+        def __call__(self, images: Tensor) -> Tensor:
+            sizes.append(len(images))
+            return features(images)
+
+    pixels = HEIGHT * WIDTH
+    expected = {8 * pixels: [1, 8, 3], 3 * pixels: [1, 3, 3, 3, 2], pixels - 1: [1] * 12}
+    for limit, batches in expected.items():
+        monkeypatch.setattr(evaluation, "PIXELS", limit)
+        sizes.clear()
+        evaluate(samples, real, Counted())
+        assert sizes == batches
+
+
 def test_samples_of_other_sizes_are_resized_for_the_diversities_alone(
     features: Features, real: Photo
 ) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reference.compare import noise
 from singleimage.errors import Incomparable, SizeError
+from singleimage.metrics import sifid
 from singleimage.metrics.sifid import Gaussian, fit, frechet
 
 
@@ -28,6 +29,31 @@ def test_a_gaussian_has_the_mean_and_the_unbiased_covariance_of_all_positions() 
         assert found.features == "a"
         assert np.abs(found.mean.numpy() - positions.mean(axis=1)).max() < 1e-6
         assert np.abs(found.covariance.numpy() - np.cov(positions)).max() < 1e-5
+
+
+def test_a_large_map_is_never_in_float64_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And image by image, piece by piece, gives what all at once does."""
+    maps = (noise(3, 6, 41, 53) * 3 + 100).float().contiguous(memory_format=torch.channels_last)
+    vectors = maps.flatten(2).double()
+    centered = vectors - vectors.mean(dim=2, keepdim=True)
+    covariances = centered @ centered.mT / (vectors.shape[2] - 1)
+    converted: list[int] = []
+
+    def double(x: Tensor) -> Tensor:
+        converted.append(x.numel())
+        return x.to(torch.float64)
+
+    monkeypatch.setattr(Tensor, "double", double)
+    monkeypatch.setattr(sifid, "VALUES", 1000)
+    found = fit(maps, "a")
+    assert max(converted) <= 1000
+    assert sum(converted) == 2 * maps.numel()
+    for one, mean, covariance in zip(found, vectors.mean(dim=2), covariances, strict=True):
+        torch.testing.assert_close(one.mean, mean, rtol=1e-12, atol=0)
+        torch.testing.assert_close(one.covariance, covariance, rtol=1e-9, atol=1e-12)
+    monkeypatch.undo()
+    whole = fit(maps, "a")
+    assert frechet(found[0], found[1]) == pytest.approx(frechet(whole[0], whole[1]), rel=1e-9)
 
 
 def test_a_single_position_is_refused() -> None:

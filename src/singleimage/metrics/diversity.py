@@ -71,11 +71,13 @@ class FeatureDiversity:
     @torch.inference_mode()
     def add(self, maps: Tensor) -> None:
         """Take the features of samples, `maps` (B, C, h, w), all of one size."""
-        vectors = maps.permute(0, 2, 3, 1).contiguous()
+        vectors = supported(maps).permute(0, 2, 3, 1).contiguous()
         lengths = torch.linalg.vector_norm(vectors, dim=3, keepdim=True)
-        directions = supported(vectors / lengths.clamp(min=1e-10))
-        total = directions.sum(dim=0, dtype=torch.float64)
-        self._sum = total if self._sum is None else self._sum + total
+        if self._sum is None:
+            self._sum = vectors.new_zeros(vectors.shape[1:], dtype=torch.float64)
+        for y, total in enumerate(self._sum):  # in float64 all at once would be gigabytes
+            directions = vectors[:, y] / lengths[:, y].clamp(min=1e-10)
+            total += directions.sum(dim=0, dtype=torch.float64)
         self._lengths += int((lengths > 1e-10).sum())
         self._count += len(maps)
 

@@ -24,7 +24,9 @@ from singleimage.multiscale.geometry import size_of
 from singleimage.multiscale.resample import resize
 
 BATCH = 8
-"""Samples whose features are computed together."""
+"""Samples whose features are computed together, at most."""
+PIXELS = 2_000_000
+"""Pixels of them, at most, unless a single one has more."""
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -213,11 +215,12 @@ def require_comparable(scores: Sequence[Scores]) -> None:
 
 def _batches(images: Iterable[Tensor]) -> Iterator[Tensor]:
     """A few images of one size at a time."""
-    for _, same in groupby(images, key=size_of):
+    for size, same in groupby(images, key=size_of):
+        count = min(BATCH, max(PIXELS // (size.height * size.width), 1))
         batch: list[Tensor] = []
         for image in same:
             batch.append(image)
-            if len(batch) == BATCH:
+            if len(batch) == count:
                 yield torch.stack(batch)
                 batch = []
         if batch:

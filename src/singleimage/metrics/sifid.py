@@ -13,6 +13,9 @@ from torch import Tensor
 from singleimage.errors import Incomparable, SizeError
 from singleimage.machine.device import supported
 
+VALUES = 4_000_000
+"""Values of features that are in float64 at once; those of a large picture are gigabytes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
@@ -44,16 +47,22 @@ def fit(maps: Tensor, features: str) -> list[Gaussian]:
     Raises:
         SizeError: there are fewer than two positions.
     """
-    vectors = supported(maps).flatten(2).double()
+    vectors = supported(maps).flatten(2)
     if vectors.shape[2] < 2:
         raise SizeError("an image has a single position of features; use larger images.")
-    means = vectors.mean(dim=2)
-    centered = vectors - means[:, :, None]
-    covariances = centered @ centered.mT / (vectors.shape[2] - 1)
-    return [
-        Gaussian(mean, covariance, features)
-        for mean, covariance in zip(means.cpu(), covariances.cpu(), strict=True)
-    ]
+    return [_fitted(image, features) for image in vectors]
+
+
+def _fitted(vectors: Tensor, features: str) -> Gaussian:
+    """The Gaussian of vectors (C, n): first their mean, then the covariance about it."""
+    channels, count = vectors.shape
+    parts = vectors.split(max(VALUES // channels, 1), dim=1)
+    mean = torch.stack([part.double().sum(dim=1) for part in parts]).sum(dim=0) / count
+    covariance = mean.new_zeros(channels, channels)
+    for part in parts:
+        centered = part.double() - mean[:, None]
+        covariance += centered @ centered.T
+    return Gaussian(mean.cpu(), (covariance / (count - 1)).cpu(), features)
 
 
 @torch.inference_mode()
