@@ -110,6 +110,15 @@ def test_votes_of_patches_that_agree_are_the_photo(run: Blocks) -> None:
     assert float((voted - PHOTO).abs().max()) < 1e-5
 
 
+def test_all_patches_vote_in_larger_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as devices get that like much at once: blocks are then several parts of the patches."""
+    monkeypatch.setattr("singleimage.generators.field.VOTES", 1)
+    found = [search().voted(itself(SIZE, 1), 0.6, Blocks(None, larger)) for larger in (1, 2, 64)]
+    assert float((found[0] - PHOTO).abs().max()) < 1e-5
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
 def test_no_match_touches_what_is_barred() -> None:
     barred = torch.zeros(40, 52, dtype=torch.bool)
     barred[10:30, 15:52] = True

@@ -10,6 +10,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 from PIL import Image
+from torch import Tensor
 
 import singleimage as si
 from pasting import with_square
@@ -79,6 +80,26 @@ def test_every_method_can_be_finished(name: str, tmp_path: Path) -> None:
     finished.save(tmp_path / "m.safetensors")
     (again,) = Model.load(tmp_path / "m.safetensors", precision="fp32").sample([4])
     assert torch.equal(again.pixels, picture.pixels)
+
+
+def test_the_network_draws_one_by_one_on_any_device(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on those that do much at once."""
+    generator, batches = model.generator, list[int]()
+    assert isinstance(generator, Finished)
+    decode = generator.network.decode
+
+    def noted(latent: Latent, entry: Injection | None = None) -> Tensor:
+        batches.append(latent.batch)
+        return decode(latent, entry)
+
+    monkeypatch.setattr(generator.network, "decode", noted)
+    monkeypatch.setattr(
+        "singleimage.generators.finished.in_blocks", lambda _: nullcontext(Blocks(None, 64))
+    )
+    generator.sources(generator.draw(generator.ladder.sizes, [3, 4, 5]))
+    assert batches == [1, 1, 1]
 
 
 def test_pictures_depend_on_their_seed_alone(model: Model) -> None:

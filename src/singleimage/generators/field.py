@@ -297,8 +297,8 @@ class Search:
         sides = [max(pair) for pair in zip(reach, grid.size, strict=True)]
         total = image.new_zeros(len(image), len(first), *sides)
 
-        def vote(rows: Run) -> None:
-            for columns in grid.column_runs:
+        def vote(several: Sequence[Run]) -> None:
+            for rows, columns in product(several, grid.column_runs):
                 places = first[:, rows.first : rows.stop, columns.first : columns.stop]
                 for y, x in product(range(self.patch), repeat=2):
                     index = (places + (y * self.size.width + x)).flatten()
@@ -309,7 +309,7 @@ class Search:
         for rows in grid.row_runs:
             blocks = rows.split(max(VOTES // grid.shape.width, grid.patch))
             for some in (blocks[::2], blocks[1::2]):  # blocks side by side would touch
-                run(lambda part, some=some: list(map(vote, some[part])), len(some), 1)  # type: ignore[misc]
+                run(lambda part, some=some: vote(some[part]), len(some), 1)  # type: ignore[misc]
         line = [math.sqrt(window[step][step]) for step in range(self.patch)]
         for axis, (runs, side) in enumerate(
             zip((grid.row_runs, grid.column_runs), grid.size, strict=True), start=2
