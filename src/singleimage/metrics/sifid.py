@@ -56,7 +56,7 @@ def fit(maps: Tensor, features: str) -> list[Gaussian]:
 def _fitted(vectors: Tensor, features: str) -> Gaussian:
     """The Gaussian of vectors (C, n): first their mean, then the covariance about it."""
     channels, count = vectors.shape
-    parts = vectors.split(max(VALUES // channels, 1), dim=1)
+    parts = torch.split(vectors, max(VALUES // channels, 1), dim=1)
     mean = torch.stack([part.double().sum(dim=1) for part in parts]).sum(dim=0) / count
     covariance = mean.new_zeros(channels, channels)
     for part in parts:
