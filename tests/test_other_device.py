@@ -46,7 +46,13 @@ def assert_drawn(*pictures: Photo) -> None:
         assert bool(picture.pixels.isfinite().all())
 
 
-@pytest.mark.parametrize("name", METHODS)
+SLOW = ("fast-stabilized", "meta", "hp-vae-gan")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in METHODS],
+)
 def test_every_method_trains_and_draws(name: str, device: str) -> None:
     trainer = trained(name, device)
     assert trainer.learner.device == torch.device(device)
@@ -54,6 +60,7 @@ def test_every_method_trains_and_draws(name: str, device: str) -> None:
     assert_drawn(*model.sample([0]), model.reconstruct())
 
 
+@pytest.mark.slow
 def test_a_hypernetwork_makes_models_and_adapts_them(device: str) -> None:
     photos = [Photo(pattern(3).roll(5 * i, 2), RGB) for i in range(2)]
     recipe = album_recipe(**{"training.steps": "1"})

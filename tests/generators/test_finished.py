@@ -243,8 +243,8 @@ def test_from_any_start_level_a_picture_is_what_its_seed_gives_alone(model: Mode
     count = len(generator.ladder.sizes)
     assert count >= len(network.ladder.sizes) + 2
     for level in range(count):
-        several = sample(generator, [3, 4, 5], start_level=level)
-        alone = [sample(generator, [seed], start_level=level) for seed in (3, 4, 5)]
+        several = sample(generator, [3, 4], start_level=level)
+        alone = [sample(generator, [seed], start_level=level) for seed in (3, 4)]
         assert torch.equal(several, torch.cat(alone)), level
 
 

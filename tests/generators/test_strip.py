@@ -62,7 +62,8 @@ def test_the_anchor_is_the_first_photo() -> None:
 
 
 def test_what_does_not_go_together_is_refused() -> None:
+    clear = torch.cat([scene(), scene()[:1]])
     with pytest.raises(ImageError, match="different channels"):
-        singleimage.flow(FIRST, Photo(scene()[:1], Channels(mode="L")))
+        singleimage.flow(FIRST, Photo(clear, Channels(mode="RGBA")))
     with pytest.raises(ArgumentError, match="several photos cannot be saved"):
         singleimage.flow(FIRST, SECOND).save("nowhere.safetensors")
