@@ -31,9 +31,9 @@ def command() -> Command:
     return call
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def threads() -> Iterator[int]:
-    """The number of PyTorch's threads, restored afterwards."""
+    """The number of PyTorch's threads, restored after every test: rounding depends on it."""
     before = torch.get_num_threads()
     yield before
     torch.set_num_threads(before)
