@@ -357,13 +357,9 @@ def test_what_cannot_be_tiled_is_refused_in_one_line(
     assert not (tmp_path / "new").exists()
 
 
-def test_what_was_stopped_is_continued_to_the_same_files(
-    tiny_run: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C ends it after a picture; the same command keeps what is there, another is refused."""
-    line = f"sample {tiny_run} -o {{}} -n 5"
-    assert command(line.format(tmp_path / "whole")).code == 0
-    save, saved = Photo.save, []
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Has Ctrl-C come while the second picture is saved; the names of those that are."""
+    save, saved = Photo.save, list[str]()
 
     def interrupt(photo: Photo, path: Path, *, overwrite: bool = False) -> list[Path]:
         saved.append(Path(path).name)
@@ -372,6 +368,16 @@ def test_what_was_stopped_is_continued_to_the_same_files(
         return save(photo, path, overwrite=overwrite)
 
     monkeypatch.setattr(Photo, "save", interrupt)
+    return saved
+
+
+def test_what_was_stopped_is_continued_to_the_same_files(
+    tiny_run: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends it after a picture; the same command keeps what is there, another is refused."""
+    line = f"sample {tiny_run} -o {{}} -n 5"
+    assert command(line.format(tmp_path / "whole")).code == 0
+    saved = interrupted(monkeypatch)
     stopped = command(line.format(tmp_path / "out"))
     assert stopped.code == 128 + signal.SIGINT
     assert f"stopped with 2 of 5 pictures in {tmp_path}/out; the same command" in stopped.err
@@ -395,15 +401,7 @@ def test_what_was_overwritten_in_part_is_continued_by_the_same_command_alone(
     out, whole = tmp_path / "out", tmp_path / "whole"
     assert command(f"sample {tiny_run} -o {out} -n 4 --scale 1.5").code == 0
     assert command(f"sample {tiny_run} -o {whole} -n 4").code == 0
-    line, save, saved = f"sample {tiny_run} -o {out} -n 4", Photo.save, []
-
-    def interrupt(photo: Photo, path: Path, *, overwrite: bool = False) -> list[Path]:
-        saved.append(Path(path).name)
-        if len(saved) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return save(photo, path, overwrite=overwrite)
-
-    monkeypatch.setattr(Photo, "save", interrupt)
+    line, saved = f"sample {tiny_run} -o {out} -n 4", interrupted(monkeypatch)
     assert command(f"{line} --overwrite").code == 128 + signal.SIGINT
     refused = command(line)
     assert (refused.code, "0003.png exists and would be replaced" in refused.err) == (2, True)
@@ -425,15 +423,7 @@ def test_what_is_told_and_shown_of_a_stopped_drawing_is_of_all_its_pictures(
     Image.fromarray(mask).save(tmp_path / "mask.png")
     line = f"sample {photo_file} -n 3 --mask {tmp_path}/mask.png --json -o {tmp_path}"
     whole = result(command(f"{line}/whole"))
-    save, saved = Photo.save, []
-
-    def interrupt(photo: Photo, path: Path, *, overwrite: bool = False) -> list[Path]:
-        saved.append(path)
-        if len(saved) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return save(photo, path, overwrite=overwrite)
-
-    monkeypatch.setattr(Photo, "save", interrupt)
+    interrupted(monkeypatch)
     assert command(f"{line}/out").code == 128 + signal.SIGINT
     with (tmp_path / "out" / ".samples.jsonl").open("a") as stream:
         stream.write('{"seed": 2, "toge')  # killed while it wrote
