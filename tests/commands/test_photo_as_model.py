@@ -155,6 +155,10 @@ def test_several_sprites_are_one_source(command: Command, files: Path) -> None:
     Photo(scene(40, 50)[:1], Channels(mode="L")).save(files / "gray.png")
     told(command, f"sample {files}/gray.png {files}/photo.png -o {files}/mixed -n 1")
     assert read_photo(files / "mixed" / "0000.png").channels.mode == "RGB"
+    deep = Photo(scene(40, 50).flip(2), Channels(mode="RGB", bits=16))
+    deep.save(files / "deep.png")
+    told(command, f"sample {files}/photo.png {files}/deep.png -o {files}/depths -n 1")
+    assert read_photo(files / "depths" / "0000.png").channels.bits == 8
     clear = torch.cat([scene(40, 50), scene(40, 50)[:1]])
     Photo(clear, Channels(mode="RGBA")).save(files / "clear.png")
     refused = command(f"sample {files}/photo.png {files}/clear.png -o {files}/no -n 1")

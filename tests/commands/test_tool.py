@@ -7,6 +7,7 @@ import pytest
 
 from pasting import with_square
 from singleimage import Model, read_photo
+from singleimage.generators.cascade import Cascade
 from tiny import Command
 
 
@@ -47,7 +48,7 @@ REFUSED = {
     "fill RUN FILES/photo.png -o FILES/x.png": "requires an argument|Missing|--mask",
     "extend RUN FILES/photo.png -o FILES/x.png": "nothing to add",
     "paint RUN FILES/photo.png -o FILES/x.png --sweep --level 0": "drop --level",
-    "paint RUN FILES/photo.png -o FILES/x.jpg --sweep": "writes a sheet, a PNG, and .*x.jpg",
+    "paint RUN FILES/photo.png -o FILES/x.jpg --sweep": "writes a PNG, and .*x.jpg",
 }
 
 
@@ -60,3 +61,19 @@ def test_what_cannot_be_done_is_said_in_one_line(
         assert len(done.err.strip().splitlines()) == 1
         assert re.search(words, done.err), done.err
         assert not (files / "x.png").exists()
+
+
+def test_a_sheet_of_a_model_without_photo_or_entries_is_refused_before_it_is_drawn(
+    command: Command,
+    tiny_runs: dict[str, Path],
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bare, run = files / "bare.safetensors", tiny_runs["singan"]
+    Model.load(run).save(bare, embed_image=False)
+    done = command(f"fill {bare} --mask {files}/mask.png -o {files}/x.png --sweep")
+    assert (done.code, "does not hold its photo" in done.err) == (2, True)
+    monkeypatch.setattr(Cascade, "entry_levels", frozenset())
+    done = command(f"paint {run} {files}/photo.png -o {files}/x.png --sweep")
+    assert (done.code, "takes no pictures" in done.err) == (2, True)
+    assert not (files / "x.png").exists()

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from singleimage.commands.arguments import Json, Output, Overwrite, read_told
-from singleimage.commands.console import print_result
+from singleimage.commands.arguments import Json, Output, Overwrite
+from singleimage.commands.console import print_result, say
 from singleimage.errors import ImageError
 
 
@@ -29,26 +29,36 @@ def apply(
     output
         The image file to write.
     """
+    from singleimage.images.channels import Channels
+    from singleimage.images.decode import decode, read_bytes
     from singleimage.images.encode import write_indices, write_picture
-    from singleimage.images.reader import palette_indices, read_photo
+    from singleimage.images.reader import read_photo
     from singleimage.images.rearrangement import Rearrangement
-    from singleimage.images.values import from_integers
+    from singleimage.images.values import MODE_CHANNELS, from_integers
+    from singleimage.multiscale.geometry import Size
 
-    colors, photo = read_photo(rearrangement), read_told(picture)
+    colors = read_photo(rearrangement)
     if colors.channels.mode != "RGB" or colors.channels.bits != 16:
         raise ImageError(
             f"{rearrangement} is no map; make one with: singleimage sample PHOTO --map -o FOLDER"
         )
-    photo.channels.require_file(output, overwrite=overwrite)
-    assert colors.original is not None  # they were read
-    assert photo.original is not None
-    how = Rearrangement.read(from_integers(colors.original.values), photo.size)
-    found = palette_indices(picture) if output.suffix.lower() == ".png" else None
-    if found is not None:
-        indices, palette = found
-        write_indices(output, how.moved(indices)[..., 0], palette)
+    png = output.suffix.lower() == ".png"  # which may have a palette
+    found = decode(picture, read_bytes(picture), indices=png)
+    for note in found.notes:
+        say(f"note: {note}")
+    height, width, count = found.values.shape
+    channels = Channels(
+        mode=found.mode,
+        bits=16 if found.values.itemsize == 2 else 8,
+        bands=count - MODE_CHANNELS[found.mode],
+    )
+    channels.require_file(output, overwrite=overwrite)
+    assert colors.original is not None  # it was read
+    how = Rearrangement.read(from_integers(colors.original.values), Size(height, width))
+    values = how.moved(found.values)
+    if found.palette:
+        write_indices(output, values[..., 0], found.palette)
     else:
-        values, about = how.moved(photo.original.values), photo.original.about
-        write_picture(output, values, mode=photo.channels.mode, about=about)
+        write_picture(output, values, mode=found.mode, about=found.about)
     print_result({"files": [str(output)]}, f"rearranged in {output}", as_json)
     return 0

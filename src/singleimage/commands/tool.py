@@ -171,7 +171,7 @@ def _require_sheet(model: "Model", path: Path) -> None:
 
     suggested_level(model.generator, 0.0)
     if path.suffix.lower() != ".png":
-        raise OutputError(f"--sweep writes a sheet, a PNG, and {path} is named otherwise; use .png")
+        raise OutputError(f"--sweep writes a PNG, and {path} is named otherwise; use .png.")
 
 
 def _channels(

@@ -204,7 +204,8 @@ def _all_colors(found: Sequence[Channels]) -> tuple[tuple[int, ...], ...]:
     colors = dict.fromkeys(color for channels in found for color in channels.palette)
     hidden = [color for color in colors if found[0].alpha is not None and not color[-1]]
     shown = [color for color in colors if color not in hidden]
-    return (*hidden[:1], *shown) if len(shown) < COLORS else ()
+    few = (*hidden[:1], *shown)
+    return few if len(few) <= COLORS else ()
 
 
 def _common(found: Sequence[Channels]) -> Channels:

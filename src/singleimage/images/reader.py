@@ -53,12 +53,6 @@ def read_photo(path: str | Path, *, masks: Sequence[str | Path] = ()) -> Photo:
     return _photo(files)
 
 
-def palette_indices(path: Path) -> tuple[NDArray[Any], tuple[tuple[int, int, int], ...]] | None:
-    """The indices (H, W, 1) of a picture with a palette, and the palette; None of any other."""
-    decoded = decode(path, read_bytes(path), indices=True)
-    return (decoded.values, decoded.palette) if decoded.palette else None
-
-
 def photo_from(
     data: bytes, name: str = "the image", *, masks: Sequence[tuple[bytes, str]] = ()
 ) -> Photo:
