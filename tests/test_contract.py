@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from reference.compare import slow_but
 from singleimage import PRESETS, Model, Photo, Trainer, train
 from singleimage.apps.sample import reconstruct, sample
 from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
@@ -205,7 +206,7 @@ def test_a_model_shows_itself_in_a_notebook(model: Model) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("mode", [pytest.param("L", marks=pytest.mark.slow), "LA", "RGBA"])
+@pytest.mark.parametrize("mode", slow_but(["L", "LA", "RGBA"], "RGBA"))
 def test_channels_are_a_property_of_the_model(name: str, mode: str, tmp_path: Path) -> None:
     model = made(name, mode, **FEWER)
     model.save(tmp_path / "model.safetensors")

@@ -270,7 +270,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, threads: int) -> StandIn:
 def test_what_is_stopped_without_a_shared_folder_comes_back_and_is_continued(
     stand_in: StandIn, tmp_path: Path
 ) -> None:
-    job = job_of(draw_photo(tmp_path / "a.png"), 60)
+    job = job_of(draw_photo(tmp_path / "a.png"), 24)
     cluster = RayCluster("there", share=False)
     events = cluster.run([job], tmp_path / "out")
     stopped = next(event for event in events if event.fraction > 1 / 3)

@@ -87,7 +87,7 @@ def require_same_end(
         assert untimed(parts) == untimed(folder / "whole")
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize("name", slow_but(sorted(SMALL), "consingan"))
 def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(
     name: str, tmp_path: Path, photo_file: Path
 ) -> None:

@@ -218,7 +218,11 @@ def test_every_method_trains_in_batches_and_clips_gradients(name: str) -> None:
     assert next(trainer.model().sample([0])).pixels.isfinite().all()
 
 
-@pytest.mark.parametrize("recipe", [SMALL_CONSINGAN, SMALL_SINGAN], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "recipe",
+    [SMALL_CONSINGAN, pytest.param(SMALL_SINGAN, marks=pytest.mark.slow)],
+    ids=lambda recipe: recipe.name,
+)
 def test_images_made_again_train_as_images_kept(recipe: Recipe) -> None:
     """Weights and running statistics; not how many passes these have seen, which nobody asks."""
     kept, again = (
