@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,18 @@ def test_a_clip_comes_back_from_its_file(suffix: str, apart: float, tmp_path: Pa
     assert read.sha256
     shifted = made.pixels.roll(1, 1)
     assert (read.pixels - made.pixels).abs().mean() < (read.pixels - shifted).abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("name", "fps", "played"),
+    [("a.gif", 60.0, 50.0), ("a.gif", 0.05, 0.1), ("a.webp", 300.0, 250.0), ("a.mp4", 60.0, 60.0)],
+)
+def test_a_clip_too_fast_for_its_file_is_played_as_fast_as_that_can(
+    name: str, fps: float, played: float, tmp_path: Path
+) -> None:
+    """A model of a clip of 60 frames a second draws GIFs."""
+    replace(clip(3), fps=fps).save(tmp_path / name)
+    assert read_clip(tmp_path / name).fps == pytest.approx(played, rel=0.01)
 
 
 def test_a_folder_of_frames_is_a_clip_in_the_order_of_their_numbers(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from singleimage.images.channels import Channels
 from singleimage.images.decode import read_bytes
 from singleimage.images.decoded import Notes
 from singleimage.images.folder import pictures_in
-from singleimage.images.movie import write_movie
+from singleimage.images.movie import nearest_fps, write_movie
 from singleimage.images.photo import Photo, joined_digest
 from singleimage.images.reader import read_photo
 from singleimage.images.reel import VIDEO_SUFFIXES, frames_of_video, moving_picture
@@ -39,6 +39,9 @@ class Clip(Photo):
     def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
         """Write a movie in the format of the suffix: GIF, WebP, MP4 or WebM.
 
+        A clip that is too fast or too slow for the format is played as fast or as slowly as it can:
+        a GIF has at most 50 frames a second.
+
         Args:
             path: of the file.
             overwrite: replace a file that exists.
@@ -46,8 +49,9 @@ class Clip(Photo):
         Raises:
             OutputError: as `movie.write_movie`.
         """
-        write_movie(path, self.frames, fps=self.fps, overwrite=overwrite)
-        return [Path(path)]
+        path = Path(path)
+        write_movie(path, self.frames, fps=nearest_fps(path, self.fps), overwrite=overwrite)
+        return [path]
 
     def colors(self, *, jpeg: int | None = None) -> Tensor:
         """Raise `ImageError`, with or without `jpeg`: what is measured are photos."""

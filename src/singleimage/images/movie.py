@@ -78,6 +78,12 @@ def write_movie(
     write_atomically(target, lambda stream: kind.write(stream, reel, fps, quality))
 
 
+def nearest_fps(path: Path, fps: float) -> float:
+    """The frames a second nearest to `fps` that the format of the suffix of `path` takes."""
+    kind = _FORMATS.get(path.suffix.lower())
+    return fps if kind is None else min(max(fps, LEAST_FPS), kind.most_fps)
+
+
 # Pillow ------------------------------------------------------------------------------------------
 
 
