@@ -1,5 +1,6 @@
 """What level 0 is given in training: noise, or the photo changed in the published ways."""
 
+import pytest
 import torch
 
 from singleimage.recipes.base_input import AugmentedInput, GivenInput, NoiseInput, ShuffledInput
@@ -15,25 +16,36 @@ def test_a_base_input_changes_the_photo_by_its_seed_alone() -> None:
     for channels in (1, 3, 4):
         photo = image(channels)
         before = photo.clone()
-        assert NoiseInput().base(photo, 0) is None
+        assert NoiseInput().base(photo, 0, channels) is None
         for law in (AugmentedInput(), AugmentedInput(change=1.0), ShuffledInput()):
-            found = [law.base(photo, seed) for seed in range(6)]
+            found = [law.base(photo, seed, min(channels, 3)) for seed in range(6)]
             assert torch.equal(photo, before)
             for seed, base in enumerate(found):
                 assert base is not None
                 assert base.shape == photo.shape
                 assert bool(torch.isfinite(base).all())
-                again = law.base(photo, seed)
+                again = law.base(photo, seed, min(channels, 3))
                 assert again is not None
                 assert torch.equal(base, again)
             assert len({float(base.sum()) for base in found if base is not None}) > 3
+
+
+@pytest.mark.parametrize(("colors", "channels"), [(1, 2), (1, 3), (1, 4), (3, 4), (3, 6)])
+def test_channels_other_than_color_stay(colors: int, channels: int) -> None:
+    """Alpha, further bands and masks; of a gray photo, too, that has as many as a color one."""
+    photo = image(channels)
+    for seed in range(12):
+        base = AugmentedInput(change=1.0, holes=1.0).base(photo, seed, colors)
+        assert base is not None
+        assert torch.equal(base[:, colors:], photo[:, colors:])
+        assert not torch.equal(base[:, :colors], photo[:, :colors])
 
 
 def test_holes_have_one_color_and_the_published_sizes() -> None:
     photo = image()
     areas = []
     for seed in range(40):
-        base = AugmentedInput(change=0.0, holes=1.0).base(photo, seed)
+        base = AugmentedInput(change=0.0, holes=1.0).base(photo, seed, 3)
         assert base is not None
         changed = (base != photo).all(dim=1)[0]
         values = base[0][:, changed]
@@ -48,7 +60,7 @@ def test_tiles_come_from_the_photo_itself() -> None:
     photo = image()
     moved = 0
     for seed in range(30):
-        base = ShuffledInput(noise=0.0).base(photo, seed)
+        base = ShuffledInput(noise=0.0).base(photo, seed, 3)
         assert base is not None
         changed = (base != photo).any(dim=1)[0]
         moved += bool(changed.any())
@@ -63,7 +75,7 @@ def test_tiles_change_as_much_as_those_of_the_published_code() -> None:
     photo = torch.arange(25 * 33.0).view(1, 1, 25, 33).expand(1, 3, -1, -1)
     law, shares = ShuffledInput(noise=0.0), []
     for seed in range(1500):
-        base = law.base(photo, seed)
+        base = law.base(photo, seed, 3)
         assert base is not None
         shares.append(float((base != photo).any(dim=1).float().mean()))
     assert abs(sum(shares) / len(shares) - 0.0518) < 0.004
@@ -71,7 +83,7 @@ def test_tiles_change_as_much_as_those_of_the_published_code() -> None:
 
 def test_colors_change_in_all_the_published_ways() -> None:
     photo = image()
-    found = [AugmentedInput(change=1.0, holes=0.0).base(photo, seed) for seed in range(80)]
+    found = [AugmentedInput(change=1.0, holes=0.0).base(photo, seed, 3) for seed in range(80)]
     assert any(b is not None and torch.equal(b, -photo) for b in found), "inverted"
     assert any(b is not None and bool((b == -1).all(dim=(0, 2, 3)).any()) for b in found), "dropped"
     orders = [photo[:, list(p)] for p in ((1, 0, 2), (0, 2, 1), (2, 1, 0), (1, 2, 0), (2, 0, 1))]
@@ -82,6 +94,6 @@ def test_colors_change_in_all_the_published_ways() -> None:
 
 def test_a_given_picture_comes_with_noise_if_the_recipe_trained_with_it() -> None:
     photo = image()
-    assert torch.equal(GivenInput(photo, 0.0).base(photo, 1), photo)
-    noisy = GivenInput(photo, 0.1).base(photo, 1)
+    assert torch.equal(GivenInput(photo, 0.0).base(photo, 1, 3), photo)
+    noisy = GivenInput(photo, 0.1).base(photo, 1, 3)
     assert 0.05 < float((noisy - photo).std()) < 0.15

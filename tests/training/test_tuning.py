@@ -8,7 +8,7 @@ import torch
 from pasting import with_square
 from singleimage import Model, Photo, Recipe, Run, Trainer, for_harmonizing, preset
 from singleimage.errors import ImageError, RunError, UnsupportedEntry
-from singleimage.images.channels import Channels
+from singleimage.images.channels import Channels, Mask
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.resample import resize
 from singleimage.training.run import Tuning
@@ -85,3 +85,13 @@ def test_a_stopped_tuning_ends_as_one_that_was_not(tmp_path: Path) -> None:
     whole, parts = (Model.load(tmp_path / name).generator for name in ("whole", "parts"))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name])
+
+
+def test_masks_of_a_gray_photo_are_no_colors_that_change() -> None:
+    channels = Channels(mode="L", masks=(Mask(labels=(0, 1, 2)),))
+    photo = Photo(pattern(channels.count), channels)
+    trainer = Trainer(photo, HARMONIZING, seed=0, device="cpu", precision="fp32")
+    coarsest = trainer.example.images[0]
+    found = [torch.as_tensor(trainer._base_input(seed)) for seed in range(8)]
+    assert all(torch.equal(base[:, 1:], coarsest[:, 1:]) for base in found)
+    assert not all(torch.equal(base, coarsest) for base in found)

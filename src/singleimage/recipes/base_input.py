@@ -25,8 +25,8 @@ class NoiseInput(
     noise: ClassVar[float] = 0.0
     """Strength of the noise on a picture that enters, in standard deviations."""
 
-    def base(self, photo: Tensor, seed: int) -> Tensor | None:
-        """Return None, for any `photo` and `seed`: what the generator draws is kept."""
+    def base(self, photo: Tensor, seed: int, colors: int) -> Tensor | None:
+        """Return None, whatever is given: what the generator draws is kept."""
         return None
 
 
@@ -42,20 +42,21 @@ class AugmentedInput(
     noise: ClassVar[float] = 0.0
     """Standard deviation of the noise that is added, as `NoiseInput.noise`."""
 
-    def base(self, photo: Tensor, seed: int) -> Tensor | None:
+    def base(self, photo: Tensor, seed: int, colors: int) -> Tensor | None:
         """Augment a photo; channels other than color stay.
 
         Args:
             photo: (1, C, H, W) in [-1, 1].
             seed: decides the change.
+            colors: how many of the channels, from the first on, are color or gray.
         """
         dice = _Dice(seed_for(seed, "augment"))
         image = photo.cpu().clone()
-        colors = image[:, :3] if image.shape[1] >= 3 else image[:, :1]
+        shown = image[:, :colors]
         if dice.chance(self.change):
-            colors.copy_(_changed(colors, dice))
+            shown.copy_(_changed(shown, dice))
         if dice.chance(self.holes):
-            _cut_holes(colors, dice)
+            _cut_holes(shown, dice)
         return image.to(photo.device)
 
 
@@ -67,12 +68,13 @@ class ShuffledInput(
     noise: Strength = 0.1
     """Strength of the noise on it and, later, on a picture that enters; in standard deviations."""
 
-    def base(self, photo: Tensor, seed: int) -> Tensor | None:
+    def base(self, photo: Tensor, seed: int, colors: int) -> Tensor | None:
         """Copy 1 to 5 tiles of a photo to nearby places; those at the far borders are cut.
 
         Args:
             photo: (1, C, H, W) in [-1, 1].
             seed: decides which and where.
+            colors: of no matter; all channels move.
         """
         dice = _Dice(seed_for(seed, "shuffle"))
         image = photo.clone()
@@ -102,7 +104,7 @@ class GivenInput:
     """(1, C, H, W) of level 0."""
     noise: float
 
-    def base(self, photo: Tensor, seed: int) -> Tensor | None:
+    def base(self, photo: Tensor, seed: int, colors: int) -> Tensor | None:
         noise = gaussian(self.image.shape[1:], seed_for(seed, "feed noise"), like=self.image)
         return self.image + self.noise * noise
 

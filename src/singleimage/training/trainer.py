@@ -305,7 +305,7 @@ class Trainer:
 
     def _base_input(self, seed: int) -> Tensor | None:
         source = self._given if self._tuned and self._given else self.recipe.base_input
-        return source.base(self.example.images[0], seed)
+        return source.base(self.example.images[0], seed, self.photo.channels.colors)
 
     def _seed(self, *parts: int | str) -> int:
         """The seed for a part of this attempt at the level."""
