@@ -52,6 +52,20 @@ def test_memory_and_time_of_fine_levels_follow_from_coarse_ones(
     assert (needed[-1] or 0) > planning.OWN
 
 
+def test_a_process_tries_no_level_without_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is one of all processes, and their clocks differ."""
+    asked: list[bool] = []
+
+    def others_are_late(here: bool) -> bool:
+        asked.append(here)
+        return True
+
+    monkeypatch.setattr(planning, "BUDGET", 1000.0)
+    monkeypatch.setattr(planning, "anywhere", others_are_late)
+    plan_training(clip(), TINY, seed=0, device="cpu")
+    assert asked == [False]
+
+
 def test_levels_of_more_channels_need_more(monkeypatch: pytest.MonkeyPatch) -> None:
     fields = {"generator.width.base": 4, "generator.width.limit": 8, "critic.width.base": 4}
     recipe = with_overrides(preset("singan"), {"pyramid.max_size": 64, **fields, **ONE_TURN})

@@ -11,6 +11,7 @@ import torch
 from singleimage.errors import SingleImageError, SizeError
 from singleimage.images.photo import Photo
 from singleimage.machine.memory import available_bytes, tensor_bytes
+from singleimage.machine.processes import anywhere
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.pyramid import Ladder
 from singleimage.nn.precision import Precision
@@ -196,7 +197,8 @@ def _tried(trainer: Trainer, features: Sequence[float]) -> tuple[list[float], fl
         seconds.append(min(taken))
         left = BUDGET - (time.monotonic() - began)
         finer = level + 1 if level + 1 < trainer.levels else level
-        if level >= probe and 3 * _at(seconds, features, finer) > left:
+        late = 3 * _at(seconds, features, finer) > left
+        if level >= probe and anywhere(late):  # processes share a step: all take it, or none
             break
     return seconds, held
 
