@@ -15,6 +15,7 @@ from PIL import Image
 
 from singleimage import Channels, Model, Photo, export, flow
 from singleimage.errors import ArgumentError, OutputError, SizeError, UnsupportedEntry
+from singleimage.images.values import Mode, to_integers
 from singleimage.models.page import LEAST, SIDE
 from singleimage.multiscale.geometry import Size
 from tiny import Command, pattern, result
@@ -50,6 +51,17 @@ def test_large_photos_are_reduced_and_what_is_no_color_is_left_out(tmp_path: Pat
     large = Photo(pattern(4, Size(300, 500)), Channels(mode="RGBA"))
     export(flow(large), tmp_path / "page.html")
     assert embedded(tmp_path / "page.html").shape == (150, SIDE, 3)
+
+
+@pytest.mark.parametrize(("mode", "colors"), [("LA", 1), ("RGBA", 3)])
+def test_a_page_has_the_colors_of_what_is_transparent(
+    mode: Mode, colors: int, tmp_path: Path
+) -> None:
+    """Not a checkerboard, of which it would draw pictures."""
+    photo = Photo(pattern(colors + 1, Size(40, 50)), Channels(mode=mode))
+    export(flow(photo), tmp_path / "page.html")
+    expected = to_integers(photo.pixels[:colors]).repeat(3 // colors, 2)
+    np.testing.assert_array_equal(embedded(tmp_path / "page.html"), expected)
 
 
 def test_what_a_page_cannot_draw_is_refused(good_run: Path, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from singleimage import __version__
 from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
+from singleimage.images.channels import Channels
 from singleimage.images.photo import Photo
 from singleimage.images.sheet import png_bytes
+from singleimage.images.values import MODES
 from singleimage.models.model import Model
 
 SIDE = 250
@@ -37,8 +39,8 @@ def page(model: Model) -> bytes:
         )
     if model.provenance.photos > 1:
         raise ArgumentError("a page draws from one photo; drop the others.")
-    plain = Photo(photo.pixels[: photo.channels.picture], photo.channels.plain)
-    shown = plain.preview(SIDE)
+    colors = photo.channels.colors
+    shown = Photo(photo.pixels[:colors], Channels(mode=MODES[colors])).preview(SIDE)
     if min(shown.size) < LEAST:
         raise SizeError(
             f"the photo is {shown.height}x{shown.width} on the page, whose short side must be "
