@@ -82,8 +82,12 @@ def test_labels_of_16_bits_are_kept(
 ) -> None:
     mask = np.random.default_rng(0).choice(labels, (10, 12)).astype(np.uint16)
     photo = with_mask(photo_path, mask)
-    assert photo.channels.masks == (Mask(labels=labels),)
-    np.testing.assert_array_equal(saved_mask(photo, tmp_path), mask)
+    assert photo.channels.masks == (Mask(labels=labels, bits=16),)
+    saved = saved_mask(photo, tmp_path)
+    np.testing.assert_array_equal(saved, mask)
+    assert saved.dtype == np.uint16
+    before = Channels(mode="RGB", masks=(Mask(labels=labels),))  # as of an earlier model
+    np.testing.assert_array_equal(saved_mask(Photo(photo.pixels, before), tmp_path), mask)
 
 
 def test_more_values_than_labels_make_a_continuous_mask(photo_path: Path, tmp_path: Path) -> None:

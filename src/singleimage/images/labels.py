@@ -52,6 +52,7 @@ def decode_mask(path: Path, data: bytes, size: Size) -> tuple[Tensor, Mask, Note
     if low == high:
         notes += (f"the mask {path.name} has the value {low} everywhere.",)
     distinct = np.unique(values)
+    bits: Literal[8, 16] = 16 if values.dtype == np.uint16 else 8
     if decoded.lossy and (found := _clusters(values)) is not None:
         if len(found) < len(distinct):
             named = ", ".join(map(str, found))
@@ -70,10 +71,10 @@ def decode_mask(path: Path, data: bytes, size: Size) -> tuple[Tensor, Mask, Note
             f"the mask {path.name} has over {LABEL_LIMIT} values; they are taken for continuous "
             f"ones, not for labels.",
         )
-        bits: Literal[8, 16] = 16 if values.dtype == np.uint16 else 8
         return from_integers(values[..., None]), Mask(bits=bits), notes
     labels = tuple(map(int, distinct))
-    return from_labels(values, labels), Mask(labels=labels, palette=decoded.palette), notes
+    mask = Mask(labels=labels, bits=bits, palette=decoded.palette)
+    return from_labels(values, labels), mask, notes
 
 
 def _gray(path: Path, decoded: Decoded) -> tuple[NDArray[Any], Notes]:

@@ -137,7 +137,7 @@ class Photo:
 def _mask_integers(planes: Tensor, mask: Mask) -> NDArray[Any]:
     """The values (H, W, 1) of a mask in its file, from its channels (n, H, W)."""
     if mask.labels:
-        return to_labels(planes, mask.labels, ranks=mask.ranks)
+        return to_labels(planes, mask.labels, bits=mask.bits, ranks=mask.ranks)
     return to_integers(planes, mask.bits)
 
 

@@ -74,18 +74,21 @@ def from_labels(values: NDArray[Any], labels: Sequence[int]) -> Tensor:
     return torch.stack(planes).float().mul_(2).sub_(1)
 
 
-def to_labels(planes: Tensor, labels: Sequence[int], *, ranks: bool = False) -> NDArray[Any]:
+def to_labels(
+    planes: Tensor, labels: Sequence[int], *, bits: int = 8, ranks: bool = False
+) -> NDArray[Any]:
     """Turn each pixel into the label whose channel is the highest.
 
     Args:
         planes: (n, H, W) in [-1, 1], as `from_labels` makes them.
         labels: ascending.
+        bits: 8 or 16; 16 always of labels over 255, of which earlier models say 8.
         ranks: the labels are evenly spaced in one channel instead.
 
     Returns:
-        (H, W, 1) integers.
+        (H, W, 1) uint8 or uint16.
     """
-    known = np.asarray(labels, dtype=np.uint8 if max(labels) < 256 else np.uint16)
+    known = np.asarray(labels, np.uint8 if bits == 8 and max(labels) < 256 else np.uint16)
     values = np.empty((*planes.shape[1:], 1), known.dtype)
     for rows in strips(planes.shape[1]):
         part = planes[:, rows].detach().cpu()
