@@ -281,3 +281,23 @@ def test_what_a_photo_cannot_is_one_line(
 ) -> None:
     places = {"photo": files / "photo.png", "mask": files / "mask.png", "run": tiny_run}
     assert_refused(TRANSCRIPT, command, tmp_path, **places)
+
+
+@pytest.mark.parametrize("tool", ["fill", "upscale", "apply"])
+def test_a_tiff_is_said_to_have_no_exif(tool: str, command: Command, files: Path) -> None:
+    words = Image.Exif()
+    words[271] = "Maker"
+    photo = files / "words.jpg"
+    with Image.open(files / "photo.png") as opened:
+        opened.save(photo, exif=words)
+    if tool == "apply":
+        told(command, f"sample {photo} -o {files}/out -n 1 --map")
+    lines = {
+        "fill": f"fill {photo} --mask {files}/mask.png",
+        "upscale": f"upscale {photo} --factor 1.2",
+        "apply": f"apply {files}/out/0000_map.tiff {photo}",
+    }
+    for suffix, noted in ((".tif", True), (".png", False)):
+        done = command(f"{lines[tool]} -o {files}/made{suffix}")
+        assert done.code == 0, done.err
+        assert (f"made{suffix} is a TIFF, which is written without EXIF" in done.err) == noted

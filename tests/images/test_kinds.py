@@ -145,6 +145,18 @@ def test_exif_is_kept_but_for_orientation_and_size(tmp_path: Path) -> None:
             assert dict(found.get_ifd(0x8769)) == {37386: 50.0}
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_exif_of_a_tiff_is_left_out_with_a_note(bits: int, tmp_path: Path) -> None:
+    values, words = noise(20, 30, 1, bits=bits), Image.Exif()
+    words[0x8769] = {37386: 50.0}
+    Image.fromarray(values[..., 0]).save(tmp_path / "x.tif", exif=words.tobytes())
+    photo = read_photo(tmp_path / "x.tif")
+    np.testing.assert_array_equal(photo.integers(), values)
+    assert photo.notes == ("the EXIF of x.tif, a TIFF, is left out.",)
+    photo.save(tmp_path / "y.tif")
+    assert read_photo(tmp_path / "y.tif").notes == ()
+
+
 def test_a_mask_of_a_lossy_format_is_snapped_to_its_labels(tmp_path: Path) -> None:
     y, x = np.indices((120, 160))
     mask = (((y - 60) ** 2 + (x - 70) ** 2 < 40**2) * 255).astype(np.uint8)

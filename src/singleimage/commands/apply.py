@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from singleimage.commands.arguments import Json, Output, Overwrite
+from singleimage.commands.arguments import Json, Output, Overwrite, tell_lost
 from singleimage.commands.console import print_result, say
 from singleimage.errors import ImageError
 
@@ -60,5 +60,6 @@ def apply(
         write_indices(output, values[..., 0], found.palette)
     else:
         write_picture(output, values, mode=found.mode, about=found.about)
+        tell_lost(found.about, output)
     print_result({"files": [str(output)]}, f"rearranged in {output}", as_json)
     return 0

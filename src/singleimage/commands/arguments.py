@@ -10,6 +10,7 @@ from singleimage.commands.console import say
 from singleimage.errors import ArgumentError, RecipeError, UnsupportedEntry
 
 if TYPE_CHECKING:
+    from singleimage.images.encode import About
     from singleimage.images.photo import Photo
     from singleimage.models.model import Model
     from singleimage.multiscale.geometry import Size
@@ -157,6 +158,12 @@ def tell_marks(mask: "Photo | None", under: "Photo | None") -> None:
         return
     found = marked(mask, under)
     say(f"{float(found.part.mean()):.0%} of the picture is marked: {found.how} in the mask.")
+
+
+def tell_lost(about: "About", path: Path) -> None:
+    """Say that the file that was written has no EXIF, where there is some and it is a TIFF."""
+    if about.exif and path.suffix.lower() in (".tif", ".tiff"):
+        say(f"note: {path.name} is a TIFF, which is written without EXIF; .png keeps it.")
 
 
 def require_maps(model: "Model", wanted: bool) -> None:

@@ -22,6 +22,7 @@ from singleimage.commands.arguments import (
     load_model,
     read_told,
     require_maps,
+    tell_lost,
     tell_marks,
 )
 from singleimage.commands.console import print_result
@@ -157,6 +158,7 @@ def _run(
         return _write_sweep(model, worked_on(model, photo), made, result)
     picture_made = made(level)
     files = picture_made.save(result.output, overwrite=result.overwrite)
+    tell_lost(picture_made.about, result.output)
     if maps and picture_made.rearrangement is not None:
         picture_made.rearrangement.save(map_file(result.output), overwrite=result.overwrite)
         files.append(map_file(result.output))

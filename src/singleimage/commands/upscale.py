@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from singleimage.commands.arguments import Source, load_model, read_told
+from singleimage.commands.arguments import Source, load_model, read_told, tell_lost
 from singleimage.commands.console import print_result
 from singleimage.commands.tool import ResultFile
 
@@ -59,6 +59,7 @@ def upscale(
         seeds=[result.seed],
     )
     files = image.save(result.output, overwrite=result.overwrite)
+    tell_lost(image.about, result.output)
     facts: dict[str, Any] = {"files": list(map(str, files)), "size": list(image.size)}
     text = f"{image.size} in {result.output}"
     if known is not None:

@@ -17,11 +17,13 @@ from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError, features
 
 from singleimage.errors import ImageError
 from singleimage.images.decoded import (
+    EXIF,
     LEAST_DPI,
     Decoded,
     Notes,
     check_pixels,
     narrowed,
+    notes_on_exif,
     notes_on_frames,
     too_large,
     unit_floats,
@@ -42,8 +44,7 @@ HIGH_EFFICIENCY = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"
 """Brands of HEIC and AVIF files."""
 
 _ORIENTATION = 274  # the tag of EXIF and TIFF
-_SIZES = (40962, 40963)  # tags of width and height in the part of EXIF about the picture
-_PICTURE = 0x8769  # that part
+_SIZES = (40962, 40963)  # tags of width and height in EXIF
 _DEEP = re.compile(r"(.+);16([BLN])")  # Pillow's name of samples of 16 bits in an order of bytes
 
 # What these libraries log about damaged files would reach the user beside our own message.
@@ -235,9 +236,11 @@ def _exif(path: Path, opened: ImageFile.ImageFile) -> tuple[bytes, Any, Notes]:
     try:
         exif = opened.getexif()
         orientation = exif.pop(_ORIENTATION, None)
-        if opened.format == "TIFF" or not exif:  # a TIFF's tags are about its pixels
+        if opened.format == "TIFF":  # whose tags are about its pixels
+            return b"", orientation, notes_on_exif(path, exif)
+        if not exif:
             return b"", orientation, ()
-        picture = exif.get_ifd(_PICTURE)
+        picture = exif.get_ifd(EXIF[0])
         for tag in _SIZES:
             picture.pop(tag, None)
         return exif.tobytes(), orientation, ()

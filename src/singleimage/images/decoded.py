@@ -1,5 +1,6 @@
 """What decoders give, and what they share."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from singleimage.images.encode import NOTHING, About
 from singleimage.images.values import Mode
 from singleimage.multiscale.geometry import PIXEL_LIMIT, Size
 
+EXIF = 0x8769, 0x8825
+"""Tags of the parts of EXIF about the picture and the place."""
 Notes = tuple[str, ...]
 LEAST_DPI = 10
 """Pixels an inch, at least: less is what programs write that know none."""
@@ -98,3 +101,10 @@ def narrowed(path: Path, values: NDArray[Any]) -> tuple[NDArray[Any], Notes]:
 def notes_on_frames(path: Path, more: bool) -> Notes:
     """Tell that there are `more` frames in `path` than the one that is used."""
     return (f"{path.name} has several frames; the first is used.",) if more else ()
+
+
+def notes_on_exif(path: Path, tags: Container[int]) -> Notes:
+    """Tell that the EXIF of a TIFF in `path`, if there is some among its `tags`, is not kept."""
+    return (
+        (f"the EXIF of {path.name}, a TIFF, is left out.",) if any(t in tags for t in EXIF) else ()
+    )

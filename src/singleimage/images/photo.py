@@ -20,7 +20,7 @@ from torch import Tensor
 from singleimage.errors import ImageError
 from singleimage.images.channels import Channels, Mask
 from singleimage.images.decoded import Notes
-from singleimage.images.encode import NOTHING, write_indices, write_picture
+from singleimage.images.encode import NOTHING, About, write_indices, write_picture
 from singleimage.images.original import Original
 from singleimage.images.rearrangement import Rearrangement
 from singleimage.images.sheet import png_bytes
@@ -61,6 +61,11 @@ class Photo:
         """Height and width in pixels."""
         return size_of(self.pixels)
 
+    @property
+    def about(self) -> About:
+        """What a saved picture says of itself; TIFF holds no EXIF of it."""
+        return NOTHING if self.original is None else self.original.about
+
     def integers(self) -> NDArray[Any]:
         """Return (H, W, C) uint8 or uint16 of the picture as its file has them, without masks."""
         count = self.channels.picture
@@ -78,8 +83,7 @@ class Photo:
         files = self.channels.files(Path(path))
         for file in files:
             refuse_existing(file, overwrite=overwrite)
-        about = NOTHING if self.original is None else self.original.about
-        write_picture(files[0], self.integers(), mode=self.channels.mode, about=about)
+        write_picture(files[0], self.integers(), mode=self.channels.mode, about=self.about)
         planes = self.channels.of_masks(self.pixels)
         for file, plane, mask in zip(files[1:], planes, self.channels.masks, strict=True):
             values = _mask_integers(plane, mask)

@@ -16,6 +16,7 @@ from singleimage.images.decoded import (
     Notes,
     check_pixels,
     narrowed,
+    notes_on_exif,
     notes_on_frames,
     unit_floats,
     upright,
@@ -68,7 +69,7 @@ def decode_tiff(path: Path, data: bytes) -> Decoded | None:
                 values = _predicted(page, data)  # which Pillow would read in the wrong order
             else:
                 values = page.asarray()
-            notes = notes_on_frames(path, _has_second(tiff))
+            notes = notes_on_frames(path, _has_second(tiff)) + notes_on_exif(path, page.tags)
             orientation = page.tags.valueof(_ORIENTATION)
             about = _about(page)
     except (ImageError, MemoryError):
