@@ -66,6 +66,15 @@ def test_a_folder_of_frames_is_a_clip_in_the_order_of_their_numbers(tmp_path: Pa
     assert torch.equal(read.frames[10].pixels, read_photo(tmp_path / "frame10.png").pixels)
 
 
+def test_frames_in_a_folder_keep_their_alpha(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (3, 20, 24, 4)).astype(np.uint8)
+    for i, frame in enumerate(values):
+        Image.fromarray(frame).save(tmp_path / f"{i}.png")
+    read = read_clip(tmp_path)
+    assert read.channels.mode == "RGBA"
+    assert (as_bytes(read.pixels)[..., 3] == values[..., 3]).all()
+
+
 def test_frames_of_a_gif_are_those_that_were_written(tmp_path: Path) -> None:
     colors = [Image.new("RGB", (5, 4), color) for color in ("red", "lime", "blue")]
     colors[0].save(tmp_path / "a.gif", save_all=True, append_images=colors[1:], duration=250)

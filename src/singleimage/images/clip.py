@@ -75,7 +75,7 @@ class Clip(Photo):
 def read_clip(path: str | Path) -> Clip:
     """Read a GIF, an animated WebP, a video (with the extra `video`), or a folder of frames.
 
-    Alpha of a file is left out.
+    Alpha of a file is left out, that of frames in a folder is kept.
 
     Args:
         path: of the file or folder. The frames of a folder are in the order of their numbers, at 10
