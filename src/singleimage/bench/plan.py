@@ -12,6 +12,7 @@ from singleimage.errors import ArgumentError, OutputError
 from singleimage.jobs.engine import finished
 from singleimage.jobs.job import Job, JobResult, Measure, read_result
 from singleimage.machine.files import read_whole, write_atomically
+from singleimage.metrics.samples import names_of_others
 from singleimage.nn.precision import Precision
 from singleimage.recipes.recipe import Recipe
 
@@ -61,6 +62,7 @@ def jobs_of(
                         **setting,
                     )
                 )
+    foreign = names_of_others(photos.values())
     for name, photo in photos.items():
         for method, folder in published.items():
             jobs.append(
@@ -69,6 +71,7 @@ def jobs_of(
                     method=method,
                     photo=str(photo),
                     published=str(folder),
+                    foreign=foreign[photo.stem],
                     **setting,
                 )
             )

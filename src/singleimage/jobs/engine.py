@@ -15,7 +15,7 @@ import msgspec
 from singleimage.errors import ImageError, SingleImageError
 from singleimage.jobs.job import Job, JobResult, result_of
 from singleimage.machine.files import make_folder, write_atomically
-from singleimage.metrics.samples import digest_of, samples_of
+from singleimage.metrics.samples import digest_of
 
 ERROR = "error.txt"
 """In the folder of a job that failed: what it said."""
@@ -86,7 +86,7 @@ def _samples_digest(job: Job) -> str:
     if not job.published:
         return ""
     try:
-        paths = samples_of(Path(job.photo), Path(job.published))
+        paths = job.samples()
     except ImageError:
         Path(job.published).stat()  # raises `OSError` where the folder is gone
         paths = []

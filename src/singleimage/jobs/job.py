@@ -82,10 +82,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What to train; None: nothing, the samples are `published`."""
     published: str = ""
     """Folder of published samples."""
+    foreign: tuple[str, ...] = ()
+    """Names in it, without suffix, of samples of other photos; see `names_of_others`."""
     measure: Measure | None = None
     device: str = "cpu"
     precision: Precision = "auto"
     threads: Positive = 1
+
+    def samples(self) -> list[Path]:
+        """The published samples of the photo; maybe none.
+
+        Raises:
+            ImageError: as `samples_of`.
+        """
+        return samples_of(Path(self.photo), Path(self.published), self.foreign)
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -197,7 +207,7 @@ def perform(job: Job, folder: Path, tell: Tell) -> JobResult:
 def _published(job: Job, home: Path, tell: Tell) -> JobResult:
     photo = read_photo(job.photo)
     _claim(home)
-    paths = samples_of(Path(job.photo), Path(job.published))
+    paths = job.samples()
     if not paths:
         raise ImageError(f"{job.published} has no samples of {Path(job.photo).name}.")
     digest = digest_of(paths)

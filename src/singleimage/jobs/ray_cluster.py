@@ -28,7 +28,6 @@ from singleimage.jobs.job import RESULT, Job, Stopped, perform
 from singleimage.jobs.worker import GRACE, Watch, in_one_line
 from singleimage.machine.files import make_folder, write_atomically
 from singleimage.machine.lock import claimed
-from singleimage.metrics.samples import samples_of
 
 TOKEN = ".token"
 RETRIES = 3
@@ -230,7 +229,7 @@ class _Fleet:
     def _parcel(self, job: Job) -> Parcel:
         home = self._folder / job.name
         forget_error(home)
-        samples = samples_of(Path(job.photo), Path(job.published)) if job.published else []
+        samples = job.samples() if job.published else []
         return Parcel(
             job=msgspec.json.encode(job),
             folder=str(self._folder),

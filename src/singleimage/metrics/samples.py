@@ -1,13 +1,13 @@
 """Samples of one photo, wherever they come from: drawn by a model, or files that others made.
 
 A folder of published samples stands for a method: beside photo `N.jpg` it holds `N.png`, or
-`N_0.png`, `N_1.png` and so on.
+`N_0.png`, `N_1.png` and so on; a file with the name of another photo is that one's.
 """
 
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -73,14 +73,34 @@ class SampleFiles:
         return self.paths[index].name
 
 
-def samples_of(photo: Path, folder: Path) -> list[Path]:
+def samples_of(photo: Path, folder: Path, foreign: Collection[str] = ()) -> list[Path]:
     """The samples of a photo in a folder of published samples; maybe none.
+
+    Args:
+        photo: of which only the name counts.
+        folder: of the samples.
+        foreign: names of samples of other photos; see `names_of_others`.
 
     Raises:
         ImageError: there is no such folder, or no picture in it.
     """
     name = re.compile(re.escape(photo.stem) + r"(_\d+)?")
-    return [path for path in pictures_in(folder) if name.fullmatch(path.stem)]
+    found = [path for path in pictures_in(folder) if name.fullmatch(path.stem)]
+    return [path for path in found if path.stem not in foreign]
+
+
+def names_of_others(photos: Iterable[Path]) -> dict[str, tuple[str, ...]]:
+    """By the name of each of some `photos`, names like those of its samples that others have.
+
+    So where there is `img_1.jpg`, `img_1.png` is a sample of it, and none of `img.jpg`.
+    """
+    stems = {photo.stem for photo in photos}
+    found = {stem: list[str]() for stem in stems}
+    for stem in sorted(stems):
+        name, _, number = stem.rpartition("_")
+        if name in stems and number.isdecimal():
+            found[name].append(stem)
+    return {stem: tuple(names) for stem, names in found.items()}
 
 
 def digest_of(paths: Sequence[Path]) -> str:
