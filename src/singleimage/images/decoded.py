@@ -105,6 +105,5 @@ def notes_on_frames(path: Path, more: bool) -> Notes:
 
 def notes_on_exif(path: Path, tags: Container[int]) -> Notes:
     """Tell that the EXIF of a TIFF in `path`, if there is some among its `tags`, is not kept."""
-    return (
-        (f"the EXIF of {path.name}, a TIFF, is left out.",) if any(t in tags for t in EXIF) else ()
-    )
+    found = any(tag in tags for tag in EXIF)
+    return (f"the EXIF of {path.name}, a TIFF, is left out.",) if found else ()
