@@ -3,6 +3,7 @@
 from collections import defaultdict
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -36,6 +37,19 @@ def test_jobs_are_all_pairs_photo_by_photo() -> None:
     assert len({job.name for job in jobs}) == len(jobs)
     for job in jobs:  # a job travels as JSON
         assert msgspec.json.decode(msgspec.json.encode(job), type=Job) == job
+
+
+def test_a_sample_is_of_one_photo_alone(tmp_path: Path) -> None:
+    for name in ("img.png", "img_0.png", "img_1.png", "img_1_0.png", "img_1_1.png", "img_2.png"):
+        (tmp_path / name).touch()
+    photos = {name: Path(f"/x/{name}.jpg") for name in ("img", "img_1", "other")}
+    given = {"recipes": {}, "seeds": [], "setting": SETTING}
+    jobs = plan.jobs_of(photos, published={"paper": tmp_path}, **given)
+    assert [[path.stem for path in job.samples()] for job in jobs] == [
+        ["img", "img_0", "img_2"],
+        ["img_1", "img_1_0", "img_1_1"],
+        [],
+    ]
 
 
 def test_sets_cut_the_photos_in_another_order_for_each_seed() -> None:
@@ -77,6 +91,24 @@ def test_the_results_there_are_become_a_line_each(tmp_path: Path, threads: int) 
     assert plan.collect(jobs, tmp_path) == [result]
     (line,) = (tmp_path / "results.jsonl").read_bytes().splitlines()
     assert read_result(line) == result
+
+
+@pytest.mark.parametrize("changed", [{"recipe_digest": "abc"}, {"measure": Measure(samples=3)}])
+def test_a_method_stays_with_its_recipe_and_measure(
+    changed: dict[str, Any], tmp_path: Path, threads: int
+) -> None:
+    """A row is an average over photos; results of another method are none of its matter."""
+    photo = draw_photo(tmp_path / "samples" / "0.png")
+    job = Job(name="own/0", method="own", photo=str(photo), published=str(photo.parent))
+    result = perform(job, tmp_path, nobody)
+    same = msgspec.structs.replace(result, name="own/1")
+    unlike = msgspec.structs.replace(result, name="own/2", **changed)
+    foreign = msgspec.structs.replace(unlike, name="theirs/2", method="theirs")
+    lines = (msgspec.json.encode(one) for one in (same, unlike, foreign))
+    (tmp_path / "results.jsonl").write_bytes(b"\n".join(lines))
+    assert plan.beside([job], tmp_path) == ([same, foreign], [unlike])
+    assert plan.collect([job], tmp_path) == [same, foreign, result]
+    assert plan.beside([job], tmp_path) == ([same, foreign], [])
 
 
 def test_a_result_of_other_settings_is_no_result_of_a_job(tmp_path: Path, threads: int) -> None:

@@ -20,7 +20,7 @@ from singleimage.errors import OutputError
 from singleimage.images.folder import pictures_in
 from singleimage.images.photo import Photo
 from singleimage.images.reader import read_photo
-from singleimage.metrics.evaluation import Evaluation, evaluate
+from singleimage.metrics.evaluation import Evaluation, Way, evaluate
 from singleimage.metrics.features import Features, load_features
 from singleimage.metrics.table import METRICS
 from tiny import Command
@@ -148,8 +148,7 @@ def test_a_comparison_holds_its_tables_and_sheets_and_only_methods_with_a_divers
     interval = Interval(0.5, 0.4, 0.6)
     row = Row(
         method="ours",
-        features="net",
-        files="lossless",
+        way=Way("net", "lossless"),
         photos=2,
         results=2,
         samples=4,

@@ -1,12 +1,13 @@
 """The table: averages over seeds, then over photos, and their intervals."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
 
 from measuring import OF_FILES
 from singleimage.bench import table
-from singleimage.errors import Incomparable
 from singleimage.jobs.job import JobResult
 from singleimage.metrics.evaluation import Scores
 
@@ -95,23 +96,17 @@ def test_photos_of_sets_are_counted_and_share_the_time() -> None:
     assert (facts["photos"], facts["min/photo"]) == ("4x2", "1.0")
 
 
-def test_methods_and_features_have_rows_of_their_own() -> None:
-    both = (scores(), scores(features="other/layer/def", sifid_mean=9.0))
-    rows = table.summarize([result("m", "a", 0, *both), result("n", "a", 0, *both)])
-    assert [(row.method, row.features) for row in rows] == [
-        ("m", "net/layer/abc"),
-        ("m", "other/layer/def"),
-        ("n", "net/layer/abc"),
-        ("n", "other/layer/def"),
-    ]
+@pytest.mark.parametrize("other", [{"features": "b"}, {"files": "jpeg-75"}, {"protocol": "meta"}])
+def test_what_was_measured_otherwise_has_a_row_of_its_own(other: dict[str, Any]) -> None:
+    again = msgspec.structs.replace(scores(sifid_mean=9.0), **other)
+    both = (scores(), again)
+    found = [result("m", "a", 0, *both), result("n", "a", 0, *both)]
+    rows = table.summarize(found)
+    ways = (scores().way, again.way)
+    assert [(row.method, row.way) for row in rows] == [(m, way) for m in "mn" for way in ways]
     assert rows[1].numbers["sifid_mean"].mean == 9.0
-
-
-def test_what_was_measured_otherwise_is_not_tabulated_together() -> None:
-    with pytest.raises(Incomparable, match="do not compare"):
-        table.summarize(
-            [result("m", "a", 0, scores()), result("m", "b", 0, scores(files="jpeg-75"))]
-        )
+    assert rows[1].flat().items() >= other.items()
+    assert table.points(found, again.way) == {"m": [(0.5, 9.0)], "n": [(0.5, 9.0)]}
 
 
 def test_the_interval_is_that_of_the_mean_of_photos() -> None:
@@ -155,7 +150,7 @@ def test_a_number_that_some_results_lack_is_left_out_of_their_row(name: str) -> 
     assert m.numbers == {known: n.numbers[known] for known in NUMBERS if known != name}
     assert (m.copies, n.copies) == (None if name == "copies" else 0.25, 0.25)
     assert len(m.flat()) == len(n.flat()) - (name != "copies")
-    assert table.points(found, n.features).keys() == {"m", "n"}
+    assert table.points(found, n.way).keys() == {"m", "n"}
     header, cells = table.table([m, n])
     empty = [title for title, cell in zip(header, cells[0], strict=True) if not cell]
     shown = {**COLUMNS, "copies": "copies"}
@@ -176,5 +171,5 @@ def test_points_are_the_means_of_each_photo_over_its_seeds() -> None:
         result("m", "b", 0, scores()),
         result("n", "a", 0, scores("other")),
     ]
-    points = table.points(found, "net/layer/abc")
+    points = table.points(found, scores().way)
     assert points == {"m": [(pytest.approx(0.3), 2.0), (0.5, 0.4)]}

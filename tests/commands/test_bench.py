@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from singleimage import PRESETS, Photo, read_photo
+from singleimage.bench import report
+from singleimage.bench.plan import PROOF
 from singleimage.images.channels import Channels
 from singleimage.jobs.job import read_result
 from singleimage.metrics.evaluation import evaluate
@@ -106,6 +108,28 @@ def test_each_table_says_how_its_own_pictures_were_treated(
     ]
 
 
+def test_results_of_other_settings_have_a_table_of_their_own_or_are_left_out(
+    command: Command, pictures: Path, tmp_path: Path, inline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row averages over two settings, and nothing is done in vain."""
+    monkeypatch.setattr(report, "write_comparison", lambda *parts: PROOF.decode())  # in no time
+
+    def told(line: str) -> tuple[list[tuple[str, str, int]], str]:
+        done = command(f"bench {line} -o {tmp_path} --workers 1 --device cpu:1 --json")
+        assert done.code == 0, done.err
+        rows = json.loads(done.out.splitlines()[-1])["rows"]
+        return [(row["method"], row["files"], row["photos"]) for row in rows], done.err
+
+    noisy, shifted = (f"--published {name}={pictures}/{name}" for name in ("noisy", "shifted"))
+    told(f"{pictures}/1.png {noisy}")
+    rows, words = told(f"{pictures}/2.png {shifted} --jpeg 75")
+    assert rows == [("noisy", "lossless", 1), ("shifted", "jpeg-75", 1)]
+    assert "left out" not in words
+    rows, words = told(f"{pictures}/2.png {noisy} --jpeg 75")
+    assert rows == [("shifted", "jpeg-75", 1), ("noisy", "jpeg-75", 1)]
+    assert "note: earlier results of noisy (1), by another recipe or measured otherwise" in words
+
+
 @pytest.mark.slow
 def test_several_processes_compare_published_samples(
     command: Command, pictures: Path, tmp_path: Path
@@ -195,6 +219,8 @@ def test_what_cannot_be_compared_is_said_in_one_line(
         "--presets preview -n 0": "cannot measure so",
         "--presets preview --features nonsense": "cannot measure so",
         "--published paper": "names no folder",
+        f"--published singan={pictures}/noisy": "singan would name a preset",
+        f"--published a={pictures}/noisy --published a={pictures}": "a would name two folders",
         "--presets preview --sets 2": "preview learns one photo at a time",
         "--presets meta-small --sets 1,x": "--sets 1,x are no numbers of photos",
         f"--published a={pictures}/noisy --sets 1": "--sets are of presets",

@@ -143,16 +143,34 @@ def earlier_results(folder: Path) -> list[JobResult]:
         ) from None
 
 
+def beside(jobs: Sequence[Job], folder: Path) -> tuple[list[JobResult], list[JobResult]]:
+    """The earlier results of other jobs in a folder: those that stay beside `jobs`, and the others.
+
+    The others are of the same methods by another recipe, or measured otherwise: averages over
+    photos would mix both.
+
+    Raises:
+        OutputError: as `earlier_results`.
+    """
+    names = {job.name for job in jobs}
+    ours = {job.method: (job.recipe.digest() if job.recipe else "", job.measure) for job in jobs}
+    kept, others = list[JobResult](), list[JobResult]()
+    for result in earlier_results(folder):
+        how = result.recipe_digest, result.measure
+        if result.name not in names:
+            (kept if ours.get(result.method, how) == how else others).append(result)
+    return kept, others
+
+
 def collect(jobs: Sequence[Job], folder: Path) -> list[JobResult]:
-    """Gather results in a folder: of `jobs` that are `finished`, and those of other jobs before.
+    """Gather results in a folder: of `jobs` that are `finished`, and what stays `beside` them.
 
     They are written to `results.jsonl` there.
 
     Raises:
         OutputError: as `earlier_results`.
     """
-    names = {job.name for job in jobs}
-    results = [result for result in earlier_results(folder) if result.name not in names]
+    results, _ = beside(jobs, folder)
     results += [result for job in jobs if (result := finished(job, folder))]
     lines = b"".join(msgspec.json.encode(result) + b"\n" for result in results)
     write_atomically(folder / RESULTS, lambda stream: stream.write(lines))

@@ -99,7 +99,7 @@ def write_comparison(
 
     Args:
         tables: a title, then header and cells, of each.
-        rows: the methods, in one kind of features.
+        rows: the methods, measured in one way.
         points: of each method, the diversity-intensity and the mSIFID of every photo.
         sheets: pictures to show, with a caption each.
     """
@@ -197,8 +197,7 @@ def _table(scores: Scores) -> str:
         for metric in METRICS
         if metric.name in scores.numbers
     )
-    how = f"{scores.samples} samples, features {scores.features}, {scores.files} pictures"
-    how += "" if scores.protocol is None else f", protocol {scores.protocol}"
+    how = f"{scores.samples} samples, features {scores.way}"
     return f"<h2>{html.escape(how)}</h2><table>{rows}</table>"
 
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from singleimage.jobs.job import JobResult
-from singleimage.metrics.evaluation import Scores, require_comparable
+from singleimage.metrics.evaluation import Scores, Way
 from singleimage.metrics.table import METRICS
 
 RESAMPLES = 10_000
@@ -36,15 +36,10 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One method in one kind of features: the papers' columns."""
+    """One method, measured in one `Way`: the papers' columns."""
 
     method: str
-    features: str
-    """Network, layer and weights."""
-    files: str
-    """What all pictures went through first; see `Scores`."""
-    protocol: str | None = None
-    """The paper's protocol by which they were measured."""
+    way: Way
     photos: int
     results: int
     """Photos times seeds that are done."""
@@ -69,38 +64,32 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         numbers.pop("copies", None)  # a share says more than their mean number
         papers = {"sifid_min": "sifid", "sifid_mean": "msifid"}
         named = {papers.get(name, name): numbers[name] for name in numbers}
-        how = {n: facts.pop(n) for n in ("method", "features", "files", "protocol")}
+        del facts["way"]
+        how = {"method": facts.pop("method"), **self.way._asdict()}
         counts = {n: facts.pop(n) for n in ("photos", "results", "samples")}
         return {**how, **counts, **named, **facts}
 
 
 def summarize(results: Sequence[JobResult]) -> list[Row]:
-    """A row for each method and kind of features, in the order of the results.
-
-    Raises:
-        Incomparable: one kind of features was used on pictures treated differently.
-    """
-    groups: dict[tuple[str, str], list[tuple[JobResult, Scores]]] = defaultdict(list)
+    """A row for each method and way of measuring, in the order of the results."""
+    groups: dict[tuple[Way, str], list[tuple[JobResult, Scores]]] = defaultdict(list)
     for result in results:
         for scores in result.scores:
-            groups[scores.features, result.method].append((result, scores))
-    for features in {features for features, _ in groups}:
-        same = [g for (f, _), g in groups.items() if f == features]
-        require_comparable([scores for group in same for _, scores in group])
-    return [_row(method, features, found) for (features, method), found in groups.items()]
+            groups[scores.way, result.method].append((result, scores))
+    return [_row(method, way, found) for (way, method), found in groups.items()]
 
 
-def points(results: Sequence[JobResult], features: str) -> dict[str, list[tuple[float, float]]]:
+def points(results: Sequence[JobResult], way: Way) -> dict[str, list[tuple[float, float]]]:
     """Return for each method the diversity-intensity and the mean SIFID of every photo.
 
     Args:
         results: of all photos and methods.
-        features: in which SIFID is measured.
+        way: in which they are measured.
     """
     groups: dict[str, dict[str, list[Scores]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         for scores in result.scores:
-            if scores.features == features and set(PLOTTED) <= scores.numbers.keys():
+            if scores.way == way and set(PLOTTED) <= scores.numbers.keys():
                 groups[result.method][result.photo_sha256].append(scores)
     return {
         method: [
@@ -114,7 +103,7 @@ def points(results: Sequence[JobResult], features: str) -> dict[str, list[tuple[
     }
 
 
-def _row(method: str, features: str, found: Sequence[tuple[JobResult, Scores]]) -> Row:
+def _row(method: str, way: Way, found: Sequence[tuple[JobResult, Scores]]) -> Row:
 
     def over_photos(value: Callable[[JobResult, Scores], float]) -> Interval:
         by_photo: dict[str, list[float]] = defaultdict(list)
@@ -128,9 +117,7 @@ def _row(method: str, features: str, found: Sequence[tuple[JobResult, Scores]]) 
     known = [m.name for m in METRICS if all(m.name in s.numbers for _, s in found)]
     return Row(
         method=method,
-        features=features,
-        files=found[0][1].files,
-        protocol=found[0][1].protocol,
+        way=way,
         photos=len({photo for result, _ in found for photo in result.photos}),
         results=sum(len(result.photos) for result, _ in found),
         samples=min(s.samples for _, s in found),

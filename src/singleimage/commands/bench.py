@@ -1,6 +1,7 @@
 """`singleimage bench`: compare methods."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from singleimage.errors import ArgumentError, ImageError, RecipeError
 
 if TYPE_CHECKING:
     from singleimage.jobs.engine import Event
-    from singleimage.jobs.job import Job, Measure
+    from singleimage.jobs.job import Job, JobResult, Measure
     from singleimage.recipes.recipe import Recipe
 
 
@@ -99,19 +100,20 @@ def bench(
         the photos of a set.
     published
         A folder of samples that others made, as NAME=FOLDER, to be a method beside them;
-        repeatable. For photo N.jpg it holds N.jpg, or N_0.jpg, N_1.jpg ...
+        repeatable. For photo N.jpg it holds N.jpg, or N_0.jpg, N_1.jpg ...; what has the name of
+        another photo is of that one.
     steps
         Steps of each level, in place of the recipes'.
     set_
         A field of all recipes, as PATH=VALUE; repeatable.
     """
-    from singleimage.bench.plan import Setting, earlier_results, jobs_of, set_jobs
+    from singleimage.bench.plan import Setting, beside, jobs_of, set_jobs
     from singleimage.commands.job_view import Halted, show_events, tell_failures
 
     measure = _ready(measuring)
     photos = _photos(images)
     names = [name for name in presets.split(",") if name]
-    folders = dict(_named_folder(text) for text in published or [])
+    folders = _named_folders(published or [])
     if not names and not folders:
         raise RecipeError("nothing to compare; give --presets NAMES or --published NAME=FOLDER.")
     recipes = {name: read_recipe(name, steps, set_ or []) for name in names}
@@ -123,7 +125,7 @@ def bench(
     jobs = jobs_of(named, recipes=alone, published=folders, seeds=seeds, setting=setting)
     if sizes:
         jobs = set_jobs(named, sizes=sizes, recipes=recipes, seeds=seeds, setting=setting) + jobs
-    earlier_results(output)  # refuses what is not ours before any work
+    _tell_left_out(beside(jobs, output)[1])  # what is not ours is refused before any work
     try:
         ended = show_events(engine.run(jobs, output), len(jobs), quiet=as_json)
     except Halted as halted:
@@ -171,11 +173,31 @@ def _photos(images: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _named_folder(text: str) -> tuple[str, Path]:
-    name, sign, folder = text.partition("=")
-    if not (name and sign and Path(folder).is_dir()) or "/" in name:
-        raise ImageError(f"--published {text} names no folder; write NAME=FOLDER.")
-    return name, Path(folder).absolute()
+def _named_folders(texts: Sequence[str]) -> dict[str, Path]:
+    """Folders of published samples by name, each of one method."""
+    from singleimage.recipes.presets import PRESETS
+
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, sign, folder = text.partition("=")
+        if not (name and sign and Path(folder).is_dir()) or "/" in name:
+            raise ImageError(f"--published {text} names no folder; write NAME=FOLDER.")
+        if name in PRESETS or name in found:
+            whose = "a preset" if name in PRESETS else "two folders"
+            raise ArgumentError(
+                f"--published {text}: {name} would name {whose}; give the folder another name."
+            )
+        found[name] = Path(folder).absolute()
+    return found
+
+
+def _tell_left_out(others: "Sequence[JobResult]") -> None:
+    """Say which earlier results no table has beside those that are asked for."""
+    for method, count in Counter(result.method for result in others).items():
+        say(
+            f"note: earlier results of {method} ({count}), by another recipe or measured "
+            f"otherwise, are left out of the table; another folder keeps both."
+        )
 
 
 def _tell(jobs: "Sequence[Job]", ended: "Sequence[Event]", folder: Path, as_json: bool) -> None:
@@ -189,16 +211,16 @@ def _tell(jobs: "Sequence[Job]", ended: "Sequence[Event]", folder: Path, as_json
 
     results = collect(jobs, folder)
     rows = summarize(results)
-    kinds = list(dict.fromkeys(row.features for row in rows))
-    tables = [table([row for row in rows if row.features == kind]) for kind in kinds]
+    ways = list(dict.fromkeys(row.way for row in rows))
+    tables = [table([row for row in rows if row.way == way]) for way in ways]
     page = folder / PAGE
     if rows:
-        lead = [row for row in rows if row.features == kinds[0]]
+        lead = [row for row in rows if row.way == ways[0]]
         sheets = [(result.name, folder / result.name / SHEET) for result in results]
         text = write_comparison(
-            [*zip(kinds, tables, strict=True), ("published", published_table())],
+            [*zip(map(str, ways), tables, strict=True), ("published", published_table())],
             lead,
-            points(results, kinds[0]),
+            points(results, ways[0]),
             [(name, path) for name, path in sheets if path.exists()],
         )
         write_atomically(page, lambda stream: stream.write(text.encode()))
@@ -211,10 +233,8 @@ def _tell(jobs: "Sequence[Job]", ended: "Sequence[Event]", folder: Path, as_json
         }
         print(json.dumps(facts))
         return
-    for kind, (header, cells) in zip(kinds, tables, strict=True):
-        first = next(row for row in rows if row.features == kind)
-        how = "" if first.protocol is None else f", protocol {first.protocol}"
-        print(f"\nfeatures {kind}, {first.files} pictures{how}; [95 % interval over photos]")
+    for way, (header, cells) in zip(ways, tables, strict=True):
+        print(f"\nfeatures {way}; [95 % interval over photos]")
         print_table(header, cells)
     if rows:
         print("\npublished, with Inception features: compare them with each other")

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
@@ -29,24 +29,36 @@ PIXELS = 2_000_000
 """Pixels of them, at most, unless a single one has more."""
 
 
-class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The numbers of one set of samples. Those of other features or files do not compare."""
+class Way(NamedTuple):
+    """How numbers were measured: those of one way compare."""
 
     features: str
     """Network, layer and weights."""
     files: str
     """lossless, or jpeg-QUALITY: what all pictures went through first."""
+    protocol: ProtocolName | None = None
+    """The paper's protocol by which they were measured, see `protocols`."""
+
+    def __str__(self) -> str:
+        by = "" if self.protocol is None else f", protocol {self.protocol}"
+        return f"{self.features}, {self.files} pictures{by}"
+
+
+class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The numbers of one set of samples, and the `Way` in which they were measured."""
+
+    features: str
+    files: str
     samples: int
     """How many were measured."""
     protocol: ProtocolName | None = None
-    """The paper's protocol by which they were measured, see `protocols`."""
     numbers: dict[str, int | float]
     """Numbers by the names of `METRICS`; results of other versions may have fewer or more."""
 
-    def comparable(self) -> str:
-        """What must be equal for two to be compared, in words."""
-        by = "" if self.protocol is None else f" by the protocol {self.protocol}"
-        return f"{self.features} with files {self.files}{by}"
+    @property
+    def way(self) -> Way:
+        """What must be equal for two to be compared."""
+        return Way(self.features, self.files, self.protocol)
 
     def flat(self) -> dict[str, Any]:
         """All fields and numbers side by side, as the command line prints them."""
@@ -205,7 +217,7 @@ def average(scores: Sequence[Scores]) -> dict[str, float]:
 
 def require_comparable(scores: Sequence[Scores]) -> None:
     """Raise `Incomparable` unless all `scores` were measured in the same way."""
-    ways = sorted({s.comparable() for s in scores})
+    ways = sorted({str(s.way) for s in scores})
     if len(ways) > 1:
         raise Incomparable(
             f"numbers measured in different ways do not compare ({'; '.join(ways)}); "
