@@ -145,7 +145,7 @@ def test_a_pull_and_a_memory_are_from_0_to_below_1() -> None:
 
 
 def test_a_loop_needs_a_pull() -> None:
-    with pytest.raises(ArgumentError, match="use more than 0 for a loop"):
+    with pytest.raises(ArgumentError, match="use more for a loop"):
         loop(ORIGIN, impulse(3), frames=3, alpha=0, beta=0.9)
 
 
@@ -274,3 +274,10 @@ def test_what_cannot_be_animated_is_refused_at_once(cascade: Generator) -> None:
     ):
         with pytest.raises(SizeError if "size" in wrong else ArgumentError, match=words):
             animate(cascade, **{"frames": 2, "seed": 0, **wrong})  # type: ignore[arg-type]
+
+
+def test_a_pull_too_weak_to_count_is_none() -> None:
+    """Rounded, a walk with it never comes back; it was a division by zero."""
+    assert Motion(1e-17, 0.9).variance == float("inf")
+    with pytest.raises(ArgumentError, match="alpha 1e-17 never comes back; use more for a loop"):
+        next(iter(loop(ORIGIN, impulse(4), frames=4, alpha=1e-17, beta=0.9)))

@@ -35,3 +35,10 @@ def test_only_the_part_and_no_alpha_changes() -> None:
 def test_one_flat_color_becomes_the_mean() -> None:
     moved = with_colors_of(torch.full((1, 1, 5, 5), 0.7), scene()[:1], 1)
     assert torch.allclose(moved, scene()[:1].mean().expand_as(moved), atol=1e-4)
+
+
+def test_one_pixel_becomes_the_mean() -> None:
+    part = torch.zeros(1, 1, 5, 5)
+    part[..., 2, 3] = 1
+    moved = with_colors_of(torch.full((1, 3, 5, 5), 0.7), scene(), 3, part)
+    assert torch.allclose(moved[0, :, 2, 3], scene().flatten(1).mean(1), atol=1e-4)

@@ -13,6 +13,8 @@ from singleimage import Channels, Model, Photo
 from singleimage.apps.upscale import bicubic, upscale
 from singleimage.errors import ArgumentError
 from singleimage.generators.base import Generator
+from singleimage.generators.detail import with_detail
+from singleimage.generators.field import Search
 from singleimage.multiscale.geometry import Size, size_of
 from singleimage.multiscale.resample import resize
 
@@ -71,3 +73,31 @@ def test_detail_of_the_photo_comes_closer_to_the_truth_than_plain_enlargement() 
     plain = bicubic(small, 3)
     assert float((ours - truth).square().mean()) < 0.9 * float((plain - truth).square().mean())
     assert size_of(upscale(model.generator, scene()[None], 1.5)) == Size(180, 225)
+
+
+def test_passes_of_levels_that_show_all_of_the_photo_enlarge_all_of_it(
+    tiny_runs: dict[str, Path],
+) -> None:
+    """Mirrored, it is enlarged mirrored; before, what rounding added was cut at two borders."""
+    model = Model.load(tiny_runs["hp-vae-gan"])
+    photo = resize(scene()[None], model.size)
+    one, other = (
+        upscale(model.generator, x, 2.3, strength=0.0, consistent=False)
+        for x in (photo, photo.flip((2, 3)))
+    )
+    assert size_of(one) == Size(*(int(side * 2.3) for side in model.size))
+    assert float((one - other.flip((2, 3))).abs().max()) < 0.05
+
+
+def test_detail_is_compared_with_as_many_components_as_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ranks, photo = [], scene(40, 50)
+    monkeypatch.setattr(
+        "singleimage.generators.detail.Search",
+        lambda *given: ranks.append(given[2]) or Search(*given),
+    )
+    for most in (170_000_000, 80 * 100 * 8):
+        monkeypatch.setattr("singleimage.generators.detail.COMPONENTS", most)
+        with_detail(photo[None], Size(80, 100), photo, size_of(photo), barred=None, rank=24)
+    assert ranks == [24, 8]

@@ -187,7 +187,7 @@ def test_what_is_applied_moves_the_numbers_of_a_file_as_they_are(
     labels = Image.fromarray((x // 9 + y // 13).astype(np.uint8)).convert("P")
     labels.putpalette([7, 90, 200, *range(3, 200)])
     normals = np.stack([x * 5, y * 6, x + y, (x > 25) * 90], -1).astype(np.uint8)
-    labels.save(files / "labels.png")
+    labels.save(files / "labels.png", transparency=b"\0\x80", dpi=(300, 300))
     Image.fromarray(normals).save(files / "normals.png", icc_profile=ADOBE_RGB)
     places = read_photo(files / "out" / "0000_map.tiff").pixels
     index = Rearrangement.read(places, Size(40, 50)).places.numpy()
@@ -195,6 +195,9 @@ def test_what_is_applied_moves_the_numbers_of_a_file_as_they_are(
         told(command, f"apply {files}/out/0000_map.tiff {files}/{name}.png -o {files}/moved.png")
         with Image.open(files / "moved.png") as moved:
             assert (moved.mode == "P") == (name == "labels")
+            if name == "labels":
+                assert moved.info["transparency"] == b"\0\x80"
+                assert moved.info["dpi"] == pytest.approx((300, 300), abs=0.1)
             expected = values.reshape(2000, -1)[index].squeeze()
             assert (np.asarray(moved) == expected).all(), name
         (files / "moved.png").unlink()

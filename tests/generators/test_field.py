@@ -38,9 +38,8 @@ def itself(size: Size, stride: int = 2) -> Field:
 def test_the_field_of_the_photo_puts_every_pixel_where_it_is() -> None:
     rows, columns = itself(SIZE).sources()
     assert torch.equal(PHOTO[:, rows, columns], PHOTO)
-    assert torch.equal(
-        itself(SIZE).on(PatchGrid(Size(80, 104), 7, 2)).matches, itself(Size(80, 104)).matches
-    )
+    larger = itself(SIZE).on(PatchGrid(Size(80, 104), 7, 2), (2.0, 2.0))
+    assert torch.equal(larger.matches, itself(Size(80, 104)).matches)
 
 
 def test_a_picture_that_is_the_photo_stretched_begins_at_its_corners() -> None:

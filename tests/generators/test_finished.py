@@ -15,6 +15,7 @@ import singleimage as si
 from pasting import with_square
 from scenes import colors, disk, scene
 from singleimage import PRESETS, Channels, Model, Photo, Recipe, Trainer, train
+from singleimage.apps.inject import entering
 from singleimage.apps.sample import sample
 from singleimage.errors import ArgumentError, ModelFileError, RecipeError, UnsupportedEntry
 from singleimage.generators.base import Injection
@@ -342,3 +343,13 @@ def test_only_networks_of_photos_are_finished() -> None:
         replace(PRESETS["flow"], finish=FinishSpec())
     with pytest.raises((RecipeError, ValueError), match="finish goes with"):
         replace(for_task(PRESETS["hp-vae-gan"], "video"), finish=FinishSpec())
+
+
+def test_all_of_a_drawing_enters(model: Model) -> None:
+    """Mirrored, it enters mirrored, though the network's sizes are rounded."""
+    drawing = resize(PHOTO.pixels[None], model.generator.ladder.finest)
+    for level in sorted(model.generator.entry_levels):
+        one, other = (
+            entering(model.generator, x, level=level)[1].image for x in (drawing, drawing.flip(3))
+        )
+        assert float((one - other.flip(3)).abs().max()) < 0.05, level

@@ -13,6 +13,7 @@ from singleimage import PRESETS, with_overrides
 from singleimage.apps.sample import Tile, reconstruct, sample, seam
 from singleimage.errors import ArgumentError, RecipeError, SizeError, UnsupportedEntry
 from singleimage.generators.base import Injection
+from singleimage.generators.draft import at_once
 from singleimage.generators.patch_flow import PatchFlow, PatchFlowSpec
 from singleimage.generators.patch_guesses import SMALL
 from singleimage.generators.patches import PatchGrid
@@ -272,3 +273,32 @@ def test_where_few_patches_of_the_photo_are_compared_a_picture_has_no_gaps(
     assert min(octave.stride for octave in drawing._octaves) > 3
     sample(drawing, [0])
     assert max(apart) == 3
+
+
+def test_a_small_picture_is_drawn_from_all_of_the_photo() -> None:
+    """Though its coarse levels are no smaller than patches, while the photo's grow."""
+    drawing = model(scene(400, 500))
+    sizes = drawing.ladder.sizes_for(Size(16, 100))
+    rows = drawing.sources(drawing.draw(sizes, range(4))) // 500
+    assert 0.4 < float(rows.float().mean()) / 400 < 0.6
+    assert int(rows.max()) > 300
+
+
+def test_pictures_of_a_large_photo_are_made_one_at_a_time() -> None:
+    small = Size(100, 100)
+    assert at_once(small, small) == 4
+    assert at_once(small, Size(3000, 4000)) == at_once(Size(3000, 4000), small) == 1
+
+
+def test_a_coarsest_level_without_room_for_a_patch_is_refused() -> None:
+    pyramid = Pyramid.build(small()[None], OctavePyramid(min_size=5))
+    with pytest.raises(RecipeError, match=r"a patch 7 pixels; set pyramid.min_size=7 or more"):
+        SPEC.generator_of(pyramid)
+
+
+def test_pictures_of_sprites_may_be_as_small_as_sprites() -> None:
+    grains = torch.Generator().manual_seed(0)
+    one, two = (Photo(torch.rand(3, 8, 8, generator=grains), Channels(mode="RGB")) for _ in "12")
+    assert next(singleimage.flow(one).sample([0], size=(8, 16))).size == Size(8, 16)
+    assert next(singleimage.flow(one, two).sample([0])).size == Size(8, 8)
+    assert singleimage.extend(singleimage.flow(one), one, right=4)[0].size == Size(8, 12)

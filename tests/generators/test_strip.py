@@ -7,7 +7,7 @@ import singleimage
 from scenes import scene
 from singleimage import Channels, Photo
 from singleimage.apps.sample import reconstruct
-from singleimage.errors import ArgumentError, ImageError
+from singleimage.errors import ArgumentError, ImageError, SizeError
 from singleimage.generators.patches import PatchGrid
 from singleimage.generators.strip import Strip
 from singleimage.multiscale.geometry import Size, size_of
@@ -67,3 +67,10 @@ def test_what_does_not_go_together_is_refused() -> None:
         singleimage.flow(FIRST, Photo(clear, Channels(mode="RGBA")))
     with pytest.raises(ArgumentError, match="several photos cannot be saved"):
         singleimage.flow(FIRST, SECOND).save("nowhere.safetensors")
+
+
+def test_photos_that_are_too_large_together_are_refused() -> None:
+    """A panorama as high as a photo, before anything is made of it."""
+    photo, panorama = (torch.zeros(3, 1, 1).expand(3, *size) for size in ((3000, 4000), (20, 9000)))
+    with pytest.raises(SizeError, match="too large together: as high as the first, 4064 megapix"):
+        Strip.of([photo, panorama])

@@ -120,3 +120,17 @@ def test_a_path_and_the_name_of_a_preset_are_enough(tmp_path: Path) -> None:
         si.train(tmp_path / "a.png", "fast")
     with pytest.raises(SizeError, match="0x0 is too small"):
         next(model.sample([0], size=(0, 0)))
+
+
+def test_a_picture_from_a_phone_is_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(BYTES).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as opened:
+        assert torch.equal(as_photo(opened).pixels, si.read_photo(tmp_path / "a.png").pixels)
+
+
+def test_an_array_of_few_colors_keeps_to_them() -> None:
+    few = BYTES // 128 * 128
+    assert as_photo(few).channels == as_photo(Image.fromarray(few)).channels
+    assert as_photo(few).channels.palette

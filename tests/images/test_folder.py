@@ -107,3 +107,10 @@ def test_pictures_of_phones_are_read_where_they_can_be(suffix: str, tmp_path: Pa
     photo = read_photo(tmp_path / f"a{suffix}")
     assert np.abs(photo.integers().astype(int) - smooth).mean() < 4
     assert pictures_in(tmp_path) == [tmp_path / f"a{suffix}"]
+
+
+def test_masks_beside_photos_with_capitals_are_no_photos(tmp_path: Path) -> None:
+    """As cameras write them."""
+    for name in ("IMG_1.JPG", "IMG_1_mask.png", "IMG_2.PNG"):
+        Image.fromarray(noise(20, 24, 3)).save(tmp_path / name)
+    assert [path.name for path in pictures_in(tmp_path)] == ["IMG_1.JPG", "IMG_2.PNG"]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image, PngImagePlugin
 
 from encoded import Array, chunk, noise, save_png
@@ -182,3 +183,28 @@ def test_a_palette_of_too_many_labels_is_refused(tmp_path: Path) -> None:
     photo = save_png(tmp_path / "p.png", noise(20, 30, 3))
     with pytest.raises(ImageError, match=r"has 40 labels; the limit is 32\. Merge"):
         read_photo(photo, masks=[tmp_path / "m.png"])
+
+
+@pytest.mark.parametrize(("depth", "key"), [(1, 1), (2, 2), (4, 9)])
+def test_a_gray_of_few_bits_that_is_transparent_becomes_alpha(
+    depth: int, key: int, tmp_path: Path
+) -> None:
+    """As optimizers write it; Pillow takes the key for one of 8 bits."""
+    values = noise(6, 8, 1, bits=8)[..., 0] % 2**depth
+    bits = np.unpackbits(values[..., None], axis=2)[..., 8 - depth :].reshape(6, -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(bits, axis=1))
+    header = struct.pack(">IIBBBBB", 8, 6, depth, 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"tRNS", struct.pack(">H", key)), (b"IDAT", zlib.compress(rows)))
+    data = b"".join(chunk(*part) for part in (*parts, (b"IEND", b"")))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    photo = read_photo(tmp_path / "a.png")
+    assert photo.channels.mode == "LA"
+    assert torch.equal(photo.pixels[1] < 0, torch.from_numpy(values == key))
+
+
+@pytest.mark.parametrize("compression", ["group4", "raw"])
+def test_a_scan_of_one_bit_is_read(compression: str, tmp_path: Path) -> None:
+    values = noise(40, 48, 1)[..., 0] > 127
+    Image.fromarray(values).save(tmp_path / "a.tif", compression=compression)
+    photo = read_photo(tmp_path / "a.tif")
+    assert torch.equal(photo.pixels[0] > 0, torch.from_numpy(values))

@@ -7,6 +7,7 @@ import singleimage
 from scenes import disk, scene
 from singleimage import Channels, Model, Photo
 from singleimage.errors import ImageError
+from singleimage.images.channels import Mask
 from singleimage.tools import channels, retouch
 
 
@@ -37,3 +38,12 @@ def test_a_model_with_alpha_fills_a_gray_picture() -> None:
     (found,) = singleimage.fill(model, gray, mask=disk(gray.size))
     assert found.channels.mode == "LA"
     assert torch.equal(found.pixels[0, :8], gray.pixels[0, :8])
+
+
+def test_masks_of_a_picture_that_the_model_does_not_know_are_left_out() -> None:
+    base = Photo(scene(40, 50), Channels(mode="RGB"))
+    labels = torch.ones(1, 40, 50)
+    labeled = Photo(torch.cat([base.pixels, labels]), Channels(mode="RGB", masks=(Mask(),)))
+    (found,) = singleimage.fill(singleimage.flow(base), labeled, mask=disk(base.size))
+    assert found.channels == base.channels
+    assert torch.equal(found.pixels[:, :8], base.pixels[:, :8])

@@ -147,3 +147,17 @@ def test_a_sprite_is_edited_in_its_palette() -> None:
     composite = Photo(photo.pixels.roll(3, 1), photo.channels)
     (found,) = retouch.edit(singleimage.flow(photo), composite, mask=disk(photo.size))
     assert colors(found) <= colors(photo)
+
+
+def test_paint_over_one_of_two_objects_marks_that_one(flow: Model) -> None:
+    """It is paint on the composite, not all that differs from the photo, which is under it."""
+    base = flow.training_image()
+    assert base is not None
+    composite, _ = with_square(base)
+    composite.pixels[:, 40:50, 50:60] = -0.8
+    painted = composite.pixels.clone()
+    painted[:, 38:52, 48:62] = torch.tensor([1.0, -1.0, -1.0])[:, None, None]
+    mask = Photo(painted, Channels(mode="RGB"))
+    (found,) = singleimage.harmonize(flow, composite, mask=mask)
+    assert torch.equal(found.pixels[:, 10:18, 14:22], base.pixels[:, 10:18, 14:22])
+    assert not torch.equal(found.pixels[:, 40:50, 50:60], base.pixels[:, 40:50, 50:60])

@@ -69,7 +69,7 @@ class Motion:
     @property
     def variance(self) -> float:
         """Variance of y in the long run (Yule-Walker equations); without a pull it has no bound."""
-        if not self.alpha:
+        if 1 - self.alpha == 1:
             return float("inf")
         still, moving = 1 - self.before, 1 + self.before
         return self.noise**2 * still / (moving * (still**2 - self.now**2))
@@ -140,8 +140,10 @@ def loop(anchor: Latent, draw: Draw, *, frames: int, alpha: float, beta: float) 
         ArgumentError: `alpha` or `beta` is out of range.
     """
     motion = Motion(alpha, beta)
-    if not alpha:
-        raise ArgumentError("a walk with alpha 0 never comes back; use more than 0 for a loop.")
+    if 1 - alpha == 1:
+        raise ArgumentError(
+            f"a walk with alpha {alpha:g} never comes back; use more for a loop, such as 0.01."
+        )
     scale = float(np.sqrt(motion.variance / motion.spectrum(frames).mean()))
 
     def repeated(time: int) -> Latent:

@@ -26,7 +26,9 @@ def with_colors_of(pixels: Tensor, photo: Tensor, count: int, part: Tensor | Non
     ours = pixels[0, :count, here].double()
     theirs = photo[:count].flatten(1).double()
     mean, wanted = ours.mean(1, keepdim=True), theirs.mean(1, keepdim=True)
-    spread = (ours - mean).cov().view(count, count) + FLAT * torch.eye(count)
+    lone = ours.shape[1] == 1
+    spread = (ours - mean).cov(correction=int(not lone)).view(count, count)
+    spread += FLAT * torch.eye(count)
     target = (theirs - wanted).cov().view(count, count) + FLAT * torch.eye(count)
     root, inverse = _power(spread, 0.5), _power(spread, -0.5)
     map_ = inverse @ _power(root @ target @ root, 0.5) @ inverse

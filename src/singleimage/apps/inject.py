@@ -58,7 +58,8 @@ def entering(
     sizes = ladder.sizes_for(size_of(image))
     below = min(max(level - 1, 0), len(sizes) - 1)  # the generator refuses other levels
     # The published scale, where the sizes are those of training.
-    scale = ladder.scales[below] / ladder.scales[-1] if sizes == ladder.sizes else None
+    published = ladder.exact and sizes == ladder.sizes
+    scale = ladder.scales[below] / ladder.scales[-1] if published else None
     small = resize(image, sizes[below], scale=scale)
     images = small.expand(len(seeds), -1, -1, -1)
     if noise:

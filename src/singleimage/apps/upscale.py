@@ -96,10 +96,17 @@ def _passes(
     ratio, top = upscaling_ratio(factor), len(ladder.sizes) - 1
     for index in range(1, upscaling_passes(factor) + 1):
         size = Size(math.ceil(here.height * ratio), math.ceil(here.width * ratio))
+        if not ladder.exact:  # a pass shows all of what it enlarges
+            share = index / upscaling_passes(factor)
+            size = Size(*(int(side * factor**share) for side in size_of(image)))
         latent = generator.draw((*ladder.sizes[:-2], here, size), [seed_for(seed, "pass", index)])
         if index == 1:  # the published code draws the first noise of any image as that of level 0
             latent = latent.like_level_0(top)
-        yield size, ratio, partial(_refined, generator, replace(latent, ratio=ratio))
+        yield (
+            size,
+            ratio if ladder.exact else None,
+            partial(_refined, generator, replace(latent, ratio=ratio)),
+        )
         here = size
 
 

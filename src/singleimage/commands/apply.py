@@ -57,7 +57,9 @@ def apply(
     how = Rearrangement.read(from_integers(colors.original.values), Size(height, width))
     values = how.moved(found.values)
     if found.palette:
-        write_indices(output, values[..., 0], found.palette)
+        write_indices(
+            output, values[..., 0], found.palette, opacity=found.opacity, about=found.about
+        )
     else:
         write_picture(output, values, mode=found.mode, about=found.about)
         tell_lost(found.about, output)

@@ -185,7 +185,7 @@ def _channels(
     if not tool.gives_back:
         return model.channels
     ground: Photo = inputs.get("background") or worked_on(model, photo)
-    tell_marks(inputs.get("mask"), ground)
+    tell_marks(inputs.get("mask"), worked_on(model, photo))
     cut_out = ground is photo and ground.channels.alpha is not None
     if cut_out and model.channels.alpha is None:
         ground = without_alpha(ground, None)

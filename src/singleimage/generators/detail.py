@@ -1,10 +1,13 @@
 """A larger image with the detail that a photo has where a step of reduction took it."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from singleimage.errors import SizeError
 from singleimage.generators.field import Corners, Field, Search
+from singleimage.generators.patch_copies import COMPONENTS
 from singleimage.generators.patches import PatchGrid
 from singleimage.machine.blocks import in_blocks
 from singleimage.multiscale.geometry import Size, size_of
@@ -48,10 +51,11 @@ def with_detail(
     pairs = zip(there, size, here, strict=True)
     small = Size(*(max(round(side * old / new), 1) for side, new, old in pairs))
     blurred = resize(resize(photo[None], small), there)[0]
-    search = Search(photo, DETAIL, rank)
-    keys, corners = search.components(blurred), Corners(there, DETAIL, barred)
+    rank = min(rank, max(COMPONENTS // max(math.prod(size), math.prod(there)), 4))
     found = []
-    with in_blocks(photo.device) as run:
+    with in_blocks(photo.device) as run:  # rounding does not depend on the number of threads
+        search = Search(photo, DETAIL, rank)
+        keys, corners = search.components(blurred), Corners(there, DETAIL, barred)
         for picture in resize(image, size):
             field = Field.spread(PatchGrid(size, DETAIL, 1), first)
             queries = search.queries(picture, field.grid)

@@ -120,6 +120,6 @@ def again(latent: Latent, count: int) -> Latent:
     return Latent(tuple(maps), latent.sizes, latent.wrap)
 
 
-def at_once(size: Size) -> int:
-    """How many pictures of a size a thread makes together."""
-    return max(1, min(AT_ONCE, AT_ONCE_PIXELS // math.prod(size)))
+def at_once(size: Size, photo: Size) -> int:
+    """How many pictures of a size, of a photo of another one, a thread makes together."""
+    return max(1, min(AT_ONCE, AT_ONCE_PIXELS // max(math.prod(size), math.prod(photo))))

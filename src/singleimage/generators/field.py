@@ -55,12 +55,12 @@ class Field:
         limits = torch.tensor([side - grid.patch for side in photo])
         return cls(grid, (grid.corners / ends).clamp(max=1).mul(limits).round().long())
 
-    def on(self, grid: PatchGrid, grown: Sequence[float] | None = None) -> "Field":
-        """Return the field of the same picture at another size: offsets grow with it.
+    def on(self, grid: PatchGrid, grown: Sequence[float] = (1.0, 1.0)) -> "Field":
+        """Return the field of the same picture at another size, from the photo at another size.
 
         Args:
             grid: the patches of the other picture.
-            grown: how many times as high and as wide the photo is; None: as the picture.
+            grown: how many times as high and as wide the photo is.
         """
         scales = torch.tensor(
             [new / old for new, old in zip(grid.size, self.grid.size, strict=True)]
@@ -69,8 +69,7 @@ class Field:
         columns = nearest(self.grid.columns, grid.columns / scales[1])
         offsets = _taken(self.matches - self.grid.corners, rows, columns)
         places = grid.corners + offsets * scales
-        if grown is not None:
-            places += _taken(self.matches, rows, columns) * (torch.tensor(grown) - scales)
+        places += _taken(self.matches, rows, columns) * (torch.tensor(grown) - scales)
         return Field(grid, places.round().long())
 
     @classmethod

@@ -100,6 +100,7 @@ class Finished:
             sizes=(*learned.sizes, *above.sizes[1:]),
             scales=(*coarse, *above.scales[1:]),
             reduction=1.0,
+            exact=False,
             floor=above.floor,
         )
 

@@ -53,6 +53,15 @@ class Copies:
         self._searches: dict[int, Search] = {}
         self._keys: dict[tuple[int, bool], Tensor] = {}
 
+    def growth(self, level: int) -> list[float]:
+        """Tell how many times as high and as wide the photo is as at the level below.
+
+        Args:
+            level: above 0.
+        """
+        below, here = (size_of(image) for image in self._images[level - 1 : level + 1])
+        return [new / old for new, old in zip(here, below, strict=True)]
+
     def field(
         self,
         level: int,

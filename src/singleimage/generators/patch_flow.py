@@ -226,10 +226,10 @@ class PatchFlow(nn.Module):
         if known is not None:
             known = replace(known, image=known.image.to(device), part=known.part.to(device))
         large = math.prod(self.photo) > LARGE or math.prod(size) > LARGE
-        threads = torch.get_num_threads()
+        share = -(-count // torch.get_num_threads())
         with returned_heap() if large else nullcontext(), in_blocks(device) as run:
             # Threads that each have pictures of their own wait less than those that share one.
-            by_pictures = count > 1 and device.type == "cpu"
+            by_pictures = count > 1 and device.type == "cpu" and not large
             outer, inner = (run, Blocks(None)) if by_pictures else (Blocks(None), run)
 
             def some(part: slice) -> Tensor:
@@ -237,7 +237,7 @@ class PatchFlow(nn.Module):
                 entering = None if entry is None else entry.items(numbers)
                 return self._pictures(latent.items(numbers), entering, known, inner)
 
-            return torch.cat(outer(some, count, min(at_once(size), -(-count // threads))))
+            return torch.cat(outer(some, count, min(at_once(size, self.photo), share)))
 
     def _pictures(
         self, latent: Latent, entry: Injection | None, known: Known | None, run: Blocks
@@ -314,11 +314,13 @@ class PatchFlow(nn.Module):
             else:
                 assert images is not None
                 grid = self._grid(level, size, latent.wrap)
-                if field is None:
+                if field is not None:
+                    field = field.on(grid, self._copies.growth(level))
+                else:
                     spread = Field.spread(grid, self.ladder.sizes[level])
                     field = Field.joined([spread] * latent.batch)
                 corners = self._corners(level, known)
-                field = self._copies.field(level, images, field.on(grid), corners, kept, run)
+                field = self._copies.field(level, images, field, corners, kept, run)
                 if level < len(latent.sizes) - 1:
                     images = self._copies.image(level, field, kept)
         return Draft(latent, max(stop, draft.levels), images, field)
@@ -423,14 +425,13 @@ class PatchFlow(nn.Module):
         They are compared with the photo where it flows, reduced from its level as it is.
         """
         spec, octave = self.spec, self._octaves[min(first, len(self._octaves)) - 1]
-        below, photo = (size_of(self._images[level]) for level in (first - 1, first))
-        sides = zip(size_of(images), octave.size, below, strict=True)
-        size = Size(*(max(round(side * new / old), spec.patch) for side, new, old in sides))
+        below, here = size_of(self._images[first - 1]), size_of(images)
+        grown = [new / old for new, old in zip(below, octave.size, strict=True)]
+        size = Size(*(max(round(a / b), spec.patch) for a, b in zip(here, grown, strict=True)))
         stride = max(octave.stride, math.ceil(math.sqrt(math.prod(size) / ENTERING)))
         grid = PatchGrid(size, spec.patch, stride, latent.wrap)
         found = matched(octave, resized(images, size), grid, self._barred(known), spec, run)
-        grown = [new / old for new, old in zip(photo, octave.size, strict=True)]
-        return found.on(self._grid(first, latent.sizes[first], latent.wrap), grown)
+        return found.on(self._grid(first - 1, here, latent.wrap), grown)
 
     def _places(
         self, level: int, latent: Latent, known: Known | None, grid: PatchGrid

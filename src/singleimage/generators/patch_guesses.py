@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from singleimage.errors import RecipeError
 from singleimage.generators.field import Field
 from singleimage.generators.patches import PatchGrid, bell
 from singleimage.machine.blocks import Blocks
@@ -61,8 +62,16 @@ class Octave:
             image: the photo, (C, H, W) in [-1, 1].
             spec: of the generator.
             places_of: where patches of the photo are, (n, 2).
+
+        Raises:
+            RecipeError: no patch fits in.
         """
         self.size, patch = size_of(image), spec.patch
+        if min(self.size) < patch:
+            raise RecipeError(
+                f"a level is {self.size}, and a patch {patch} pixels; set pyramid.min_size={patch} "
+                f"or more, or a smaller generator.patch."
+            )
         stride = 1
         while math.prod((side - patch) // stride + 1 for side in self.size) > spec.patches:
             stride += 1

@@ -7,8 +7,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from singleimage.errors import SizeError
 from singleimage.generators.patches import PatchGrid
-from singleimage.multiscale.geometry import Size, size_of
+from singleimage.multiscale.geometry import PIXEL_LIMIT, Size, size_of
 from singleimage.multiscale.resample import resize
 
 GAP = 1 / 12
@@ -26,9 +27,19 @@ class Strip:
 
     @classmethod
     def of(cls, photos: Sequence[Tensor]) -> Self:
-        """Lay photos (C, H, W) side by side."""
+        """Lay photos (C, H, W) side by side.
+
+        Raises:
+            SizeError: that is over `PIXEL_LIMIT`.
+        """
         height = photos[0].shape[1]
         gap = round(height * GAP) + 1
+        pixels = sum(height * (x.shape[2] * height / x.shape[1] + gap) for x in photos)
+        if pixels > PIXEL_LIMIT:
+            raise SizeError(
+                f"the photos are too large together: as high as the first, {pixels / 1e6:.0f} "
+                f"megapixels of {PIXEL_LIMIT // 10**6}; reduce them, or give fewer."
+            )
         parts: list[Tensor] = []
         spans: list[tuple[int, int]] = []
         for photo in photos:

@@ -164,6 +164,7 @@ def _decode_pillow(path: Path, data: bytes, *, indices: bool) -> Decoded:
         notes = list(notes_on_frames(path, more))
         raw_modes = _raw_modes(opened)
         opened.load()
+        _spread_key(opened, raw_modes)
         profile = profile or opened.info.get("icc_profile") or b""
         values: NDArray[Any] | None = None
         if any(map(_DEEP.fullmatch, raw_modes)) and not opened.mode.startswith("I"):
@@ -171,8 +172,11 @@ def _decode_pillow(path: Path, data: bytes, *, indices: bool) -> Decoded:
             if values is None:
                 notes.append(f"{path.name} has 16 bits a channel; 8 of them are used.")
         palette: tuple[tuple[int, int, int], ...] = ()
+        opacity = b""
         if indices and opened.mode == "P":
             values, palette = np.asarray(opened)[..., None], _palette(opened)
+            key = opened.info.get("transparency", b"")
+            opacity = b"\xff" * key + b"\0" if isinstance(key, int) else key
         elif values is None:
             values, more_notes, profile = _in_memory(path, opened, profile)
             notes += more_notes
@@ -184,6 +188,7 @@ def _decode_pillow(path: Path, data: bytes, *, indices: bool) -> Decoded:
             (*notes, *odd),
             About(profile, exif, _dpi(opened)),
             palette,
+            opacity,
             lossy=_is_lossy(opened, data),
             scaled=opened.mode == "F",
         )
@@ -267,6 +272,14 @@ def _raw_modes(opened: ImageFile.ImageFile) -> set[str]:
         else:
             modes.add(str(args[0]))
     return modes
+
+
+def _spread_key(opened: ImageFile.ImageFile, raw_modes: set[str]) -> None:
+    """Spread the gray of a PNG that is transparent to 0..255, as Pillow does with its samples."""
+    key = opened.info.get("transparency")
+    for mode, factor in (("L;2", 85), ("L;4", 17)):
+        if mode in raw_modes and isinstance(key, int):
+            opened.info["transparency"] = key * factor
 
 
 def _decode_deep_color(

@@ -33,6 +33,8 @@ class Decoded:
     """What the file says of itself."""
     palette: tuple[tuple[int, int, int], ...] = ()
     """Colors of the values, where they are asked for as indices."""
+    opacity: bytes = b""
+    """Of the first of these colors, 0 to 255; the others are opaque."""
     lossy: bool = False
     """Whether values are but near to those that were saved, as in JPEG."""
     scaled: bool = False

@@ -53,20 +53,29 @@ def write_picture(
     write_atomically(followed(path), lambda stream: stream.write(encoded))
 
 
-def write_indices(path: Path, indices: NDArray[Any], palette: tuple[tuple[int, ...], ...]) -> None:
+def write_indices(
+    path: Path,
+    indices: NDArray[Any],
+    palette: tuple[tuple[int, ...], ...],
+    *,
+    opacity: bytes = b"",
+    about: About = NOTHING,
+) -> None:
     """Write a picture with a palette, PNG.
 
     Args:
         path: of the file; one that exists is replaced.
         indices: (H, W) uint8.
         palette: red, green and blue of each index, 0 to 255.
+        opacity: of the first indices, 0 to 255; the rest is opaque.
+        about: what else the file says.
 
     Raises:
         OutputError: the file cannot be written.
     """
     stream, picture = io.BytesIO(), to_pil(indices[..., None])
     picture.putpalette(bytes(number for color in palette for number in color))
-    picture.save(stream, "PNG")
+    picture.save(stream, "PNG", **_said(about), **({"transparency": opacity} if opacity else {}))
     write_atomically(followed(path), lambda file: file.write(stream.getbuffer()))
 
 
@@ -123,11 +132,14 @@ def _encoded(values: NDArray[Any], kind: str, mode: Mode, about: About) -> memor
         "JPEG": {"quality": 95},
         "WEBP": {"lossless": True, "exact": True},  # exact: colors under full transparency too
     }
-    options = by_format.get(kind, {})
-    given = {"icc_profile": about.profile, "exif": about.exif, "dpi": about.dpi}
-    options |= {name: value for name, value in given.items() if value}
-    to_pil(values).save(stream, kind, **options)
+    to_pil(values).save(stream, kind, **by_format.get(kind, {}), **_said(about))
     return stream.getbuffer()
+
+
+def _said(about: About) -> dict[str, Any]:
+    """What Pillow is to say in a file beside the pixels."""
+    given = {"icc_profile": about.profile, "exif": about.exif, "dpi": about.dpi}
+    return {name: value for name, value in given.items() if value}
 
 
 def _tiff(values: NDArray[Any], mode: Mode, about: About) -> memoryview:

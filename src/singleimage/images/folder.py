@@ -80,7 +80,9 @@ def _is_picture(path: Path) -> bool:
     hidden = path.name.startswith(".") or path.name == "sheet.png"
     named = re.fullmatch(r"(.+)_(mask\d*|map)", path.stem)
     beside = named is not None and any(
-        path.with_name(named[1] + suffix).exists() for suffix in SUFFIXES
+        path.with_name(named[1] + suffix).exists()
+        for name in SUFFIXES
+        for suffix in (name, name.upper())
     )
     known = path.suffix.lower() in SUFFIXES and _can_read(path)
     return known and not hidden and not beside and path.is_file()

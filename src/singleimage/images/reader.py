@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from singleimage.errors import ImageError
 from singleimage.images.channels import CHANNEL_LIMIT, MASK_LIMIT, Channels
@@ -88,12 +88,11 @@ def as_photo(given: PhotoLike) -> Photo:
     if isinstance(given, str | PathLike):
         return read_photo(Path(given))
     if isinstance(given, Image.Image):
+        given = ImageOps.exif_transpose(given)
         deep = given.mode.startswith(("I", "F")) and given.mode != "I;16"  # as PNG keeps it
         if deep or given.mode in CONVERTED:
             found, notes = _picture(Path("the picture"), decode_picture(given))
-            plain = found.channels
-            channels = msgspec.structs.replace(plain, palette=palette_of(found.values, plain))
-            return Photo(found.pixels(), channels, _digest(found.values), notes, original=found)
+            return Photo(found.pixels(), _few(found), _digest(found.values), notes, original=found)
         stream = io.BytesIO()
         mode = given.mode if given.mode in MODE_CHANNELS or given.mode == "I;16" else None
         alpha = "transparency" in given.info or given.mode in ("PA", "La", "RGBa")
@@ -113,7 +112,13 @@ def as_photo(given: PhotoLike) -> Photo:
             f"channels."
         )
     found, notes = _picture(Path("the array"), Decoded(values, MODES[values.shape[2]]))
-    return Photo(found.pixels(), found.channels, _digest(values), notes, original=found)
+    return Photo(found.pixels(), _few(found), _digest(values), notes, original=found)
+
+
+def _few(original: Original) -> Channels:
+    """The channels of a picture, with its colors where they are few."""
+    palette = palette_of(original.values, original.channels)
+    return msgspec.structs.replace(original.channels, palette=palette)
 
 
 def _photo(files: Sequence[tuple[Path, bytes]]) -> Photo:
@@ -123,10 +128,7 @@ def _photo(files: Sequence[tuple[Path, bytes]]) -> Photo:
     if len(masks) > MASK_LIMIT:
         raise ImageError(f"{len(masks)} masks are given; a photo has {MASK_LIMIT} at most.")
     read = [decode_mask(mask, found, original.size) for mask, found in masks]
-    plain = original.channels
-    channels = msgspec.structs.replace(
-        plain, palette=palette_of(original.values, plain), masks=tuple(mask for _, mask, _ in read)
-    )
+    channels = msgspec.structs.replace(_few(original), masks=tuple(mask for _, mask, _ in read))
     if channels.count > CHANNEL_LIMIT:
         raise ImageError(
             f"{path} and its masks have {channels.count} channels, one for each label; the limit "

@@ -62,7 +62,7 @@ def decode_tiff(path: Path, data: bytes) -> Decoded | None:
                 return None
             mode, order = _meaning(page)
             usual = mode.startswith("RGB") == (page.photometric == 2) and not tiff.is_bigtiff
-            if usual and page.dtype == np.uint8 and len(order) == MODE_CHANNELS[mode]:
+            if usual and page.dtype in (np.uint8, np.bool_) and len(order) == MODE_CHANNELS[mode]:
                 return None
             _check(path, page)
             if page.predictor == _FLOAT_PREDICTOR and tiff.byteorder == ">":

@@ -162,9 +162,10 @@ class Model:
             photo = self.first_photo()
             assert photo is not None  # it is all there is of such a model
             part = marked(keep, photo, "the mask of what stays").part
-        # A picture that is large is made by all threads.
-        threads = torch.get_num_threads() if target.height * target.width < LARGE else 1
-        later = range(threads, len(seeds), threads * at_once(target))
+        # A picture that is large, or of a large photo, is made by all threads.
+        small = max(math.prod(target), math.prod(copier.photo)) < LARGE
+        threads = torch.get_num_threads() if small else 1
+        later = range(threads, len(seeds), threads * at_once(target, copier.photo))
         bounds = [0, *later, len(seeds)] if seeds else []  # the first ones come soon
 
         def pictures() -> Iterator[Photo]:

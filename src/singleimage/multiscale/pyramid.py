@@ -43,6 +43,9 @@ class Ladder:
     """Frames from one shown to the next at each level of a clip; empty: of photos."""
     span: int = 0
     """Frames of a clip from the first to the last that levels show, at full rate."""
+    exact: bool = True
+    """Whether levels show the photo at their exact scale, so that what it lacks of a rounded size
+    is mirrored; else each shows all of it."""
     floor: int = 0
     """No level of an output has a side under this, pixels, whatever its scale."""
 
@@ -284,7 +287,7 @@ class WidthPyramid(
         strides = [self.strides[i * (kinds - 1) // last] for i in range(last + 1) if kinds]
         span = math.lcm(*self.strides) if kinds else 0
         reduction = self.width / size.width
-        return Ladder(sizes, scales, reduction, ratio, "down", tuple(strides), span)
+        return Ladder(sizes, scales, reduction, ratio, "down", tuple(strides), span, exact=False)
 
     def images(self, photo: Tensor, ladder: Ladder) -> tuple[Tensor, ...]:
         if self.resampling == "bicubic":
@@ -330,7 +333,7 @@ class OctavePyramid(
             reduction,
             self.factor,
             "nearest",
-            floor=SMALLEST_PATCHED,
+            floor=min(SMALLEST_PATCHED, self.min_size),
         )
 
     def images(self, photo: Tensor, ladder: Ladder) -> tuple[Tensor, ...]:

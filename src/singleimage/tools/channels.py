@@ -113,19 +113,25 @@ def given_back(model: Model, images: Tensor, base: Photo, part: Tensor) -> list[
         Photos that are `base` bit for bit where the part is 0.
     """
     channels, inside = given_channels(model, base), part[0] > 0
-    ground = torch.cat([as_channels(base, channels), base.pixels[base.channels.picture :]])
+    planes = [base.pixels[base.channels.picture :]] if channels.masks else []
+    ground = torch.cat([as_channels(base, channels), *planes])
     original = base.original if channels.plain == base.channels.plain else None
     photos = []
     for image in images:
         new = photo_of(model, image[None])
-        pixels = torch.cat([as_channels(new, channels), new.pixels[model.channels.picture :]])
+        planes = [new.pixels[model.channels.picture :]] if channels.masks else []
+        pixels = torch.cat([as_channels(new, channels), *planes])
         photos.append(Photo(torch.where(inside, pixels, ground), channels, original=original))
     return photos
 
 
 def given_channels(model: Model, base: Photo) -> Channels:
-    """The channels of `base` with a part by the model, which may be transparent."""
-    channels = replace_fields(base.channels, palette=())
+    """The channels of `base` with a part by the model, which may be transparent.
+
+    Masks are left out where the model knows none, or others.
+    """
+    known = base.channels.masks == model.channels.masks
+    channels = replace_fields(base.channels, palette=(), masks=base.channels.masks if known else ())
     if model.channels.alpha is None or channels.alpha is not None:
         return channels
     return replace_fields(channels, mode="LA" if channels.mode == "L" else "RGBA")

@@ -267,8 +267,7 @@ def _mask_and_colors(
             "or paste it on a photo first."
         )
     if mask is not None:
-        below = composite if under is None else under
-        return marked(mask, below).part, flat
+        return marked(mask, flat).part, flat
     if pasted:
         alpha = (colors_and_alpha(composite)[1] > -1).float()
         return require_part(alpha[None], "the alpha of the composite"), flat
