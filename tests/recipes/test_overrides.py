@@ -91,6 +91,8 @@ $ train {photo} --set pyramid.min_size=8 -o {out}
 the coarsest level is 8x10, but critics need 11 pixels a side; set pyramid.min_size=11 or more.
 """
 
+INVOLUTION = {"type": "involution", "kernel": 4}
+
 
 @given(
     steps=st.integers(1, 10_000_000),
@@ -136,6 +138,22 @@ def test_every_field_can_be_set_to_what_it_is(name: str) -> None:
 def test_a_wrong_override_says_what_is_wrong(path: str, value: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         with_overrides(preset("consingan"), {path: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("consingan", {"training.steps": "0", "nope": "1"}, "no recipe field nope"),
+        ("singan", {"generator": {"type": "growing", "body": INVOLUTION}}, "body.kernel"),
+        ("flow", {"critic": {"type": "patch", "decoders": {"window": "x"}}}, "'x'; x was given"),
+        ("flow", {"phases": [{"objective": {"type": "x"}}]}, "objective.type: invalid"),
+    ],
+)
+def test_a_wrong_value_beside_or_in_a_new_group_is_refused(
+    name: str, fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        with_overrides(preset(name), fields)
 
 
 def test_differences_name_the_fields() -> None:

@@ -26,7 +26,7 @@ def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
     """
     tree: Any = msgspec.json.decode(recipe.to_json())  # lists, where to_builtins keeps tuples
     for path, text in overrides.items():
-        _assign(tree, path, text)
+        _assign(tree, recipe, path, text)
     try:
         return msgspec.convert(tree, Recipe)
     except msgspec.ValidationError as error:
@@ -62,12 +62,12 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     ]
 
 
-def _assign(tree: Any, path: str, given: Any) -> None:
+def _assign(tree: Any, recipe: Recipe, path: str, given: Any) -> None:
     *parents, last = path.split(".")
     node = tree
     for part in parents:
-        node = node[_key(tree, node, part, path)]
-    key = _key(tree, node, last, path)
+        node = node[_key(recipe, node, part, path)]
+    key = _key(recipe, node, last, path)
     text = given if isinstance(given, str) else None
     try:
         value = given if text is None else msgspec.json.decode(text)
@@ -81,12 +81,12 @@ def _assign(tree: Any, path: str, given: Any) -> None:
     node[key] = value
 
 
-def _key(tree: Any, node: Any, key: str, path: str) -> Any:
+def _key(recipe: Recipe, node: Any, key: str, path: str) -> Any:
     if isinstance(node, list | tuple) and key.isdecimal() and int(key) < len(node):
         return int(key)
     if isinstance(node, dict) and key in node and key != "type":
         return key
-    known = list(fields_of(msgspec.convert(tree, Recipe)))
+    known = list(fields_of(recipe))
     near = difflib.get_close_matches(path, known, n=1, cutoff=0.3)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise RecipeError(f"no recipe field {path}.{hint} `train --dry-run` lists them all.")
@@ -112,7 +112,10 @@ def _words(recipe: Recipe, path: str) -> list[str]:
     *parents, last = path.split(".")
     owner: Any = recipe
     for part in parents:
-        owner = owner[0] if isinstance(owner, tuple) else getattr(owner, _attribute(owner, part))
+        if isinstance(owner, tuple):
+            owner = owner[0] if owner else None
+        else:  # None: a group that the recipe does not have
+            owner = getattr(owner, _attribute(owner, part), None)
     found = get_args(get_type_hints(type(owner)).get(_attribute(owner, last)))
     return [word for word in found if isinstance(word, str)]
 
