@@ -48,7 +48,12 @@ def test_what_a_tuning_cannot_start_from_is_said_in_one_line(
     with_square(read_photo(photo_file))[0].save(tmp_path / "other.png")
     shutil.copytree(run, tmp_path / "unfinished")
     (tmp_path / "unfinished" / "state.pt").unlink()
+    (tmp_path / "quick").mkdir()
+    described = json.loads((run / "run.json").read_text())
+    described["recipe"]["finish"] = {}
+    (tmp_path / "quick" / "run.json").write_text(json.dumps(described))
     for line, words in (
+        (f"tune {tmp_path}/quick {photo_file} {photo_file} -o {tmp_path}/t", "the photo's patches"),
         (f"tune {tmp_path}/none {photo_file} {photo_file} -o {tmp_path}/t", "holds no run"),
         (f"tune {run} {tmp_path}/other.png {photo_file} -o {tmp_path}/t", "another photo"),
         (f"tune {tmp_path}/unfinished {photo_file} {photo_file} -o {tmp_path}/t", "not finished"),

@@ -40,6 +40,11 @@ def test_the_hand_over_moves_in_one_piece() -> None:
     assert min(levels) == 2
 
 
+def test_steps_of_every_level_are_those_of_all_phases() -> None:
+    recipe = with_overrides(HP_VAE_GAN, {"phases.0.steps": 7}).with_steps(5)
+    assert [recipe.schedule.steps_at(level) for level in (0, 9)] == [5, 5]
+
+
 def test_other_generators_take_no_variational_objective() -> None:
     with pytest.raises(ValueError, match="here these are the first 0"):
         msgspec.structs.replace(SINGAN, phases=HP_VAE_GAN.phases)

@@ -95,3 +95,12 @@ def test_masks_of_a_gray_photo_are_no_colors_that_change() -> None:
     found = [torch.as_tensor(trainer._base_input(seed)) for seed in range(8)]
     assert all(torch.equal(base[:, 1:], coarsest[:, 1:]) for base in found)
     assert not all(torch.equal(base, coarsest) for base in found)
+
+
+def test_a_run_that_was_stopped_is_not_tuned(tmp_path: Path) -> None:
+    run = Run(tmp_path / "start", PHOTO, HARMONIZING, seed=0, device="cpu")
+    next(iter(run))
+    run.save()
+    tuning, short = Tuning(tmp_path / "start", pasted()), HARMONIZING.with_steps(1)
+    with pytest.raises(RunError, match="start is not finished; continue it"):
+        Run(tmp_path / "tuned", PHOTO, short, seed=0, device="cpu", tuning=tuning)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from singleimage.commands.arguments import Device, Json, Output, Whole, read_told
 from singleimage.commands.train import make
+from singleimage.errors import RunError
 
 
 def tune(
@@ -25,7 +26,7 @@ def tune(
     Parameters
     ----------
     source
-        Folder of the run, trained with --for harmonize or --for edit.
+        Folder of the run, trained with --preset consingan, and --for harmonize or --for edit.
     photo
         The photo it was trained on.
     picture
@@ -40,6 +41,11 @@ def tune(
     from singleimage.training.run import Run, Tuning
 
     start = Identity.read(source)
+    if start.recipe.finish is not None:
+        raise RunError(
+            f"{source} finishes pictures with the photo's patches, which tuning does not reach; "
+            f"train a run with: singleimage train {photo} --preset consingan --for harmonize -o RUN"
+        )
     learned = read_told(photo)
     run = Run(
         output,

@@ -185,13 +185,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return generator.trained and generator.learns_several
 
     def with_steps(self, steps: int) -> "Recipe":
-        """Return the same recipe with `steps` steps of every level.
+        """Return the same recipe with `steps` steps of every level, whatever its phase says.
 
         Raises:
             RecipeError: this method needs no training.
         """
         training = msgspec.structs.replace(self.schedule.training, steps=steps)
-        return msgspec.structs.replace(self, training=training)
+        phases = tuple(msgspec.structs.replace(phase, steps=None) for phase in self.phases)
+        return msgspec.structs.replace(self, training=training, phases=phases)
 
     @property
     def learns_clips(self) -> bool:

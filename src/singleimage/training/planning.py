@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
 import torch
 
 from singleimage.errors import SingleImageError, SizeError
@@ -166,8 +165,7 @@ def _short(recipe: Recipe) -> Recipe:
     The third, in which memory is measured, has a penalty, which takes most; where not all steps
     have one, the second, which is timed, has none or a few.
     """
-    phases = tuple(msgspec.structs.replace(phase, steps=None) for phase in recipe.phases)
-    short = msgspec.structs.replace(recipe.with_steps(3), phases=phases)
+    short = recipe.with_steps(3)
     every = {k: n for k, n in fields_of(short).items() if k.endswith(".penalty_every")}
     return with_overrides(short, {path: 3 for path, number in every.items() if number > 1})
 

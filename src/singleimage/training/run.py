@@ -120,7 +120,7 @@ class Run:
         self._known = self._stamp()
         self.resumed = in_turn(lambda: self._claim(identity))
         if tuning is not None and not self.resumed:
-            if not self._restore(tuning.start):
+            if not self._restore(tuning.start, ended=True):
                 raise RunError(f"{tuning.start} is not finished; continue it first.")
             self.trainer.tune()
 
@@ -231,8 +231,8 @@ class Run:
         """Make the folder this run's; True if it holds a state to continue from."""
         return not claim(self.folder, identity) and self._restore(self.folder)
 
-    def _restore(self, folder: Path) -> bool:
-        """Continue from the state in `folder`; False if there is none."""
+    def _restore(self, folder: Path, *, ended: bool = False) -> bool:
+        """Continue from the state in `folder`; False if there is none, or not the `ended` one."""
         path = folder / "state.pt"
         if not path.exists():
             return False
@@ -244,6 +244,8 @@ class Run:
                     raise ValueError("another digest")
             stream = io.BytesIO(data)
             state = torch.load(stream, weights_only=True, map_location=self.trainer.device)
+            if ended and state["level"] < self.levels:  # its steps are not ours
+                return False
             self.trainer.load_state_dict(state)
         except Exception as error:  # torch.load raises many kinds, and advises against safety
             if in_words(error) is not None and not isinstance(error, FileNotFoundError):
