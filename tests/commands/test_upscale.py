@@ -1,6 +1,9 @@
 """`singleimage upscale`: an enlarged picture, its comparison with the truth, and refusals."""
 
+import sys
 from pathlib import Path
+
+import pytest
 
 from singleimage import read_photo
 from singleimage.multiscale.geometry import Size
@@ -46,4 +49,13 @@ def test_what_cannot_be_enlarged_is_said_in_one_line(
         assert done.code == 2, words
         assert len(done.err.strip().splitlines()) == 1
         assert said in done.err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_what_a_comparison_needs_is_missed_before_the_work(
+    command: Command, photo_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    line = f"upscale {photo_file} -o {tmp_path}/x.png --factor 1.1 --truth {photo_file}"
+    assert "pip install 'singleimage[metrics]'" in command(line).err
     assert not (tmp_path / "x.png").exists()

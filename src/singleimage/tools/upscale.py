@@ -1,5 +1,6 @@
 """Upscale: super-resolution of the photo, and how good it is."""
 
+import importlib.util
 import math
 from collections.abc import Callable, Sequence
 
@@ -79,7 +80,13 @@ def _like(base: Photo, photo: Photo) -> Photo:
 
 
 def require_truth(truth: Photo, size: Size) -> None:
-    """Raise `ImageError` if a picture is smaller than a result of that `size`, or much larger."""
+    """Refuse what a result of some `size` cannot be compared with.
+
+    Raises:
+        ImageError: the truth is smaller, or much larger; or SSIM's library is not installed.
+    """
+    if importlib.util.find_spec("skimage") is None:
+        raise ImageError("SSIM needs scikit-image; run: pip install 'singleimage[metrics]'.")
     small = any(side < wanted for side, wanted in zip(truth.size, size, strict=True))
     if small or max(truth.size) > max(size) * 1.05:
         raise ImageError(f"the truth is {truth.size}, the result {size}; crop it to that.")
@@ -100,8 +107,7 @@ def compare_upscaled(
         `psnr_ours` and `psnr_bicubic` in decibels, `ssim_ours` and `ssim_bicubic`, at most 1.
 
     Raises:
-        ImageError: the truth is smaller than the result or much larger, or SSIM's library is not
-            installed.
+        ImageError: as `require_truth`.
     """
     require_truth(truth, image.size)
     height, width = image.size
@@ -116,11 +122,7 @@ def compare_upscaled(
 
 
 def _ssim(a: Tensor, b: Tensor) -> float:
-    try:
-        from skimage.metrics import structural_similarity
-    except ImportError:
-        raise ImageError(
-            "SSIM needs scikit-image; run: pip install 'singleimage[metrics]'."
-        ) from None
+    from skimage.metrics import structural_similarity
+
     compare: Callable[..., float] = structural_similarity
     return float(compare(a.numpy(), b.numpy(), data_range=2.0, channel_axis=0))
