@@ -3,18 +3,21 @@
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
-from singleimage import Trainer, preset
-from singleimage.errors import ImageError, RecipeError
+from singleimage import Channels, Photo, Trainer, preset
+from singleimage.errors import ImageError, RecipeError, SizeError
 from singleimage.images.folder import read_album
+from singleimage.multiscale.geometry import Size
 from singleimage.training import training_set
 from singleimage.training.run import Run
-from tiny import album_recipe
+from tiny import album_recipe, pattern
 
 
 def indices(trainer: Trainer, step: int) -> list[int]:
@@ -101,3 +104,32 @@ def test_a_photo_that_is_changed_or_removed_stops_a_training_which_keeps_what_it
 def test_other_methods_learn_one_photo_at_a_time(album: Path) -> None:
     with pytest.raises(RecipeError, match="consingan learns one photo at a time; use meta or"):
         Trainer(read_album(album), preset("consingan"), seed=0)
+
+
+def test_photos_of_few_colors_each_are_learned_together_and_keep_to_none(album: Path) -> None:
+    photos = [
+        replace(photo, channels=msgspec.structs.replace(photo.channels, palette=((i, 0, 0),)))
+        for i, photo in enumerate(read_album(album))
+    ]
+    apart = Trainer(photos, album_recipe(), seed=0, device="cpu")
+    alike = Trainer([photos[1]] * 2, album_recipe(), seed=0, device="cpu")
+    assert apart.photo.channels.palette == ()
+    assert alike.photo.channels.palette == ((1, 0, 0),)
+
+
+@pytest.mark.parametrize(
+    ("size", "width", "needed"), [(Size(20, 70), 20, 39), (Size(60, 40), 8, 11)]
+)
+def test_a_coarsest_level_that_critics_cannot_see_is_told_its_width(
+    size: Size, width: int, needed: int
+) -> None:
+    photo = Photo(pattern(3, size), Channels(mode="RGB"))
+    fields = {"pyramid.width": "60", "pyramid.min_width": str(width)}
+
+    def trainer() -> Trainer:
+        return Trainer(photo, album_recipe(**fields), seed=0, device="cpu")
+
+    with pytest.raises(SizeError, match=f"set pyramid.min_width={needed} or more"):
+        trainer()
+    fields["pyramid.min_width"] = str(needed)
+    assert min(trainer().example.ladder.sizes[0]) == 11

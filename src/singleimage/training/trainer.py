@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from singleimage.errors import Diverged, ImageError, RunError, SizeError, UnsupportedEntry
+from singleimage.errors import Diverged, ImageError, RunError, UnsupportedEntry
 from singleimage.generators.base import Learner
 from singleimage.images.clip import Clip
 from singleimage.images.photo import Photo
@@ -36,7 +36,7 @@ from singleimage.recipes.recipe import Recipe
 from singleimage.training.collapse import CollapseWatch, is_time_to_look, mend_of
 from singleimage.training.players import Players
 from singleimage.training.progress import Pace, Progress
-from singleimage.training.training_set import TrainingSet
+from singleimage.training.training_set import TrainingSet, require_seen
 
 EXPLODED = 1e6
 """A loss term beyond this is taken as divergence; healthy ones stay under a few hundred."""
@@ -83,21 +83,16 @@ class Trainer:
         self.recipe = recipe
         self._schedule = recipe.schedule
         photos = [photo] if isinstance(photo, Photo) else photo
-        self.photo = photos[0]
         self.seed = seed
         self.device = use_device(device)
         self.precision = resolve_precision(precision, self.device)
         like = torch.empty(0, device=self.device, dtype=dtype)
         self._set = TrainingSet(photos, recipe, like)
+        self.photo = self._set.photo
         self.sha256 = self._set.sha256
         self.example = self._set.first
         """The first photo at all levels."""
-        coarsest = self.example.ladder.sizes[0]
-        if min(coarsest) < (smallest := self._schedule.critic.smallest_image):
-            raise SizeError(
-                f"the coarsest level is {coarsest}, but critics need {smallest} pixels a "
-                f"side; set pyramid.min_size={smallest} or more."
-            )
+        require_seen(self.photo.size, self.example.ladder.sizes[0], recipe)
         self._start = start
         self.players = self._new_players()
         if start is not None:

@@ -1,16 +1,19 @@
 """The photos of a training at every level, and which of them, or of a clip, a step looks at."""
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
+import msgspec
 import torch
 from torch import Tensor
 
-from singleimage.errors import ImageError, RecipeError, RunError
+from singleimage.errors import ImageError, RecipeError, RunError, SizeError
 from singleimage.images.photo import Photo, joined_digest, require_texture
 from singleimage.machine.processes import processes
-from singleimage.multiscale.pyramid import Ladder, Pyramid
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.pyramid import Ladder, Pyramid, WidthPyramid
 from singleimage.recipes.recipe import Recipe
 
 KEPT = 512_000_000
@@ -50,14 +53,19 @@ class TrainingSet:
         reel = self._made(0, first)
         room = KEPT // processes() // reel.bytes if self.count > 1 else 0
         self._kept = _Shelf(reel, min(self.count, room))
-        digests = []
+        digests, same = [], True
         for i, photo in enumerate(photos):
-            if photo.channels != first.channels:
+            here, there = photo.channels, first.channels
+            if (here.plain, here.masks) != (there.plain, there.masks):
                 raise ImageError("the photos have different channels; convert them to the same.")
+            same = same and here.palette == there.palette
             digests.append(require_texture(photo).sha256)
             for index in range(i, self.count, len(photos)):
                 if not self._kept.full:
                     self._kept.put(index, self._made(index, photo))
+        plain = msgspec.structs.replace(first.channels, palette=())
+        self.photo = first if same else replace(first, channels=plain)
+        """The first photo; where each has few colors of its own, it keeps to none."""
         self.sha256 = joined_digest(digests)
         """Digest of the photos' files."""
         self._clip = reel if reel.ladder.moving else None
@@ -194,3 +202,27 @@ def require_few(photos: Sequence[Photo], recipe: Recipe) -> None:
         )
     if processes() > 1 and len(photos) == 1:
         raise RunError("several processes share a batch of several photos; start one process.")
+
+
+def require_seen(photo: Size, coarsest: Size, recipe: Recipe) -> None:
+    """Check that critics see some patch of the coarsest level whole.
+
+    Args:
+        photo: size of the photo.
+        coarsest: that of the level.
+        recipe: of both.
+
+    Raises:
+        SizeError: the level is too small.
+    """
+    smallest = recipe.schedule.critic.smallest_image
+    if min(coarsest) >= smallest:
+        return
+    field = f"pyramid.min_size={smallest}"
+    if isinstance(recipe.pyramid, WidthPyramid):
+        aspect = recipe.pyramid.aspect or photo.height / photo.width
+        field = f"pyramid.min_width={math.ceil(smallest / min(aspect, 1))}"
+    raise SizeError(
+        f"the coarsest level is {coarsest}, but critics need {smallest} pixels a side; "
+        f"set {field} or more."
+    )
