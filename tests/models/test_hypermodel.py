@@ -1,12 +1,14 @@
 """Hypernetworks as models: the models that they make of photos, and their files."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
 from singleimage import Model, Photo
-from singleimage.errors import ArgumentError, ImageError, ModelFileError
+from singleimage.errors import ArgumentError, ImageError, ModelFileError, RunError
 from singleimage.images.channels import Channels
 from singleimage.images.folder import read_album
 from singleimage.models.hypermodel import HyperModel
@@ -35,6 +37,14 @@ def test_a_gray_photo_is_modelled_in_color(hyper: HyperModel, photos: list[Photo
     assert len(next(hyper.model(gray).sample([0])).pixels) == 3
     with pytest.raises(ImageError, match="is color with alpha, the model was trained on color"):
         hyper.model(Photo(torch.ones(4, 44, 52), Channels(mode="RGBA")))
+
+
+def test_a_training_does_not_begin_with_a_part_of_the_levels(
+    hyper: HyperModel, photos: list[Photo]
+) -> None:
+    unfinished = replace(hyper, provenance=msgspec.structs.replace(hyper.provenance, levels=2))
+    with pytest.raises(RunError, match="has 2 of 3 levels"):
+        unfinished.start(photos[0])
 
 
 def test_between_two_photos_lie_their_models(hyper: HyperModel, photos: list[Photo]) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import torch
 from torch import nn
 
-from singleimage.errors import ArgumentError, ModelFileError
+from singleimage.errors import ArgumentError, ModelFileError, RunError
 from singleimage.generators.base import Generator, Learner
 from singleimage.images.channels import Channels
 from singleimage.images.folder import fitted
@@ -115,8 +115,18 @@ class HyperModel:
         return fitted(photo, self.channels, size, name)
 
     def start(self, photo: Photo) -> Start:
-        """What a training on the photo can begin with: the predicted generator and critic."""
+        """What a training on the photo can begin with: the predicted generator and critic.
+
+        Raises:
+            RunError: the hypernetwork's training is not finished; and as for `model`.
+        """
         example = self._pyramid(photo)
+        trained, planned = self.provenance.levels, len(example.ladder.sizes)
+        if trained < planned:
+            raise RunError(
+                f"the hypernetwork has {trained} of {planned} levels, all of which are needed to "
+                f"go on from; continue its training first."
+            )
         generator = self.hyper.predict(self.hyper.embed(example), example.ladder)
         critic = None if self.critic is None else self.critic.critic_of(example.seen)
         return Start(generator, critic, self.sha256)
