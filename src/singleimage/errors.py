@@ -5,7 +5,7 @@ A message says what was wrong, the limit, and the next step, in one line.
 
 import os
 
-LESS_MEMORY = "use a smaller size or pyramid.max_size"
+LESS_MEMORY = "use a smaller size, or train with a smaller pyramid (`train --dry-run` lists it)"
 """What to do when memory runs out."""
 
 

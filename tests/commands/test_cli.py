@@ -180,7 +180,7 @@ def test_the_words_default_to_those_of_the_process(
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MemoryError(), "out of memory; use a smaller size or pyramid.max_size."),
+        (MemoryError(), "use a smaller size, or train with a smaller pyramid"),
         (RuntimeError("CUDA out of memory"), "out of memory; use a smaller size"),
         (OSError(28, "No space left on device", "x.png"), "x.png: No space left on device; check"),
         (OSError("odd"), "cannot read or write a file: odd; check the path and the free space."),

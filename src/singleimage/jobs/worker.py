@@ -115,7 +115,8 @@ def _send(out: BinaryIO, news: News) -> None:
 
 def in_one_line(error: BaseException) -> str:
     """Say why a job failed with `error`, for a table; the traceback has the rest."""
-    found = in_words(error, less_memory="use fewer workers or a smaller pyramid.max_size")
+    less = "use fewer workers, or a smaller pyramid (`train --dry-run` lists it)"
+    found = in_words(error, less_memory=less)
     return found or f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
