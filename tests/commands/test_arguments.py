@@ -56,3 +56,11 @@ def test_a_run_may_be_named_like_a_picture(
     assert command(f"sample {run} -o {tmp_path}/out -n 1").code == 0
     for line in ("info {}", "sample {} -n 1 --no-sheet -o {}/again"):
         assert command(line.replace("{}", str(run))).code == 0
+
+
+def test_a_photo_with_a_name_of_no_picture_is_to_be_named_so(
+    photo_file: Path, tmp_path: Path, command: Command
+) -> None:
+    shutil.copy(photo_file, tmp_path / "IMG_0001")
+    said = command(f"info {tmp_path}/IMG_0001").err
+    assert "not a model; name it .jpg or .png to draw from it at once, or train on it" in said

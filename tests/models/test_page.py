@@ -74,8 +74,10 @@ def test_what_a_page_cannot_draw_is_refused(good_run: Path, tmp_path: Path) -> N
         export(flow(one, other), file)
     with pytest.raises(ArgumentError, match="leave the size out"):
         export(flow(one), file, (30, 40))
-    with pytest.raises(SizeError, match=f"{LEAST // 2}x{SIDE} on the page"):
+    with pytest.raises(SizeError, match=f"{LEAST // 2}x{SIDE} on the page, .*; crop it"):
         export(flow(narrow), file)
+    with pytest.raises(SizeError, match=r"16x16 on the page, .*; enlarge it"):
+        export(flow(Photo(pattern(3, Size(16, 16)), rgb)), file)
     with pytest.raises(OutputError, match="there is no folder"):
         export(flow(one), tmp_path / "none" / "page.html")
     assert not list(tmp_path.iterdir())

@@ -17,7 +17,8 @@ from singleimage.recipes.recipe import Recipe
 from singleimage.training import planning
 from singleimage.training.planning import LevelPlan, plan_training
 from singleimage.training.progress import OVERHEAD, Pace, Progress, step_seconds
-from tiny import ONE_TURN, Command, pattern, tiny
+from small_jobs import Inline
+from tiny import ONE_TURN, TRAIN_FLAGS, Command, pattern, tiny
 
 SHAPES = "3x10x13 3x13x16 4x15x18 4x17x21 7x20x24"
 
@@ -83,15 +84,17 @@ def test_a_training_that_does_not_fit_is_refused_before_it_begins(
 ) -> None:
     monkeypatch.setattr(planning, "available_bytes", lambda: int(planning.OWN) + 100_000)
     monkeypatch.setattr(planning, "LARGE", 0)
-    small = "--set pyramid.max_size=40 --set generator.width=4 --set critic.width.base=4"
-    for line in (
-        f"train {photo_file} --dry-run {small}",
-        f"train {photo_file} -o {tmp_path}/r {small}",
+    small = TRAIN_FLAGS["consingan"]
+    monkeypatch.setattr("singleimage.jobs.local.LocalPool", Inline)
+    for line, code in (
+        (f"train {photo_file} --dry-run {small}", 2),
+        (f"train {photo_file} -o {tmp_path}/r {small}", 2),
+        (f"train {photo_file.parent} -o {tmp_path}/each --each {small}", 1),
     ):
         done = command(line)
-        assert done.code == 2
+        assert done.code == code
         assert "needs about 0 GB of memory, 0 GB are free; no size of its pyramid fits" in done.err
-    assert not (tmp_path / "r").exists()
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def top_of(recipe: Recipe, size: Size, *, room: float, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -89,9 +89,10 @@ def train(
     photos, notes = _read(image, mask or [], recipe, device)
     if dry_run:
         return _show_plan(photos, recipe, seed, device, precision, as_json)
-    folder = _ready(output, photos, recipe, seed, device, precision)
+    if output is None:
+        raise OutputError("no folder for the run; add -o RUN.")
     maker = maker_for(
-        folder,
+        output,
         photos,
         recipe,
         seed=seed,
@@ -130,24 +131,6 @@ def _read(
     refuse(["--mask"] if masks else [], "does not go with a folder of photos")
     album = read_album(image, crop=not recipe.stretches)
     return album, album.notes
-
-
-def _ready(
-    output: Path | None,
-    photos: "Sequence[Photo]",
-    recipe: "Recipe",
-    seed: int,
-    device: str,
-    precision: Precision,
-) -> Path:
-    """The folder of the run, where one is given and what begins in it fits into memory."""
-    from singleimage.training.planning import require_memory
-
-    if output is None:
-        raise OutputError("no folder for the run; add -o RUN.")
-    if recipe.direct is None and not (output / "run.json").exists():
-        require_memory(photos, recipe, seed=seed, device=device, precision=precision)
-    return output
 
 
 def _tell(notes: "Notes") -> None:

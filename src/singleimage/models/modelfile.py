@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from singleimage.errors import ModelFileError, RecipeError, SizeError
 from singleimage.generators.base import Learner
 from singleimage.images.channels import Channels, read_channels
+from singleimage.images.folder import SUFFIXES
 from singleimage.images.photo import Photo, joined_digest
 from singleimage.multiscale.geometry import PIXEL_LIMIT, Size
 from singleimage.nn.blocks import restore_order
@@ -141,8 +142,10 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         if _looks_like_image(path):
+            named = path.suffix.lower() in SUFFIXES  # what is not is taken for a model
+            rename = "" if named else "name it .jpg or .png to draw from it at once, or "
             raise ModelFileError(
-                f"{path} is an image, not a model; train on it first: "
+                f"{path} is an image, not a model; {rename}train on it first: "
                 f"singleimage train {path} -o RUN"
             ) from None
         raise ModelFileError(

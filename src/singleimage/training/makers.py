@@ -17,6 +17,7 @@ from singleimage.nn.precision import Precision
 from singleimage.recipes.presets import preset
 from singleimage.recipes.recipe import Recipe
 from singleimage.training.identity import Identity, claim
+from singleimage.training.planning import require_memory
 from singleimage.training.progress import Progress
 from singleimage.training.run import Run
 from singleimage.training.trainer import Trainer
@@ -149,6 +150,7 @@ def maker_for(
     """What makes a model of a photo in a folder. Arguments and errors are those of `Run`.
 
     Raises:
+        SizeError: a training that is to begin needs more memory than is free.
         RecipeError: the recipe needs no training and several photos are given, or the photo is not
             to be embedded.
     """
@@ -157,6 +159,8 @@ def maker_for(
             f"a {recipe.name} model draws from its photo; leave out --no-embed-image."
         )
     if recipe.direct is None:
+        if not (Path(folder) / "run.json").exists():
+            require_memory(photo, recipe, seed=seed, device=device, precision=precision)
         return Run(
             folder,
             photo,
