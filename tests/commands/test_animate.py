@@ -88,6 +88,8 @@ def test_a_stopped_animation_is_a_shorter_movie(
         assert json.loads(done.out)["frames"] == 3
         assert len(opened(path)) == 3
         assert [file.name for file in path.parent.iterdir()] == ["a.gif"]
+        whole = command(f"animate {model_file} -o {path} -n 3 --json --overwrite")
+        assert (whole.code, json.loads(whole.out)["frames"]) == (0, 3)
 
 
 def interrupted(

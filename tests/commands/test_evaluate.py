@@ -415,5 +415,8 @@ def test_a_stop_tells_the_numbers_so_far(
     done = command(f"evaluate {tiny_run} -n 50 --json")
     assert done.code == 128 + signal.SIGINT
     assert "stopped; these are the numbers of 3 of 50 samples." in done.err
+    last = command(f"evaluate {tiny_run} -n 3 --json")
+    assert (last.code, last.err) == (0, "stopping after this sample ...\n")  # all were measured
     monkeypatch.undo()
-    assert result(replace(done, code=0)) == result(command(f"evaluate {tiny_run} -n 3 --json"))
+    assert result(replace(done, code=0)) == result(last)
+    assert result(last) == result(command(f"evaluate {tiny_run} -n 3 --json"))

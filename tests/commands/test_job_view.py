@@ -63,3 +63,4 @@ def test_a_signal_leaves_the_engine_and_tells_the_code(
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1] == "stopped with 1 of 3 ended; the same command continues the rest."
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert len(job_view.show_events(events(), 1, quiet=True)) == 1  # all had ended

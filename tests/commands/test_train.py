@@ -211,6 +211,20 @@ def test_ctrl_c_stops_after_a_step_and_the_same_command_continues(
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_ctrl_c_in_the_last_step_stops_nothing(
+    photo_file: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(self: console.Show, progress: Progress) -> None:
+        if progress.level == progress.levels - 1:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(console.Show, "__call__", press)
+    line = f"train {photo_file} -o {tmp_path}/run {TRAIN_FLAGS['consingan']} --steps 1"
+    outcome = command(line)
+    assert (outcome.code, outcome.err) == (0, "stopping after this step ...\n")
+    assert "is complete" in command(line).err
+
+
 def test_notes_on_the_photo_go_to_stderr(
     photo_file: Path, tmp_path: Path, command: Command
 ) -> None:

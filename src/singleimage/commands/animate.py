@@ -101,4 +101,4 @@ def animate(
         write_movie(output, shown(), fps=fps, quality=quality, overwrite=overwrite)
     facts = {"files": [str(output)], "frames": drawn, "fps": fps}
     print_result(facts, f"{drawn} frames in {output}", as_json)
-    return 0 if stop.by is None else 128 + stop.by
+    return 0 if stop.by is None or drawn == frames else 128 + stop.by

@@ -1,7 +1,7 @@
 """`singleimage evaluate`: measure samples."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +27,7 @@ from singleimage.errors import ArgumentError, ImageError, WeightsError
 if TYPE_CHECKING:
     from singleimage.images.photo import Photo
     from singleimage.metrics.evaluation import Evaluation, Scores
+    from singleimage.metrics.features import Features
     from singleimage.metrics.samples import Samples
 
 
@@ -94,14 +95,7 @@ def evaluate(
         raise ArgumentError(f"cannot measure {count} samples; ask for 1 or more.")
     samples, photo = _samples(sources, real, range(seed, seed + count), device, precision, variety)
     measure = partial(evaluate_samples, jpeg=jpeg, protocol=protocol)
-    results: list[Evaluation] = []
-    with catch_stop("sample") as stop:
-        for extractor in extractors:
-            results += [measure(until_stopped(samples, stop), photo, extractor)]
-            if stop.by is not None:
-                done = results[0].scores.samples
-                say(f"stopped; these are the numbers of {done} of {len(samples)} samples.")
-                break
+    results, code = _measured(measure, samples, photo, extractors)
     if report is not None:
         shown = " ".join(path.name for path in sources)
         title = f"{shown} against {real.name if real else 'its photo'}"
@@ -109,7 +103,27 @@ def evaluate(
         write_atomically(report, lambda stream: stream.write(text.encode()))
         say(f"report in {report}")
     _tell([result.scores for result in results], as_json)
-    return 0 if stop.by is None else 128 + stop.by
+    return code
+
+
+def _measured(
+    measure: "Callable[[Iterable[Photo], Photo, Features], Evaluation]",
+    samples: "Samples",
+    photo: "Photo",
+    extractors: "Sequence[Features]",
+) -> "tuple[list[Evaluation], int]":
+    """What is measured in each kind of features, and the exit code: not 0 where it was stopped."""
+    results: list[Evaluation] = []
+    with catch_stop("sample") as stop:
+        for extractor in extractors:
+            results.append(measure(until_stopped(samples, stop), photo, extractor))
+            if stop.by is not None:
+                break
+    done = results[-1].scores.samples
+    if stop.by is None or (len(results), done) == (len(extractors), len(samples)):
+        return results, 0
+    say(f"stopped; these are the numbers of {done} of {len(samples)} samples.")
+    return results, 128 + stop.by
 
 
 def _how(

@@ -34,7 +34,7 @@ def show_events(events: "Iterator[Event]", total: int, *, quiet: bool) -> "list[
         quiet: show nothing but that it was stopped.
 
     Raises:
-        Halted: a signal stopped them.
+        Halted: a signal stopped them before all had ended.
     """
     ended: list[Event] = []
     with catch_stop() as stop:
@@ -49,7 +49,7 @@ def show_events(events: "Iterator[Event]", total: int, *, quiet: bool) -> "list[
         finally:
             if isinstance(events, Generator):
                 events.close()
-    if stop.by is not None:
+    if stop.by is not None and len(ended) < total:
         say(f"stopped with {len(ended)} of {total} ended; the same command continues the rest.")
         raise Halted(stop.by)
     return ended

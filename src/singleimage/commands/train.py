@@ -156,7 +156,7 @@ def make(maker: "Maker", as_json: bool) -> int:
     with catch_stop() as stop, progress_bars(quiet=quiet) as show:
         for progress in maker:
             show(progress)
-            if stopped := anywhere(stop.by is not None):
+            if stopped := anywhere(stop.by is not None) and not maker.finished:
                 maker.save()
                 break
     leave()
