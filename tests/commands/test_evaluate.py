@@ -125,6 +125,8 @@ def test_files_and_folders_are_measured_alike(
     one = result(command(f"evaluate {files[0]} --real {photo} --json"))
     assert one["samples"] == 1
     assert one["sifid_mean"] == one["sifid_min"]
+    shutil.copy(photo, folder)
+    assert result(command(f"evaluate {folder} --real {folder}/{photo.name} --json")) == expected
 
 
 def test_of_published_samples_those_of_the_photo_are_measured(

@@ -178,11 +178,10 @@ def _samples_in(folder: Path, real: Path) -> list[Path]:
     from singleimage.images.folder import pictures_in
     from singleimage.metrics.samples import samples_of
 
-    found = samples_of(real, folder) or pictures_in(folder)
-    samples = [path for path in found if path.resolve() != real.resolve()]
-    if not samples:
-        raise ImageError(f"{folder} holds no picture but the photo; give a folder of samples.")
-    return samples
+    for found in (samples_of(real, folder), pictures_in(folder)):
+        if samples := [path for path in found if path.resolve() != real.resolve()]:
+            return samples
+    raise ImageError(f"{folder} holds no picture but the photo; give a folder of samples.")
 
 
 def _is_model(source: Path) -> bool:
