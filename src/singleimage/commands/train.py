@@ -89,10 +89,8 @@ def train(
     photos, notes = _read(image, mask or [], recipe, device)
     if dry_run:
         return _show_plan(photos, recipe, seed, device, precision, as_json)
-    if output is None:
-        raise OutputError("no folder for the run; add -o RUN.")
     maker = maker_for(
-        output,
+        _given(output, "run"),
         photos,
         recipe,
         seed=seed,
@@ -131,6 +129,13 @@ def _read(
     refuse(["--mask"] if masks else [], "does not go with a folder of photos")
     album = read_album(image, crop=not recipe.stretches)
     return album, album.notes
+
+
+def _given(output: Path | None, what: str) -> Path:
+    """The folder for `what`, which a plan alone does not need."""
+    if output is None:
+        raise OutputError(f"no folder for the {what}; add -o {what.upper()}.")
+    return output
 
 
 def _tell(notes: "Notes") -> None:
@@ -201,8 +206,7 @@ def _train_each(
     photos = pictures_in(folder)
     for line in skipped_in(folder):
         say(f"note: {line}")
-    if output is None:
-        raise OutputError("no folder for the runs; add -o RUNS.")
+    output = _given(output, "runs")
     names = names_of(photos)
     for name in names:
         if (output / name).is_file():
