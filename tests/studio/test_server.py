@@ -162,6 +162,23 @@ def test_all_is_there_after_a_restart(tmp_path: Path, photo_bytes: bytes) -> Non
         assert studio.get(f"/api/orders/{again['id']}/pictures/{name}").status_code == 200
 
 
+def test_a_model_can_be_drawn_from_after_a_restart(
+    tmp_path: Path, tiny_runs: dict[str, Path], photo_file: Path
+) -> None:
+    shelf = Shelf(tmp_path / "s")
+    card = keep_photo(shelf, photo_file.read_bytes(), "a.png")
+    run = RunCard(id=new_id(), photo=card.id, state="done")
+    shelf.keep(run)
+    shutil.copytree(tiny_runs["consingan"], shelf.run_folder(run.id))
+    with client_of(tmp_path / "s") as studio:
+        (found,) = studio.get("/api/state").json()["runs"]
+        progress = found["progress"]
+        assert progress["model"]
+        assert progress["drafts"]
+        assert progress["share"] == pytest.approx(1)
+        assert progress["level"] + 1 == progress["levels"]
+
+
 def test_what_was_removed_by_hand_or_is_of_another_version_takes_nothing_else_away(
     tmp_path: Path, photo_bytes: bytes
 ) -> None:

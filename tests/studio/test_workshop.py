@@ -1,12 +1,15 @@
 """Orders and trainings are carried out in turn, and one that fails holds up no other."""
 
 import asyncio
+import signal
+from collections.abc import Callable
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from singleimage.errors import OutputError
 from singleimage.studio.shelf import Order, PhotoCard, RunCard, Shelf
 from singleimage.studio.workshop import BEHIND, Workshop, draw_forever
 
@@ -76,13 +79,14 @@ def test_orders_are_drawn_in_turn_and_one_that_breaks_stops_no_other(shelf: Shel
 def test_what_was_stopped_goes_on_with_what_is_missing(shelf: Shelf) -> None:
     async def scene() -> None:
         workshop = Quick(shelf)
-        half = order("a", count=3, seed=4, made=["0004.png"], state="stopped")
+        half = order("a", count=3, seed=4, made=["0004.png"], state="stopped", seconds=100.0)
         workshop.take(half)
         waiting = order("b")
         workshop.take(waiting)
         workshop.cancel(waiting)
         await until(workshop, half, waiting)
         assert half.made == ["0004.png", "0005.png", "0006.png"]
+        assert 100 < half.seconds < 110  # those of all three
         assert waiting.state == "stopped"
         assert workshop.drawn == ["a5", "a6"]
         assert len(workshop.shown(half)["shell"]) == 3
@@ -177,12 +181,124 @@ def test_a_page_that_is_too_far_behind_is_let_go_and_the_others_are_not(shelf: S
     asyncio.run(scene())
 
 
+class Trains:
+    """A process that trains, and ends a step after it is asked to."""
+
+    stderr = None
+
+    def __init__(self) -> None:
+        self.returncode: int | None = None
+        self.signals: list[int] = []
+        self.ended = asyncio.Event()
+
+    def send_signal(self, number: int) -> None:
+        self.signals.append(number)
+        asyncio.get_running_loop().call_later(0.05, self._end, -number)
+
+    def _end(self, code: int) -> None:
+        self.returncode = code
+        self.ended.set()
+
+    async def wait(self) -> None:
+        await self.ended.wait()
+
+
+def training() -> RunCard:
+    return RunCard(id="c" * 16, photo="0" * 16, settings={"preset": "preview"})
+
+
+Act = Callable[[Workshop, RunCard], None]
+
+
+def pauses(workshop: Workshop, run: RunCard) -> None:
+    for _ in range(2):
+        workshop.pause(run)
+
+
+def fills_the_disk(workshop: Workshop, run: RunCard) -> None:
+    def full(card: Any) -> None:
+        raise OutputError("the disk is full")
+
+    workshop.shelf.keep = full  # type: ignore[method-assign]
+    workshop.shelf.run_folder(run.id).mkdir(parents=True)
+    (workshop.shelf.run_folder(run.id) / "model.safetensors").touch()  # a level is done
+
+
+def breaks(workshop: Workshop, run: RunCard) -> None:
+    del workshop.shelf.photos[run.photo]
+
+
+@pytest.mark.parametrize(
+    ("acts", "signals", "state"),
+    [
+        ([], [], "running"),
+        ([pauses], [signal.SIGINT], "paused"),
+        ([fills_the_disk], [], "running"),
+        ([fills_the_disk, pauses], [signal.SIGINT], "failed"),
+        ([breaks], [signal.SIGINT], "failed"),
+    ],
+    ids=["goes on", "paused twice", "full disk", "paused on a full disk", "breaks"],
+)
+def test_a_training_is_watched_until_it_ends_and_asked_once_to_stop(
+    acts: list[Act],
+    signals: list[int],
+    state: str,
+    shelf: Shelf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("singleimage.studio.workshop.GLANCE", 0.01)
+
+    async def scene() -> None:
+        process, workshop, run = Trains(), Workshop(shelf), training()
+
+        async def started(line: list[str]) -> Trains:
+            return process
+
+        monkeypatch.setattr("singleimage.studio.workshop._started", started)
+        work = asyncio.create_task(workshop.working())
+        workshop.train(run)
+        await asyncio.sleep(0.03)
+        for act in acts:
+            act(workshop, run)
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
+        assert (run.state, process.signals) == (state, signals)
+        assert (process.returncode is None) == (state == "running")
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        assert process.signals == [signal.SIGINT]
+        assert process.returncode is not None
+
+    asyncio.run(scene())
+
+
+def test_a_training_that_is_being_paused_is_not_hurried_by_the_end_of_the_studio(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        process, workshop, run = Trains(), Workshop(shelf), training()
+
+        async def started(line: list[str]) -> Trains:
+            workshop.pause(run)  # while it begins
+            return process
+
+        monkeypatch.setattr("singleimage.studio.workshop._started", started)
+        work = asyncio.create_task(workshop.working())
+        workshop.train(run)
+        await asyncio.sleep(0.03)
+        assert (run.state, process.signals) == ("running", [signal.SIGINT])
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        assert (process.signals, process.returncode) == ([signal.SIGINT], -signal.SIGINT)
+
+    asyncio.run(scene())
+
+
 def test_a_training_is_paused_before_it_has_begun(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scene() -> None:
-        workshop = Workshop(shelf)
-        run = RunCard(id="c" * 16, photo="0" * 16, settings={"preset": "preview"})
+        workshop, run = Workshop(shelf), training()
 
         def ends_late(folder: Path) -> None:  # another training, that a killed server left
             workshop.pause(run)

@@ -156,11 +156,8 @@ class Studio:
 
     async def state(self, request: Request) -> Response:
         """All there is, for a page that begins."""
-        runs = [
-            {**msgspec.to_builtins(run), "progress": self.workshop.progress.get(run.id, {})}
-            for run in self.shelf.runs.values()
-            if not run.hidden
-        ]
+        await self.workshop.look()
+        runs = [self.workshop.shown_run(r) for r in self.shelf.runs.values() if not r.hidden]
         orders = [self.workshop.shown(o) for o in self.shelf.orders.values() if not o.hidden]
         return JSONResponse(
             {

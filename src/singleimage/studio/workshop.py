@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -64,6 +65,23 @@ def draw_forever(connection: Connection) -> None:
             connection.send((code, said.getvalue()))
 
 
+@dataclass
+class Training:
+    """A training that runs."""
+
+    run: RunCard
+    process: asyncio.subprocess.Process
+    asked: bool = False
+    """Whether it was asked to stop."""
+
+    def stop(self) -> None:
+        """Ask it to end after its step; once, since the second signal would not wait for that."""
+        if not self.asked and self.process.returncode is None:
+            self.asked = True
+            with suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGINT)
+
+
 class Workshop:
     """The queues of a studio."""
 
@@ -71,14 +89,14 @@ class Workshop:
         """Begin with what is on the `shelf`; nothing runs before `working`."""
         self.shelf = shelf
         self.progress: dict[str, dict[str, Any]] = {}
-        """Of each training that runs or ran: level, step, drafts."""
+        """Of trainings: level, step, drafts; `look` finds that of those before this studio."""
         self._orders: deque[Order] = deque()
         self._runs: deque[RunCard] = deque()
         self._new, self._new_run = asyncio.Event(), asyncio.Event()
         self._estimating = asyncio.Lock()
         self._pages: set[asyncio.Queue[dict[str, Any] | None]] = set()
         self._drawing: tuple[Order, BaseProcess] | None = None
-        self._training: tuple[RunCard, asyncio.subprocess.Process] | None = None
+        self._training: Training | None = None
         self._worker: tuple[BaseProcess, Connection] | None = None
 
     # What pages hear
@@ -111,6 +129,21 @@ class Workshop:
         words = msgspec.to_builtins(order)
         return {**words, "shell": [as_shell(line) for line in lines], "python": python}
 
+    def shown_run(self, run: RunCard) -> dict[str, Any]:
+        """A training as pages see it."""
+        return {**msgspec.to_builtins(run), "progress": self.progress.get(run.id, {})}
+
+    async def look(self) -> None:
+        """Find how far trainings are of which nothing is known, such as those of an earlier day."""
+        for run in list(self.shelf.runs.values()):
+            if run.id not in self.progress:
+                found = await asyncio.to_thread(self._progress_of, run)
+                self.progress.setdefault(run.id, found)  # what was told meanwhile is newer
+
+    def _progress_of(self, run: RunCard) -> dict[str, Any]:
+        photo = self.shelf.photos[run.photo]
+        return progress_of(self.shelf.run_folder(run.id), (photo.height, photo.width))
+
     def tell_order(self, order: Order) -> None:
         """Tell all pages of an order, and keep it."""
         self.shelf.keep(order)
@@ -119,8 +152,7 @@ class Workshop:
     def tell_run(self, run: RunCard) -> None:
         """Tell all pages of a training, and keep it."""
         self.shelf.keep(run)
-        facts = msgspec.to_builtins(run)
-        self.tell("run", run={**facts, "progress": self.progress.get(run.id, {})})
+        self.tell("run", run=self.shown_run(run))
 
     # Orders
 
@@ -158,37 +190,31 @@ class Workshop:
 
     async def working(self) -> None:
         """Carry out orders and trainings until it is cancelled."""
-        tasks = [asyncio.create_task(self._draw_all()), asyncio.create_task(self._train_all())]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            if self._worker is not None:
-                self._worker[0].kill()
-            if self._training is not None:
-                with suppress(ProcessLookupError):
-                    self._training[1].send_signal(signal.SIGINT)
-                await self._training[1].wait()
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._draw_all())
+            both.create_task(self._train_all())
 
     async def _draw_all(self) -> None:
         self._worker = _begin()
-        while True:
-            while not self._orders:
-                self._new.clear()
-                await self._new.wait()
-            order = self._orders.popleft()
-            try:
-                await self._draw(order)
-            except Exception as error:  # such as a full disk: the next one may do better
-                order.state, order.error = "failed", _words_of(error)
-                self.tell("order", order=self.shown(order))
-            self._drawing = None
+        try:
+            while True:
+                while not self._orders:
+                    self._new.clear()
+                    await self._new.wait()
+                order = self._orders.popleft()
+                try:
+                    await self._draw(order)
+                except Exception as error:  # such as a full disk: the next one may do better
+                    order.state, order.error = "failed", _words_of(error)
+                    self.tell("order", order=self.shown(order))
+                self._drawing = None
+        finally:
+            if self._worker is not None:
+                self._worker[0].kill()
 
     async def _draw(self, order: Order) -> None:
         order.state = "running"
         self.tell_order(order)
-        started = time.monotonic()
         folder = self.shelf.pictures(order)
         folder.mkdir(parents=True, exist_ok=True)
         clear_parts(folder)
@@ -196,6 +222,7 @@ class Workshop:
         for seed, line in enumerate(self.lines(order), order.seed):
             if (stem := f"{seed:04}") in drawn:
                 continue
+            started = time.monotonic()
             # What lies there is the order's own, written when it was stopped.
             code, said = await self._run(order, [*line, "--overwrite"])
             if order.state != "running":
@@ -204,11 +231,10 @@ class Workshop:
                 order.state, order.error = "failed", _last(said)
                 break
             order.made += sorted(p.name for p in folder.iterdir() if p.stem == stem)
-            order.seconds = time.monotonic() - started
+            order.seconds += time.monotonic() - started
             self.tell_order(order)
         else:
             order.state = "done"
-        order.seconds = time.monotonic() - started
         self.tell_order(order)
 
     async def _run(self, order: Order, line: list[str]) -> tuple[int, str]:
@@ -240,8 +266,8 @@ class Workshop:
             self._runs.remove(run)
             run.state = "paused"
             self.tell_run(run)
-        elif self._training is not None and self._training[0] is run:
-            self._training[1].send_signal(signal.SIGINT)
+        elif self._training is not None and self._training.run is run:
+            self._training.stop()
         elif run.state == "running":  # but is not yet begun
             run.state = "paused"
 
@@ -260,34 +286,44 @@ class Workshop:
                 await self._train(run)
             except Exception as error:  # such as a full disk
                 run.state, run.error = "failed", _words_of(error)
-                self.tell("run", run={**msgspec.to_builtins(run), "progress": {}})
+                self.tell("run", run=self.shown_run(run))
             self._training = None
 
     async def _train(self, run: RunCard) -> None:
         run.state = "running"
         self.tell_run(run)
         folder = self.shelf.run_folder(run.id)
-        photo = self.shelf.photos[run.photo]
-        size = photo.height, photo.width
-        line = self.training_line(self.shelf.photo_file(photo), run.settings, folder)
+        photo = self.shelf.photo_file(self.shelf.photos[run.photo])
+        line = self.training_line(photo, run.settings, folder)
         await asyncio.to_thread(end_orphan, folder)
         if run.state != "running":
             self.tell_run(run)
             return
         process = await _started(line)
-        self._training = run, process
+        self._training = Training(run, process)
+        if run.state != "running":  # it was paused while it began, and runs until it ends
+            run.state = "running"
+            self._training.stop()
+        try:
+            await self._watch(run, process)
+        finally:  # whatever went wrong, it must not go on alone
+            self._training.stop()
+            await process.wait()
+
+    async def _watch(self, run: RunCard, process: asyncio.subprocess.Process) -> None:
+        """Tell how far a training is, and how it ended."""
         said = asyncio.create_task(_all_of(process.stderr))
         ending = asyncio.create_task(process.wait())
         while not ending.done():
             await asyncio.wait([ending], timeout=GLANCE)
-            found = await asyncio.to_thread(progress_of, folder, size)
+            found = await asyncio.to_thread(self._progress_of, run)
             if found != self.progress.get(run.id):
                 self.progress[run.id] = found
-                self.tell_run(run)
+                self.tell("run", run=self.shown_run(run))
         code = process.returncode
         run.state = "done" if code == 0 else "paused" if code in STOPPED else "failed"
         run.error = _last(await said) if run.state == "failed" else ""
-        self.progress[run.id] = await asyncio.to_thread(progress_of, folder, size)
+        self.progress[run.id] = await asyncio.to_thread(self._progress_of, run)
         self.tell_run(run)
 
     async def estimate(self, photo: str, settings: dict[str, Any]) -> dict[str, Any]:
