@@ -11,6 +11,7 @@ from scenes import scene
 from singleimage import Channels, Photo
 from singleimage.commands.serving import Serving, Where
 from singleimage.errors import ArgumentError, OutputError
+from singleimage.machine.lock import claimed
 from singleimage.studio.server import make_app
 from singleimage.studio.shelf import Shelf
 from tiny import Command
@@ -121,6 +122,14 @@ def test_a_studio_begins_with_a_photo_or_a_folder_and_takes_none_twice(
     assert state(served)["opened"] is None
     done = command(f"studio {tmp_path}/no.png {line}")
     assert (done.code, done.err.count("\n")) == (2, 1)
+    (lost,) = (tmp_path / "s").glob(f"photos/{one['opened']}/photo.png")
+    lost.unlink()
+    assert command(f"studio {tmp_path}/in/1.png {line}").code == 0
+    assert state(served)["opened"] not in {card["id"] for card in both["photos"]}
+    with claimed(tmp_path / "s"):
+        done = command(f"studio {line}")
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert "is in use by another process" in done.err
 
 
 def test_a_study_is_asked_as_it_was_told(

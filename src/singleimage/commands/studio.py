@@ -34,16 +34,19 @@ def studio(
         Folder of the studio: photos, results, trainings.
     """
     require_packages()
+    from singleimage.machine.files import make_folder
+    from singleimage.machine.lock import claimed
     from singleimage.studio.server import make_app
     from singleimage.studio.shelf import Shelf
 
-    shelf = Shelf(output)
-    opened = None if source is None else _opened(shelf, source)
+    with claimed(make_folder(output)):  # another studio there would end our trainings
+        shelf = Shelf(output)
+        opened = None if source is None else _opened(shelf, source)
 
-    def app(where: Where) -> "Starlette":
-        return make_app(shelf, hosts=where.hosts, token=where.token, opened=opened)
+        def app(where: Where) -> "Starlette":
+            return make_app(shelf, hosts=where.hosts, token=where.token, opened=opened)
 
-    serving.serve(app, f"studio in {output}")
+        serving.serve(app, f"studio in {output}")
     return 0
 
 
@@ -56,10 +59,12 @@ def _opened(shelf: "Shelf", source: Path) -> str | None:
     first: str | None = None
     for path in pictures_in(source)[:MOST] if source.is_dir() else [source]:
         data = read_bytes(path)
-        known = (
-            c for c in shelf.photos.values() if shelf.photo_file(c).stat().st_size == len(data)
-        )
-        same = next((c for c in known if shelf.photo_file(c).read_bytes() == data), None)
-        card = same or keep_photo(shelf, data, path.name)
+        same = (c for c in shelf.photos.values() if _holds(shelf.photo_file(c), data))
+        card = next(same, None) or keep_photo(shelf, data, path.name)
         first = first or card.id
     return first
+
+
+def _holds(file: Path, data: bytes) -> bool:
+    """Whether a `file` is there and holds the `data`."""
+    return file.is_file() and file.stat().st_size == len(data) and file.read_bytes() == data
