@@ -2,7 +2,9 @@
 
 import json
 import math
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,48 @@ def test_answers_last_and_come_in_their_order(folders: Path, tmp_path: Path) -> 
     assert Participants(tmp_path / "s", study).answered(key) == 2
 
 
+def test_of_two_clicks_at_once_one_counts(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_of(folders, trials=4)
+    people = Participants(tmp_path / "s", open_study(tmp_path / "s", study))
+    key = people.begin()
+    count = people.answered
+
+    def slowly(key: str) -> int:
+        found = count(key)
+        time.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(people, "answered", slowly)
+    with ThreadPoolExecutor() as clicks:
+        done = [
+            clicks.submit(people.answer, key, Answer(trial=0, choice=choice, seconds=1.0))
+            for choice in (0, 1)
+        ]
+    assert [one.exception() is None for one in done].count(True) == 1
+    (file,) = (tmp_path / "s" / "participants").iterdir()
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_a_question_that_was_answered_twice_moves_no_other_answer(
+    folders: Path, tmp_path: Path
+) -> None:
+    study = study_of(folders, trials=20)
+    people = Participants(tmp_path / "s", open_study(tmp_path / "s", study))
+    key = people.begin()
+    (file,) = (tmp_path / "s" / "participants").iterdir()
+    for index, trial in enumerate(people.trials(key)):
+        assert people.answered(key) == index
+        people.answer(key, Answer(trial=index, choice=trial.right, seconds=1.0))
+        if index == 3:
+            again = Answer(trial=3, choice=1 - trial.right, seconds=1.0)
+            file.write_bytes(file.read_bytes() + msgspec.json.encode(again) + b"\n")
+    found = report(tmp_path / "s")
+    assert (found["participants"], found["shares"]["fooled"].count) == (1, 0)
+    assert found["shares"]["doubted"].count == 0
+
+
 def test_pictures_that_are_added_later_change_no_answer(folders: Path, tmp_path: Path) -> None:
     (tmp_path / "ours").mkdir()
     save_png(tmp_path / "ours" / "0.png", noise(20, 24, 3))
@@ -228,3 +272,6 @@ def test_what_cannot_be_asked_is_refused(folders: Path, tmp_path: Path) -> None:
         open_study(tmp_path / "t", study_of(folders, trials=9))
     with pytest.raises(RunError, match="holds no study; begin one"):
         report(tmp_path / "u")
+    (tmp_path / "t" / "study.json").write_bytes(b"{")
+    with pytest.raises(RunError, match="study.json is damaged; restore it"):
+        open_study(tmp_path / "t", study_of(folders))

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import random
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -100,7 +101,7 @@ def open_study(folder: Path, study: Study) -> Study:
     """
     file = make_folder(folder) / "study.json"
     if file.exists():
-        if msgspec.json.decode(file.read_bytes(), type=Study) != study:
+        if read_study(folder) != study:
             raise RunError(f"{folder} holds another study; use another folder.")
         return study
     if any(folder.iterdir()):
@@ -113,11 +114,14 @@ def open_study(folder: Path, study: Study) -> Study:
 
 
 def read_study(folder: Path) -> Study:
-    """The study in a folder; raises `RunError` if there is none."""
+    """The study in a folder; raises `RunError` if there is none, or it is damaged."""
+    file = folder / "study.json"
     try:
-        return msgspec.json.decode((folder / "study.json").read_bytes(), type=Study)
-    except (OSError, msgspec.DecodeError):
+        return msgspec.json.decode(file.read_bytes(), type=Study)
+    except OSError:
         raise RunError(f"{folder} holds no study; begin one with: singleimage study.") from None
+    except msgspec.DecodeError:
+        raise RunError(f"{file} is damaged; restore it, or use another folder.") from None
 
 
 def trials_of(study: Study, participant: str) -> list[Trial]:
@@ -187,6 +191,7 @@ class Participants:
         self._folder = folder / "participants"
         self.study = study
         self._trials: dict[str, list[Trial]] = {}
+        self._answering = threading.Lock()
 
     def begin(self) -> str:
         """Return the id of a new participant."""
@@ -205,14 +210,16 @@ class Participants:
 
     def answered(self, key: str) -> int:
         """How many questions a participant has answered; raises `KeyError` as `trials`."""
-        self.trials(key)
-        return len(_record(self._file(key))[1])
+        trials = self.trials(key)
+        answers = _record(self._file(key))[1]
+        return next((i for i in range(len(trials)) if i not in answers), len(trials))
 
     def answer(self, key: str, answer: Answer) -> None:
         """Keep an answer, on the disk; raises `ArgumentError` where it is not the next one."""
-        if answer.trial != self.answered(key) or answer.trial >= len(self.trials(key)):
-            raise ArgumentError("that question is not the next one; load the page again.")
-        self._append(key, msgspec.to_builtins(answer))
+        with self._answering:  # of two clicks at once, one counts
+            if answer.trial != self.answered(key) or answer.trial >= len(self.trials(key)):
+                raise ArgumentError("that question is not the next one; load the page again.")
+            self._append(key, msgspec.to_builtins(answer))
 
     def _append(self, key: str, record: dict[str, Any]) -> None:
         file = self._file(key)
@@ -232,16 +239,17 @@ class _Questions(msgspec.Struct):
     trials: list[Trial]
 
 
-def _record(path: Path) -> tuple[list[Trial], list[Answer]]:
-    """What a participant was asked, and has said."""
-    lines, answers = path.read_bytes().splitlines(), list[Answer]()
+def _record(path: Path) -> tuple[list[Trial], dict[int, Answer]]:
+    """What a participant was asked, and has first said to each question, by its number."""
+    lines, answers = path.read_bytes().splitlines(), dict[int, Answer]()
     try:
         trials = msgspec.json.decode(lines[0], type=_Questions).trials
     except (IndexError, msgspec.DecodeError):  # cut short by a crash, before the first question
-        return [], []
+        return [], {}
     for line in lines[1:]:
         with suppress(msgspec.DecodeError):
-            answers.append(msgspec.json.decode(line, type=Answer))
+            answer = msgspec.json.decode(line, type=Answer)
+            answers.setdefault(answer.trial, answer)
     return trials, answers
 
 
@@ -261,7 +269,7 @@ def report(folder: Path) -> dict[str, Any]:
     kept, left_out = list[list[tuple[Trial, Answer]]](), 0
     for path in sorted((folder / "participants").glob("*.jsonl")):
         trials, answers = _record(path)
-        pairs = list(zip(trials, answers, strict=False))
+        pairs = [(trial, answers[i]) for i, trial in enumerate(trials) if i in answers]
         wrong = sum(trial.check and trial.right != answer.choice for trial, answer in pairs)
         if len(pairs) < len(trials) or not trials or wrong > FORGIVEN:
             left_out += 1
