@@ -50,7 +50,7 @@ def test_what_a_trained_model_mends_is_laid_on_the_photo_itself() -> None:
         (plain,), (line,) = lines(kind, {}), lines(kind, {}, run=Path("/s/run"))
         assert "--background" not in plain
         assert line[line.index("--background") + 1] == "/s/photo.png"
-        assert "background=si.read_photo('/s/photo.png')" in as_python(line)
+        assert "background=si.read_photo('/s/photo.png')" in as_python(line, ".png")
     assert "--background" not in lines("paint", {}, run=Path("/s/run"))[0]
 
 
@@ -133,7 +133,7 @@ def test_a_large_deep_photo_stays_as_it_is_around_what_a_small_model_mends(
 
 
 @pytest.mark.parametrize("kind", ["vary", "tile", "fill", "extend"])
-def test_the_python_that_is_shown_draws_the_same(
+def test_the_command_and_the_python_that_are_shown_draw_the_same(
     kind: str, tmp_path: Path, photo_bytes: bytes, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = tmp_path / "photo.png"
@@ -154,11 +154,17 @@ def test_the_python_that_is_shown_draws_the_same(
     }
     settings = told.get(kind, {})
     (line,) = lines(kind, settings, photo=photo, layers=layers, folder=tmp_path / "made")
-    (tmp_path / "made").mkdir()
+    for name in ("made", "shell", "python"):
+        (tmp_path / name).mkdir()
     assert command(" ".join(line)).code == 0
-    monkeypatch.chdir(tmp_path)
-    exec(as_python(line), {})
-    assert (tmp_path / "picture.png").read_bytes() == (tmp_path / "made/0003.png").read_bytes()
+    monkeypatch.chdir(tmp_path / "shell")
+    assert command(as_shell(line).removeprefix("singleimage ")).code == 0
+    monkeypatch.chdir(tmp_path / "python")
+    exec(as_python(line, ".png"), {})
+    drawn = (tmp_path / "made" / "0003.png").read_bytes()
+    shown = "pictures/0003.png" if line[0] == "sample" else "picture.png"
+    assert (tmp_path / "shell" / shown).read_bytes() == drawn
+    assert (tmp_path / "python" / "picture.png").read_bytes() == drawn
 
 
 def test_the_page_has_a_control_for_each_setting_and_no_other() -> None:
@@ -182,7 +188,7 @@ def test_the_page_has_a_control_for_each_setting_and_no_other() -> None:
 def test_the_python_of_an_animation_is_a_movie() -> None:
     (line,) = lines("animate", {"frames": 5, "loop": True}, run=Path("/s/run"))
     assert line[-1] == "/s/made/0003.gif"
-    assert as_python(line).splitlines()[2:] == [
+    assert as_python(line, ".png").splitlines()[2:] == [
         "model = si.Model.load('/s/run')",
         'si.write_movie("picture.gif", si.animate(model, frames=5, loop=True, seed=3))',
     ]

@@ -185,9 +185,8 @@ def test_drop_a_photo_vary_it_and_download_what_the_command_line_makes(
         visit.page.click("#viewer a[download]")
     waiting.value.save_as(tmp_path / "got.png")
     words = line.replace("singleimage", f"{sys.executable} -m singleimage", 1)
-    words = words[: words.index(" -o ")] + f" -o {tmp_path}/o"
-    subprocess.run(words.split(), check=True, capture_output=True)
-    (made,) = (tmp_path / "o").glob("*.png")
+    subprocess.run(words.split(), check=True, capture_output=True, cwd=tmp_path)
+    (made,) = (tmp_path / "pictures").glob("*.png")
     assert made.read_bytes() == (tmp_path / "got.png").read_bytes()
 
 

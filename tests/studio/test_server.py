@@ -92,6 +92,8 @@ def test_deep_photos_are_drawn_deep_and_shown_all_the_same(
     made = studio.post("/api/orders", json={"kind": "vary", "photo": photo})
     order = ended(studio, made.json()["id"])
     assert order["made"] == [f"0000{suffix}"]
+    assert order["shell"][0].endswith(" -o pictures")
+    assert order["python"].endswith(f'\npicture.save("picture{suffix}")')
     address = f"/api/orders/{order['id']}/pictures/0000{suffix}"
     (tmp_path / f"o{suffix}").write_bytes(studio.get(address).content)
     drawn = read_photo(tmp_path / f"o{suffix}")

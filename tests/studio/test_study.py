@@ -273,5 +273,5 @@ def test_what_cannot_be_asked_is_refused(folders: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no study; begin one"):
         report(tmp_path / "u")
     (tmp_path / "t" / "study.json").write_bytes(b"{")
-    with pytest.raises(RunError, match="study.json is damaged; restore it"):
+    with pytest.raises(RunError, match=r"study\.json is damaged; restore it"):
         open_study(tmp_path / "t", study_of(folders))

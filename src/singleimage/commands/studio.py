@@ -40,7 +40,7 @@ def studio(
     from singleimage.studio.shelf import Shelf
 
     with claimed(make_folder(output)):  # another studio there would end our trainings
-        shelf = Shelf(output)
+        shelf = Shelf(output.absolute())  # commands that are shown work in any folder
         opened = None if source is None else _opened(shelf, source)
 
         def app(where: Where) -> "Starlette":

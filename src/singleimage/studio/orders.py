@@ -19,6 +19,8 @@ MOST = 24
 """Pictures of one order at most."""
 ID = re.compile(r"[0-9a-f]{16}")
 """Names of photos, orders and runs: no client names a file."""
+SAVED = "picture"
+"""What a picture is called by commands that are shown to people."""
 
 
 @dataclass(frozen=True)
@@ -191,13 +193,14 @@ def lines_of(
 
 
 def as_shell(line: list[str]) -> str:
-    """A command `line` to paste into a terminal."""
-    return shlex.join(["singleimage", *line])
+    """A command `line`, one of `lines_of`, to paste into a terminal: it writes where that is."""
+    made = "pictures" if line[0] == "sample" else SAVED + Path(line[-1]).suffix
+    return shlex.join(["singleimage", *line[:-1], made])
 
 
-def as_python(line: list[str]) -> str:
-    """The same as Python; `line` is one of `lines_of`."""
-    return _sample(line) if line[0] == "sample" else _tool(line)
+def as_python(line: list[str], suffix: str) -> str:
+    """The same as Python; `line` and `suffix` are those of `lines_of`."""
+    return _sample(line, suffix) if line[0] == "sample" else _tool(line, suffix)
 
 
 def _value(line: list[str], flag: str) -> str | None:
@@ -216,10 +219,11 @@ def _script(line: list[str], *drawing: str) -> str:
     return "\n".join(["import singleimage as si", "", _model(line), *drawing])
 
 
-_SAVED = 'picture.save("picture.png")'
+def _saved(suffix: str) -> str:
+    return f'picture.save("{SAVED}{suffix}")'
 
 
-def _sample(line: list[str]) -> str:
+def _sample(line: list[str], suffix: str) -> str:
     words = [f"[{_value(line, '--seed')}]"]
     if (size := _value(line, "--size")) is not None:
         words.append(f"size=({size.replace('x', ', ')})")
@@ -227,10 +231,10 @@ def _sample(line: list[str]) -> str:
         words.append(f"tile={tile!r}")
     if (keep := _value(line, "--keep")) is not None:
         words.append(f"keep=si.read_photo({keep!r})")
-    return _script(line, f"(picture,) = model.sample({', '.join(words)})", _SAVED)
+    return _script(line, f"(picture,) = model.sample({', '.join(words)})", _saved(suffix))
 
 
-def _tool(line: list[str]) -> str:
+def _tool(line: list[str], suffix: str) -> str:
     moves = line[0] == "animate"
     at = next(i for i, word in enumerate(line) if word.startswith("-"))
     words = [f"si.read_photo({word!r})" for word in line[2:at]]
@@ -250,5 +254,5 @@ def _tool(line: list[str]) -> str:
         rest = rest[2:]
     call = f"si.{line[0]}({', '.join(['model', *words])})"
     if moves:
-        return _script(line, f'si.write_movie("picture.gif", {call})')
-    return _script(line, f"(picture,) = {call}", _SAVED)
+        return _script(line, f'si.write_movie("{SAVED}.gif", {call})')
+    return _script(line, f"(picture,) = {call}", _saved(suffix))

@@ -125,7 +125,7 @@ class Workshop:
         lines = list[list[str]]()
         with suppress(ArgumentError):  # it is of another version, with settings of its own
             lines = self.lines(order)
-        python = as_python(lines[0]) if lines else ""
+        python = as_python(lines[0], self._suffix(order)) if lines else ""
         words = msgspec.to_builtins(order)
         return {**words, "shell": [as_shell(line) for line in lines], "python": python}
 
@@ -158,17 +158,19 @@ class Workshop:
 
     def lines(self, order: Order) -> list[list[str]]:
         """The command lines of an order; raises `ArgumentError` if it cannot be."""
-        photo = self.shelf.photos[order.photo]
         return lines_of(
             order.kind,
             order.settings,
-            photo=self.shelf.photo_file(photo),
+            photo=self.shelf.photo_file(self.shelf.photos[order.photo]),
             run=None if order.run is None else self.shelf.run_folder(order.run),
             layers={name: self.shelf.layer_file(order, name) for name in order.layers},
             folder=self.shelf.pictures(order),
-            suffix=".tiff" if photo.deep else ".png",
+            suffix=self._suffix(order),
             seeds=range(order.seed, order.seed + order.count),
         )
+
+    def _suffix(self, order: Order) -> str:
+        return ".tiff" if self.shelf.photos[order.photo].deep else ".png"
 
     def take(self, order: Order) -> None:
         """Put an order at the end of the queue."""
