@@ -170,6 +170,18 @@ def opened(visit: Visit, path: Path) -> None:
     )
 
 
+def refused(visit: Visit) -> list[Any]:
+    """The orders that the page sends, of which none is taken from now on."""
+    sent: list[Any] = []
+
+    def refuse(route: Any) -> None:
+        sent.append(route.request.post_data_json)
+        route.fulfill(status=400, json={"error": "seen"})
+
+    visit.page.route("**/api/orders", refuse)
+    return sent
+
+
 def test_drop_a_photo_vary_it_and_download_what_the_command_line_makes(
     visit: Visit, photo: Path, tmp_path: Path
 ) -> None:
@@ -230,17 +242,11 @@ def test_a_control_shows_only_where_it_matters(visit: Visit) -> None:
 
 
 def test_a_model_draws_where_it_is_chosen_while_it_is_there(visit: Visit) -> None:
-    page, sent = visit.page, list[Any]()
+    page, sent = visit.page, refused(visit)
     state = page.request.get(f"http://127.0.0.1:{PORT}/api/state").json()
     run = {"id": "a" * 16, "photo": state["photos"][-1]["id"], "settings": {"preset": "preview"}}
     run |= {"state": "done", "progress": {"model": True}, "hidden": False}
     page.route("**/api/state", lambda route: route.fulfill(json={**state, "runs": [run]}))
-
-    def refuse(route: Any) -> None:
-        sent.append(route.request.post_data_json)
-        route.fulfill(status=400, json={"error": "seen"})
-
-    page.route("**/api/orders", refuse)
     page.reload()
     page.wait_for_function("() => studio.stage.photo")
 
@@ -259,6 +265,10 @@ def test_a_model_draws_where_it_is_chosen_while_it_is_there(visit: Visit) -> Non
     page.click("#run")
     assert "cannot keep a part" in page.locator("#trouble").inner_text()
     assert not sent
+    preset = "([id, preset]) => { studio.page.runs.get(id).settings.preset = preset; }"
+    page.evaluate(preset, [run["id"], "quick"])  # which copies
+    assert drawn_from() == run["id"]
+    page.evaluate(preset, [run["id"], "preview"])
     page.click("[data-kind=tile]")
     assert drawn_from() == run["id"]
     page.evaluate("id => { studio.page.runs.get(id).hidden = true; }", run["id"])  # deleted
@@ -374,13 +384,73 @@ def test_what_was_pasted_and_left_behind_can_be_undone(visit: Visit, tmp_path: P
         const blob = await studio.stage.compositeBlob();
         return [...new Uint8Array(await blob.arrayBuffer())];
     }"""
-    painted = page.evaluate(script)
+    plain = page.evaluate(script)
     page.keyboard.press("Shift+z")
-    assert page.evaluate(script) == painted
-    page.keyboard.press("z")
+    assert page.evaluate(script) == plain
+    visit.stroke((0.2, 0.2), (0.4, 0.2))
+    assert page.evaluate(script) != plain
     page.click("[data-kind=harmonize]")
+    assert page.evaluate(script) == plain
+    page.keyboard.press("z")
+    page.keyboard.press("z")
     assert page.evaluate("() => studio.stage.pasted.x") == x
     page.wait_for_timeout(100)  # frames, which throw where they cannot be drawn
+
+
+def test_undo_waits_until_a_drag_has_ended(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    page.click("[data-kind=harmonize]")
+    dropped(visit, save_png(tmp_path / "cut.png", np.full((40, 40, 4), 255, np.uint8)))
+    page.wait_for_function("() => studio.stage.pasted")
+    where = "() => studio.stage.pasted && studio.stage.pasted.x"
+    first, steps = page.evaluate(where), page.evaluate("() => studio.stage.done.length")
+    visit.stroke((0.5, 0.5))  # a click moves nothing
+    assert page.evaluate("() => studio.stage.done.length") == steps
+    page.mouse.move(*visit.place((0.5, 0.5)))
+    page.mouse.down()
+    page.mouse.move(*visit.place((0.6, 0.6)))
+    page.keyboard.press("z")
+    page.mouse.move(*visit.place((0.7, 0.7)))
+    page.mouse.up()
+    assert page.evaluate(where) > first + 10
+    page.keyboard.press("z")
+    assert page.evaluate(where) == first
+    page.keyboard.press("z")
+    assert page.evaluate(where) is None
+
+
+def test_paint_that_was_taken_away_is_no_paint(visit: Visit) -> None:
+    visit.page.click("[data-kind=paint]")
+    for away in ("[title^=Undo]", "[title=Clear]"):
+        visit.stroke((0.2, 0.2), (0.8, 0.3))
+        assert visit.page.evaluate("() => studio.stage.painted")
+        visit.page.click(away)
+        visit.page.click("#run")
+        playwright.expect(visit.page.locator("#trouble")).to_have_text("Paint something first.")
+
+
+def test_a_photo_is_not_restyled_by_itself(visit: Visit, photo: Path) -> None:
+    page = visit.page
+    for _ in range(2):
+        opened(visit, photo)
+    first, last = page.evaluate("() => [...studio.page.photos.keys()].slice(-2)")
+    page.click("[data-kind=restyle]")
+    page.select_option("#field-other", first)
+    page.locator("#photos button").nth(1).click()
+    page.wait_for_function("id => studio.stage.photo?.card.id === id", arg=first)
+    page.click("#run")
+    playwright.expect(page.locator("#trouble")).to_have_text("Choose the other photo.")
+    page.select_option("#field-other", last)
+    page.route(f"**/api/photos/{last}/file", lambda route: route.abort())
+    page.click("#run")
+    playwright.expect(page.locator("#trouble")).to_contain_text("does not answer")
+    sent = refused(visit)
+    page.check("#live-switch")
+    page.wait_for_function("() => document.querySelector('#trouble').textContent")
+    page.unroute(f"**/api/photos/{last}/file")
+    with page.expect_response("**/api/orders"):
+        page.click("text=New")  # it goes on when the studio answers again
+    assert sent[0]["layers"] == ["picture"]
 
 
 def test_lift_a_part_and_mend(visit: Visit) -> None:
@@ -459,6 +529,74 @@ def test_it_draws_as_things_change(visit: Visit, photo: Path) -> None:
     )
     visit.page.uncheck("#live-switch")
     playwright.expect(seen).to_be_hidden()
+
+
+def test_it_draws_when_a_pasted_picture_was_moved(visit: Visit, tmp_path: Path) -> None:
+    page, sent = visit.page, refused(visit)
+    page.click("[data-kind=harmonize]")
+    dropped(visit, save_png(tmp_path / "cut.png", np.full((40, 40, 4), 255, np.uint8)))
+    page.wait_for_function("() => studio.stage.pasted")
+    with page.expect_response("**/api/orders"):
+        page.check("#live-switch")
+    with page.expect_response("**/api/orders"):
+        visit.stroke((0.5, 0.5), (0.6, 0.6))
+    assert len(sent) == 2
+
+
+def test_what_was_begun_with_another_tool_is_not_shown_beside_this_one(visit: Visit) -> None:
+    page = visit.page
+    page.fill("#field-size", "300x400")
+    page.check("#live-switch")
+    page.wait_for_selector("#live.busy", state="attached")
+    page.click("[data-kind=extend]")
+    page.wait_for_selector("#live:not(.busy)", state="attached", timeout=60_000)
+    last = "() => [...studio.page.orders.values()].at(-1)"
+    order = page.evaluate(last)
+    assert (order["kind"], order["state"]) == ("vary", "done")
+    assert page.locator("#live").is_hidden()
+
+
+def test_what_happens_while_all_is_asked_for_is_not_forgotten(visit: Visit) -> None:
+    page, held = visit.page, list[Any]()
+    state = page.request.get(f"http://127.0.0.1:{PORT}/api/state").json()
+    last = state["orders"][-1]
+    old = {**last, "state": "running", "made": [], "favorites": []}
+    old_state = {**state, "orders": [*state["orders"][:-1], old]}
+    page.route("**/api/state", lambda route: held.append(route))
+    with page.expect_request("**/api/state"):
+        page.reload()
+    for _ in range(2):
+        page.request.post(
+            f"http://127.0.0.1:{PORT}/api/orders/{last['id']}/favorite",
+            headers={"x-studio": "1"},
+            data={"name": last["made"][0]},
+        )
+    page.wait_for_timeout(300)
+    held[0].fulfill(json=old_state)
+    page.wait_for_function("() => studio.stage.photo")
+    assert page.locator("#results .busy").count() == 0
+    page.unroute("**/api/state")
+
+
+@pytest.mark.parametrize("left", [1, 0])
+def test_a_page_goes_on_where_the_studio_is_of_another_folder(
+    left: int, visit: Visit, served: Served, photo: Path
+) -> None:
+    page = visit.page
+    opened(visit, photo)
+    state = page.request.get(f"http://127.0.0.1:{PORT}/api/state").json()
+    photos = state["photos"][:left]
+    orders = [order for order in state["orders"] if order["photo"] in {p["id"] for p in photos}]
+    other = {**state, "photos": photos, "orders": orders, "opened": None}
+    page.route("**/api/state", lambda route: route.fulfill(json=other))
+    served.kill()
+    served.begin()
+    page.wait_for_function("many => studio.page.photos.size === many", arg=left, timeout=20_000)
+    expected = photos[0]["id"] if photos else None
+    page.wait_for_function("id => studio.page.photo === id", arg=expected)
+    page.wait_for_function("id => (studio.stage.photo?.card.id ?? null) === id", arg=expected)
+    page.click("[data-kind=extend]")
+    page.unroute("**/api/state")
 
 
 def test_results_of_another_version_are_shown_by_their_names(visit: Visit, served: Served) -> None:
@@ -599,6 +737,8 @@ def test_a_study_by_keyboard(
     process = subprocess.Popen([*words, "--no-browser"], stderr=subprocess.DEVNULL)
     try:
         page = browser.new_page()
+        answers: list[int] = []
+        page.on("response", lambda r: answers.append(r.status) if "/answers" in r.url else None)
         for _ in range(100):
             try:
                 page.goto(f"http://127.0.0.1:{PORT + 1}/")
@@ -606,13 +746,17 @@ def test_a_study_by_keyboard(
             except playwright.Error:
                 time.sleep(0.2)
         page.click("text=Begin")
-        for _ in range(4):
+        for index in range(4):
             button = page.get_by_role("button", name=label)
             playwright.expect(button).to_be_enabled(timeout=20_000)
             assert page.locator("figure.gone").count() == (1 if kind == "confusion" else 2)
-            page.keyboard.press("ArrowRight")
+            if index == 2:
+                button.evaluate("(button) => { button.click(); button.click(); }")
+            else:
+                page.keyboard.press("ArrowRight")
             page.wait_for_timeout(150)
         playwright.expect(page.locator("h1")).to_contain_text("That was all")
+        assert answers == [200] * 4
         page.close()
     finally:
         process.terminate()

@@ -7,12 +7,12 @@ async function answer(response) {
   return found;
 }
 
-async function request(path, options) {
-  let response;
-  try { response = await fetch(path, options); } catch { throw new Error("The studio does not answer. Is it still running?"); }
-  return answer(response);
+async function reached(path, options) {
+  try { return await fetch(path, options); } catch { throw new Error("The studio does not answer. Is it still running?"); }
 }
+async function request(path, options) { return answer(await reached(path, options)); }
 
+export async function download(path) { const response = await reached(path); return response.ok ? response.blob() : answer(response); }
 export const get = (path) => request(path, { cache: "no-store" });
 export const post = (path, facts = {}) => request(path, {
   method: "POST", headers: { "x-studio": "1", "content-type": "application/json" }, body: JSON.stringify(facts),

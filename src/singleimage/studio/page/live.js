@@ -11,6 +11,7 @@ export class Live {
     this.order = null; // that is drawn now
     this.shown = null; // [order, name] in the figure
     this.on = false;
+    this.fresh = false; // whether what is drawn now is still wished
     figure.querySelector("button").onclick = () => this.shown && acts.open(...this.shown);
   }
 
@@ -19,7 +20,7 @@ export class Live {
     if (on) this.wish(); else this.clear();
   }
 
-  clear() { clearTimeout(this.timer); this.wanted = false; this.shown = null; this.figure.hidden = true; }
+  clear() { clearTimeout(this.timer); this.wanted = this.fresh = false; this.shown = null; this.figure.hidden = true; }
 
   wish() { // something was changed
     if (!this.on) return;
@@ -31,8 +32,10 @@ export class Live {
   async step() {
     if (this.order || !this.wanted) return;
     this.wanted = false;
+    this.fresh = true;
     this.order = {}; // so that there is no second
-    this.order = await this.acts.send();
+    let sent = null;
+    try { sent = await this.acts.send(); } finally { this.order = sent; }
     this.figure.classList.toggle("busy", this.order !== null);
     if (this.order) this.heard(this.acts.now(this.order)); // it may be done by now
     else this.step(); // nothing to draw then, but perhaps since
@@ -43,7 +46,7 @@ export class Live {
     this.order = null;
     this.figure.classList.remove("busy");
     const old = this.shown?.[0];
-    if (order.made.length && !order.hidden && this.on) {
+    if (order.made.length && !order.hidden && this.fresh) {
       this.shown = [order, order.made[0]];
       const image = this.figure.querySelector("img");
       image.src = pictureURL(...this.shown);

@@ -1,6 +1,6 @@
 // The page: what there is, what is chosen, and how it is shown.
 
-import { get, listen, pictureURL, photoURL, post, upload } from "./api.js";
+import { download, get, listen, pictureURL, photoURL, post, upload } from "./api.js";
 import { Live, secondsOf } from "./live.js";
 import { Stage } from "./stage.js";
 import { TOOLS, tool } from "./tools.js";
@@ -40,7 +40,8 @@ async function attempt(act) { try { trouble(""); return await act(); } catch (er
 
 async function work(order, name) { // on a result, as a photo of its own
   $("viewer").close();
-  return addPhoto(await (await fetch(pictureURL(order, name, "download"))).blob(), `${order.kind}-${name}`);
+  const blob = await attempt(() => download(pictureURL(order, name, "download")));
+  return blob && addPhoto(blob, `${order.kind}-${name}`);
 }
 
 async function addPhoto(blob, name) {
@@ -53,6 +54,7 @@ async function addPhoto(blob, name) {
 }
 async function choosePhoto(id) {
   page.photo = id;
+  if (page.values.restyle?.other === id) page.values.restyle.other = "";
   live.clear();
   const card = page.photos.get(id);
   await stage.show(card, [photoURL(card, "file"), photoURL(card, "full")]);
@@ -262,7 +264,7 @@ async function order({ count, quiet = false } = {}) { // the order that was sent
   const { one, values, settings } = wished(), run = source() || null, photo = stage.photo?.card.id, seed = page.seed ?? 0, no = quiet ? () => null : refuse;
   if (!photo) return no("The photo is being read; try again in a moment.");
   if (one.kind === "train" || (one.trained && !run)) return no("Train a model first.");
-  const layers = await layersOf(one, values, no);
+  const layers = await attempt(() => layersOf(one, values, no));
   return layers && await send(one.kind, settings, { photo, count: count ?? values.count ?? 1, seed, layers, run });
 }
 function pixelsOf({ photo, kind, settings }) {
@@ -279,7 +281,7 @@ function showTime() {
   $("live-switch").parentElement.hidden = page.kind === "train";
 }
 async function layersOf(one, values, refuse) {
-  if (one.kind === "vary" && stage.marked && source()) return refuse("A trained model cannot keep a part: clear the mask, or draw from the photo itself.");
+  if (one.kind === "vary" && stage.marked && source() && moves(page.runs.get(source()))) return refuse("This model cannot keep a part: clear the mask, or draw from the photo itself.");
   if (one.kind === "vary") return stage.marked ? { keep: await stage.maskBlob() } : {};
   if (one.kind === "fill") { if (!stage.marked) return refuse("Paint over what should go."); return { mask: await stage.maskBlob() }; }
   if (one.kind === "edit" || one.kind === "harmonize") {
@@ -288,7 +290,7 @@ async function layersOf(one, values, refuse) {
     return { picture, mask };
   }
   if (one.kind === "paint") { if (!stage.painted) return refuse("Paint something first."); return { picture: await stage.compositeBlob() }; }
-  if (one.kind === "restyle") { const other = page.photos.get(values.other); if (!other) return refuse("Choose the other photo."); return { picture: await (await fetch(photoURL(other, "file"))).blob() }; }
+  if (one.kind === "restyle") { const other = page.photos.get(values.other); if (!other) return refuse("Choose the other photo."); return { picture: await download(photoURL(other, "file")) }; }
   return {};
 }
 function refuse(text) { trouble(text); return null; }
@@ -296,7 +298,7 @@ async function send(kind, settings, { photo, count, seed, layers = {}, run = nul
   const order = await attempt(() => post("/api/orders", { kind, photo, settings, count, seed, run, layers: Object.keys(layers) }));
   if (!order) return null;
   heard({ type: "order", order });
-  for (const [name, blob] of Object.entries(layers)) if (!await attempt(() => upload(`/api/orders/${order.id}/layers/${name}`, blob))) { post(`/api/orders/${order.id}/delete`); return null; }
+  for (const [name, blob] of Object.entries(layers)) if (!await attempt(() => upload(`/api/orders/${order.id}/layers/${name}`, blob))) { post(`/api/orders/${order.id}/delete`).catch(() => {}); return null; }
   return order;
 }
 async function remove(what, card) {
@@ -390,9 +392,11 @@ function runBox(run) {
 
 // What the server tells
 
-function heard(event) {
+const askings = new Set(); // of all there is, each with what was heard since: the answer may be older
+function heard(event) { askings.forEach((since) => since.push(event)); take(event); }
+function take(event) {
   if (event.type === "photo") { page.photos.set(event.photo.id, event.photo); renderPhotos(); }
-  if (event.type === "order") { page.orders.set(event.order.id, event.order); renderResults(); viewer.refresh(event.order); live.heard(event.order); showTime(); }
+  if (event.type === "order" && page.photos.has(event.order.photo)) { page.orders.set(event.order.id, event.order); renderResults(); viewer.refresh(event.order); live.heard(event.order); showTime(); }
   if (event.type === "run") {
     const before = page.runs.get(event.run.id);
     page.runs.set(event.run.id, event.run);
@@ -401,15 +405,20 @@ function heard(event) {
   }
 }
 async function begin() {
+  const since = [];
+  askings.add(since);
   const state = await attempt(() => get("/api/state"));
+  askings.delete(since);
   if (!state) return;
   page.photos = new Map(state.photos.map((card) => [card.id, card]));
   page.orders = new Map(state.orders.map((order) => [order.id, order]));
   page.runs = new Map(state.runs.map((run) => [run.id, run]));
-  page.orders.forEach((order) => live.heard(order));
+  if (!page.photos.has(page.photo)) page.photo = null; // the studio is of another folder now
+  since.forEach(take);
+  if (live.order?.id) live.heard(page.orders.get(live.order.id) ?? { ...live.order, state: "stopped" });
   renderPhotos();
   renderResults();
-  if (!page.photo) { const first = state.opened ?? state.photos.at(-1)?.id; if (first) await choosePhoto(first); else renderPanel(); }
+  if (!page.photo) { const first = state.opened ?? state.photos.at(-1)?.id; if (first) await choosePhoto(first); else { stage.show(null, []); renderPanel(); } }
   else renderPanel();
 }
 

@@ -58,7 +58,6 @@ export class Stage extends EventTarget {
     this.mask = new Uint8Array(w * h);
     this.overlay = canvasOf(Math.max(w, 1), Math.max(h, 1));
     this.paint = canvasOf(Math.max(w, 1), Math.max(h, 1));
-    this.painted = false;
     this.pasted = null; // {bitmap, x, y, scale}
     this.stroke = this.grabbed = null;
     this.done = [];
@@ -156,7 +155,7 @@ export class Stage extends EventTarget {
     this.pointers.delete(event.pointerId);
     if (this.pointers.size < 2) this.pinch = null;
     this.panning = null;
-    if (this.grabbed) { this.grabbed = null; this.changed(); }
+    if (this.grabbed) this.release();
     if (this.stroke && this.pointers.size === 0) this.finish(this.at(event));
     this.draw();
   }
@@ -237,7 +236,6 @@ export class Stage extends EventTarget {
       context.fill();
     }
     context.restore();
-    this.painted = true;
   }
 
   area(stroke, point) { // a rectangle or a lasso, filled
@@ -281,6 +279,7 @@ export class Stage extends EventTarget {
     this.remember(this.paintStep({ before, box }));
   }
 
+  get painted() { return new Uint32Array(this.paint.getContext("2d").getImageData(0, 0, this.paint.width, this.paint.height).data.buffer).some(Boolean); }
   get marked() { let n = 0; for (const value of this.mask) n += value; return n / 255 / Math.max(this.mask.length, 1); }
 
   // Undo, without limit: each step keeps the part that it changed, as it was and as it became.
@@ -305,8 +304,9 @@ export class Stage extends EventTarget {
   }
 
   remember(step) { this.done.push(step); this.undone = []; this.drawn(); }
-  undo() { const step = this.done.pop(); if (step) { step.undo(); this.undone.push(step); this.drawn(); } }
-  redo() { const step = this.undone.pop(); if (step) { step.redo(); this.done.push(step); this.drawn(); } }
+  get held() { return this.stroke || this.grabbed; } // by a pointer, and no step yet
+  undo() { const step = !this.held && this.done.pop(); if (step) { step.undo(); this.undone.push(step); this.drawn(); } }
+  redo() { const step = !this.held && this.undone.pop(); if (step) { step.redo(); this.done.push(step); this.drawn(); } }
 
   // Pasted and lifted pictures
 
@@ -314,7 +314,7 @@ export class Stage extends EventTarget {
 
   drop() { // what is pasted
     if (!this.pasted) return;
-    const before = { ...this.pasted };
+    const before = { ...this.grabbed?.from ?? this.pasted };
     this.pasted = this.grabbed = null;
     this.remember(this.pasteStep(before, null));
   }
@@ -353,9 +353,6 @@ export class Stage extends EventTarget {
     const inside = point.x >= p.x && point.y >= p.y && point.x <= x && point.y <= y;
     if (!scaling && !inside) { this.panning = { x: event.clientX, y: event.clientY }; return; }
     this.grabbed = { scaling, dx: point.x - p.x, dy: point.y - p.y, from: { ...p } };
-    const grabbed = this.grabbed, stage = this;
-    this.done.push({ undo() { grabbed.to = { ...stage.pasted }; stage.pasted = { ...grabbed.from }; }, redo() { stage.pasted = { ...grabbed.to }; } });
-    this.undone = [];
   }
 
   drag(point) {
@@ -365,7 +362,13 @@ export class Stage extends EventTarget {
     this.draw();
   }
 
-  nudge(dx, dy) { if (this.pasted) { const before = { ...this.pasted }; this.pasted.x += dx; this.pasted.y += dy; this.remember(this.pasteStep(before, { ...this.pasted })); } }
+  release() { // what was dragged
+    const { from } = this.grabbed, p = this.pasted;
+    this.grabbed = null;
+    if (p.x !== from.x || p.y !== from.y || p.scale !== from.scale) this.remember(this.pasteStep(from, { ...p }));
+  }
+
+  nudge(dx, dy) { if (this.pasted && !this.grabbed) { const before = { ...this.pasted }; this.pasted.x += dx; this.pasted.y += dy; this.remember(this.pasteStep(before, { ...this.pasted })); } }
 
   pick(point) {
     const one = canvasOf(1, 1).getContext("2d");
@@ -384,10 +387,10 @@ export class Stage extends EventTarget {
     return blobOf(canvas);
   }
 
-  compositeBlob() { // the photo with paint and pasted pictures
+  compositeBlob() { // the photo with what is seen on it: paint or pasted pictures
     const canvas = canvasOf(this.width, this.height), context = canvas.getContext("2d");
     context.drawImage(this.photo.bitmap, 0, 0, this.width, this.height);
-    context.drawImage(this.paint, 0, 0);
+    if (this.mode === "paint") context.drawImage(this.paint, 0, 0);
     this.drawPasted(context);
     return blobOf(canvas);
   }

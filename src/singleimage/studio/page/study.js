@@ -46,9 +46,10 @@ async function next() {
 }
 
 async function answer(choice) {
-  answerNow = null;
+  const buttons = [...$("scene").querySelectorAll("button")], able = (on) => { buttons.forEach((button) => { button.disabled = !on; }); answerNow = on ? answer : null; };
+  able(false); // a second click is no second answer
   const found = await attempt(() => post(`/api/study/${state.id}/answers`, { trial: state.answered, choice, seconds: (performance.now() - asked) / 1000 }));
-  if (found) { state = found; next(); }
+  if (found) { state = found; next(); } else able(true);
 }
 
 document.addEventListener("keydown", (event) => {
