@@ -92,9 +92,8 @@ def test_a_shared_embedding_learns_in_the_turns_it_should(
         return terms
 
     trainer.players.play = watched  # type: ignore[method-assign]
-    for progress in trainer:
-        if progress.level_done:
-            break
+    for _ in trainer:
+        pass
     assert moved == {"critic": turns != "generator", "generator": True}
     assert not any(name.startswith("embedding") for name in trainer.players.critic.state_dict())
     trainer.hyper_model().save(tmp_path / "hyper.safetensors")

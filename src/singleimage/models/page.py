@@ -44,7 +44,7 @@ def page(model: Model) -> bytes:
     if min(shown.size) < LEAST:
         raise SizeError(
             f"the photo is {shown.height}x{shown.width} on the page, whose short side must be "
-            f"{LEAST} pixels or more; {'enlarge' if min(plain.size) < LEAST else 'crop'} it."
+            f"{LEAST} pixels or more; {'enlarge' if min(photo.size) < LEAST else 'crop'} it."
         )
     data = base64.b64encode(png_bytes(shown)).decode()
     text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
