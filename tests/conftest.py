@@ -25,7 +25,7 @@ from tiny import QUICK_FLOW, TRAIN_FLAGS, TRAIN_STEPS, Command, album_recipe, ca
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
-gc.set_threshold(50_000, 20, 100)  # steps of training make many small objects: a tenth of the time
+gc.set_threshold(50_000, 20, 100)  # steps make many objects: saves a tenth
 
 
 @pytest.fixture(scope="session")

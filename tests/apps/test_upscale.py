@@ -89,6 +89,16 @@ def test_passes_of_levels_that_show_all_of_the_photo_enlarge_all_of_it(
     assert float((one - other.flip((2, 3))).abs().max()) < 0.05
 
 
+def test_a_photo_is_enlarged_alike_by_any_number_of_threads(threads: int) -> None:
+    photo, found = scene(90, 110), []
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        found.append(
+            with_detail(photo[None], Size(180, 220), photo, size_of(photo), barred=None, rank=24)
+        )
+    assert torch.equal(*found)
+
+
 def test_detail_is_compared_with_as_many_components_as_there_is_room_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -98,6 +108,6 @@ def test_detail_is_compared_with_as_many_components_as_there_is_room_for(
         lambda *given: ranks.append(given[2]) or Search(*given),
     )
     for most in (170_000_000, 80 * 100 * 8):
-        monkeypatch.setattr("singleimage.generators.detail.COMPONENTS", most)
+        monkeypatch.setattr("singleimage.generators.patch_copies.COMPONENTS", most)
         with_detail(photo[None], Size(80, 100), photo, size_of(photo), barred=None, rank=24)
     assert ranks == [24, 8]

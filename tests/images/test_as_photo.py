@@ -1,5 +1,6 @@
 """What is meant for a photo is taken for one, and the rest is refused in one line."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,13 @@ def test_a_picture_from_a_phone_is_upright(tmp_path: Path) -> None:
     Image.fromarray(BYTES).save(tmp_path / "a.png", exif=exif)
     with Image.open(tmp_path / "a.png") as opened:
         assert torch.equal(as_photo(opened).pixels, si.read_photo(tmp_path / "a.png").pixels)
+
+
+def test_junk_in_the_exif_of_a_picture_is_no_reason_to_refuse_it() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(BYTES).save(stream, "PNG", exif=b"Exif\0\0junk")
+    with Image.open(stream) as opened:
+        assert torch.equal(as_photo(opened).pixels, as_photo(BYTES).pixels)
 
 
 def test_an_array_of_few_colors_keeps_to_them() -> None:

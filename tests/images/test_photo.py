@@ -12,7 +12,7 @@ from PIL import Image
 
 from encoded import Array, noise, save_png, with_mask
 from singleimage.errors import ImageError
-from singleimage.images.channels import LABEL_LIMIT, Channels, Mask
+from singleimage.images.channels import LABEL_LIMIT, Channels, Mask, same_masks
 from singleimage.images.photo import Photo
 from singleimage.images.reader import read_photo
 from singleimage.images.sheet import png_bytes
@@ -74,6 +74,13 @@ def test_the_indices_of_a_palette_are_the_labels(photo_path: Path, tmp_path: Pat
     with Image.open(tmp_path / "saved_mask.png") as opened:
         assert opened.mode == "P"
         assert (opened.getpalette() or [])[:15] == noise(1, 5, 3).ravel().tolist()
+
+
+def test_masks_of_equal_labels_mean_the_same_in_any_number_of_bits() -> None:
+    mask = Mask(labels=(0, 1, 2))
+    assert same_masks([mask], [Mask(labels=(0, 1, 2), bits=16)])
+    assert not same_masks([mask], [Mask(labels=(0, 1, 3))])
+    assert not same_masks([mask], [])
 
 
 @pytest.mark.parametrize("labels", [(0, 1, 2), (0, 65535), (3, 500, 40000)])

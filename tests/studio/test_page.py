@@ -265,10 +265,8 @@ def test_a_model_draws_where_it_is_chosen_while_it_is_there(visit: Visit) -> Non
     page.click("#run")
     assert "cannot keep a part" in page.locator("#trouble").inner_text()
     assert not sent
-    preset = "([id, preset]) => { studio.page.runs.get(id).settings.preset = preset; }"
-    page.evaluate(preset, [run["id"], "quick"])  # which copies
+    page.evaluate("(id) => { studio.page.runs.get(id).progress.keeps = true; }", run["id"])
     assert drawn_from() == run["id"]
-    page.evaluate(preset, [run["id"], "preview"])
     page.click("[data-kind=tile]")
     assert drawn_from() == run["id"]
     page.evaluate("id => { studio.page.runs.get(id).hidden = true; }", run["id"])  # deleted

@@ -17,6 +17,7 @@ from singleimage import read_photo
 from singleimage.studio import server
 from singleimage.studio.intake import keep_photo
 from singleimage.studio.shelf import Order, RunCard, Shelf, new_id, now
+from singleimage.studio.workshop import progress_of
 from studio_client import HOST, OURS, client_of
 from tiny import Command
 
@@ -179,6 +180,26 @@ def test_a_model_can_be_drawn_from_after_a_restart(
         assert progress["drafts"]
         assert progress["share"] == pytest.approx(1)
         assert progress["level"] + 1 == progress["levels"]
+
+
+@pytest.mark.parametrize(
+    ("finish", "photo", "keeps"),
+    [
+        ({}, (44, 52), True),
+        (None, (44, 52), False),
+        ({}, (34, 40), False),
+        ({}, (800, 1025), False),
+    ],
+    ids=["as it is", "a network alone", "no larger than the network", "to be reduced"],
+)
+def test_a_mask_goes_to_models_that_copy_from_the_photo_as_it_is(
+    finish: Any, photo: tuple[int, int], keeps: bool, tmp_path: Path, tiny_runs: dict[str, Path]
+) -> None:
+    run = json.loads((tiny_runs["consingan"] / "run.json").read_text())
+    run["recipe"]["finish"] = finish
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    shutil.copy(tiny_runs["consingan"] / "log.jsonl", tmp_path)
+    assert progress_of(tmp_path, photo)["keeps"] == keeps
 
 
 def test_what_was_removed_by_hand_or_is_of_another_version_takes_nothing_else_away(

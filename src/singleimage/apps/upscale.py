@@ -94,19 +94,17 @@ def _passes(
             yield size, None, partial(copier.finer, size=size)
         return
     ratio, top = upscaling_ratio(factor), len(ladder.sizes) - 1
-    for index in range(1, upscaling_passes(factor) + 1):
-        size = Size(math.ceil(here.height * ratio), math.ceil(here.width * ratio))
-        if not ladder.exact:  # a pass shows all of what it enlarges
-            share = index / upscaling_passes(factor)
-            size = Size(*(int(side * factor**share) for side in size_of(image)))
+    count, first = upscaling_passes(factor), here
+    scale = ratio if ladder.exact else None
+    for index in range(1, count + 1):
+        if ladder.exact:
+            size = Size(math.ceil(here.height * ratio), math.ceil(here.width * ratio))
+        else:  # a pass shows all of what it enlarges
+            size = Size(*(int(side * factor ** (index / count)) for side in first))
         latent = generator.draw((*ladder.sizes[:-2], here, size), [seed_for(seed, "pass", index)])
         if index == 1:  # the published code draws the first noise of any image as that of level 0
             latent = latent.like_level_0(top)
-        yield (
-            size,
-            ratio if ladder.exact else None,
-            partial(_refined, generator, replace(latent, ratio=ratio)),
-        )
+        yield size, scale, partial(_refined, generator, replace(latent, ratio=ratio))
         here = size
 
 

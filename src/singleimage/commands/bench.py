@@ -196,7 +196,7 @@ def _tell_left_out(others: "Sequence[JobResult]") -> None:
     for method, count in Counter(result.method for result in others).items():
         say(
             f"note: earlier results of {method} ({count}), by another recipe or measured "
-            f"otherwise, are left out of the table; another folder keeps both."
+            f"otherwise, are left out of table and results.jsonl; another folder keeps both."
         )
 
 

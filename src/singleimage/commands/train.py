@@ -132,7 +132,7 @@ def _read(
 
 
 def _given(output: Path | None, what: str) -> Path:
-    """The folder for `what`, which a plan alone does not need."""
+    """The folder for `what`."""
     if output is None:
         raise OutputError(f"no folder for the {what}; add -o {what.upper()}.")
     return output

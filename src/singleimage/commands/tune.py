@@ -40,13 +40,13 @@ def tune(
     from singleimage.training.identity import Identity
     from singleimage.training.run import Run, Tuning
 
-    start = Identity.read(source)
-    if start.recipe.finish is not None:
+    start, learned = Identity.read(source), read_told(photo)
+    finest = start.recipe.pyramid.plan(learned.size).finest
+    if start.recipe.finish is not None and min(finest) < min(learned.size):
         raise RunError(
             f"{source} finishes pictures with the photo's patches, which tuning does not reach; "
             f"train a run with: singleimage train {photo} --preset consingan --for harmonize -o RUN"
         )
-    learned = read_told(photo)
     run = Run(
         output,
         learned,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from singleimage.errors import SizeError
 from singleimage.generators.field import Corners, Field, Search
-from singleimage.generators.patch_copies import COMPONENTS
+from singleimage.generators.patch_copies import rank_within
 from singleimage.generators.patches import PatchGrid
 from singleimage.machine.blocks import in_blocks
 from singleimage.multiscale.geometry import Size, size_of
@@ -51,7 +51,7 @@ def with_detail(
     pairs = zip(there, size, here, strict=True)
     small = Size(*(max(round(side * old / new), 1) for side, new, old in pairs))
     blurred = resize(resize(photo[None], small), there)[0]
-    rank = min(rank, max(COMPONENTS // max(math.prod(size), math.prod(there)), 4))
+    rank = rank_within(rank, max(math.prod(size), math.prod(there)))
     found = []
     with in_blocks(photo.device) as run:  # rounding does not depend on the number of threads
         search = Search(photo, DETAIL, rank)

@@ -22,6 +22,11 @@ COMPONENTS = 170_000_000
 """Components of a level at most; they are most of the memory of large pictures."""
 
 
+def rank_within(rank: int, pixels: int) -> int:
+    """As many of `rank` components as there is room for at a level of so many `pixels`."""
+    return min(rank, max(COMPONENTS // pixels, 4))
+
+
 class Settings(Protocol):
     """What of `PatchFlowSpec` is needed here; see there."""
 
@@ -112,7 +117,7 @@ class Copies:
     def _search(self, level: int) -> Search:
         if level not in self._searches:
             image, spec = self._images[level], self._spec
-            rank = min(spec.search_rank, max(COMPONENTS // image[0].numel(), 4))
+            rank = rank_within(spec.search_rank, image[0].numel())
             self._searches[level] = Search(image, spec.patch, rank)
         return self._searches[level]
 

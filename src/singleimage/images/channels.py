@@ -4,6 +4,7 @@ They are those of a mode, then further bands, then those of masks. A mask of lab
 for each label: labels are names, and between two names there is no third.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,6 +47,12 @@ class Mask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def count(self) -> int:
         """Number of channels: one, or of more than two labels one each."""
         return 1 if self.ranks or len(self.labels) <= 2 else len(self.labels)
+
+
+def same_masks(ours: Sequence[Mask], theirs: Sequence[Mask]) -> bool:
+    """Whether masks mean the same, whatever the bits of their files."""
+    found = ([msgspec.structs.replace(mask, bits=8) for mask in masks] for masks in (ours, theirs))
+    return next(found) == next(found)
 
 
 class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

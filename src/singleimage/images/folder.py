@@ -14,7 +14,7 @@ from typing import overload
 import msgspec
 
 from singleimage.errors import ImageError
-from singleimage.images.channels import Channels
+from singleimage.images.channels import Channels, same_masks
 from singleimage.images.decode import high_efficiency_formats
 from singleimage.images.decoded import Notes
 from singleimage.images.palette import COLORS
@@ -191,7 +191,8 @@ def alike(photos: Sequence[Photo]) -> list[Photo]:
     palette = _all_colors([_colored(one, channels.mode) for one in found])
     channels = msgspec.structs.replace(channels, palette=palette, masks=found[0].masks)
     for other in found:
-        if _colored(other, channels.mode).count != channels.count or other.masks != channels.masks:
+        count = _colored(other, channels.mode).count
+        if count != channels.count or not same_masks(other.masks, channels.masks):
             raise ImageError(
                 f"the photos have different channels ({found[0].words}; {other.words}; or other "
                 f"masks); convert them to the same."

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from singleimage.errors import ImageError
 from singleimage.images.channels import CHANNEL_LIMIT, MASK_LIMIT, Channels
@@ -88,7 +88,7 @@ def as_photo(given: PhotoLike) -> Photo:
     if isinstance(given, str | PathLike):
         return read_photo(Path(given))
     if isinstance(given, Image.Image):
-        given = ImageOps.exif_transpose(given)
+        given = _upright(given)
         deep = given.mode.startswith(("I", "F")) and given.mode != "I;16"  # as PNG keeps it
         if deep or given.mode in CONVERTED:
             found, notes = _picture(Path("the picture"), decode_picture(given))
@@ -113,6 +113,15 @@ def as_photo(given: PhotoLike) -> Photo:
         )
     found, notes = _picture(Path("the array"), Decoded(values, MODES[values.shape[2]]))
     return Photo(found.pixels(), _few(found), _digest(values), notes, original=found)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF says; one that cannot be read says nothing."""
+    try:
+        orientation: Any = picture.getexif().get(ExifTags.Base.Orientation)
+        return ImageOps.exif_transpose(picture) if orientation in range(2, 9) else picture
+    except Exception:  # any bytes may be there
+        return picture
 
 
 def _few(original: Original) -> Channels:

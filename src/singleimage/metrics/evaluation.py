@@ -48,10 +48,13 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The numbers of one set of samples, and the `Way` in which they were measured."""
 
     features: str
+    """As `Way.features`."""
     files: str
+    """As `Way.files`."""
     samples: int
     """How many were measured."""
     protocol: ProtocolName | None = None
+    """As `Way.protocol`."""
     numbers: dict[str, int | float]
     """Numbers by the names of `METRICS`; results of other versions may have fewer or more."""
 
@@ -208,7 +211,7 @@ def average(scores: Sequence[Scores]) -> dict[str, float]:
     """Average each number that all have over the `scores` of photos.
 
     Raises:
-        Incomparable: they were measured with different features or files.
+        Incomparable: they were not measured in one way.
     """
     require_comparable(scores)
     names = [name for name in scores[0].numbers if all(name in s.numbers for s in scores)]

@@ -90,7 +90,7 @@ def samples_of(photo: Path, folder: Path, foreign: Collection[str] = ()) -> list
 
 
 def names_of_others(photos: Iterable[Path]) -> dict[str, tuple[str, ...]]:
-    """By the name of each of some `photos`, names like those of its samples that others have.
+    """For each of some `photos`, by name, the names of others that look like its samples'.
 
     So where there is `img_1.jpg`, `img_1.png` is a sample of it, and none of `img.jpg`.
     """

@@ -42,9 +42,11 @@ def page(model: Model) -> bytes:
     colors = photo.channels.colors
     shown = Photo(photo.pixels[:colors], Channels(mode=MODES[colors])).preview(SIDE)
     if min(shown.size) < LEAST:
+        narrow = SIDE * min(photo.size) < LEAST * max(photo.size)
+        way = "crop" if narrow else "enlarge"
         raise SizeError(
             f"the photo is {shown.height}x{shown.width} on the page, whose short side must be "
-            f"{LEAST} pixels or more; {'enlarge' if min(photo.size) < LEAST else 'crop'} it."
+            f"{LEAST} pixels or more; {way} it."
         )
     data = base64.b64encode(png_bytes(shown)).decode()
     text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")

@@ -209,7 +209,7 @@ class Participants:
         return self._trials[key]
 
     def answered(self, key: str) -> int:
-        """How many questions a participant has answered; raises `KeyError` as `trials`."""
+        """The first question without an answer, from 0; raises `KeyError` as `trials`."""
         trials = self.trials(key)
         answers = _record(self._file(key))[1]
         return next((i for i in range(len(trials)) if i not in answers), len(trials))
@@ -263,7 +263,7 @@ def report(folder: Path) -> dict[str, Any]:
         the photo was taken for the fake (`fooled`); else how many preferred the `first`.
 
     Raises:
-        RunError: the folder holds no study.
+        RunError: the folder holds no study, or a damaged one.
     """
     study = read_study(folder)
     kept, left_out = list[list[tuple[Trial, Answer]]](), 0

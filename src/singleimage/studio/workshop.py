@@ -6,6 +6,7 @@ trains is `singleimage train`, which continues whatever was stopped. Orders are 
 
 import asyncio
 import io
+import math
 import multiprocessing
 import os
 import signal
@@ -375,8 +376,8 @@ def progress_of(folder: Path, photo: tuple[int, int]) -> dict[str, Any]:
     if not lines:
         return found
     last = lines[-1]
-    found |= {"level": last["level"], "step": last["step"]}
     with suppress(Exception):  # the run is being begun, or is not ours
+        found |= {"level": last["level"], "step": last["step"]}
         found |= _ahead(folder, photo, last["level"], last["step"])
     return found
 
@@ -390,7 +391,11 @@ def _ahead(folder: Path, photo: tuple[int, int], level: int, step: int) -> dict[
     ladder = recipe.pyramid.plan(Size(*photo))
     steps = [recipe.schedule.steps_at(i) for i in range(len(ladder.sizes))]
     share = Pace(ladder, steps).share(level, step)
-    return {"levels": len(steps), "steps": steps[level], "share": share}
+    finish = recipe.finish
+    most = math.inf if finish is None or finish.max_size is None else finish.max_size
+    # A mask is of the photo's size, in which large photos are not finished.
+    keeps = finish is not None and min(ladder.finest) < min(photo) and max(photo) <= most
+    return {"levels": len(steps), "steps": steps[level], "share": share, "keeps": keeps}
 
 
 def _begin() -> tuple[BaseProcess, Connection]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from singleimage.apps.complete import complete
 from singleimage.errors import ImageError
 from singleimage.generators.base import Copier, Known
-from singleimage.images.channels import Channels
+from singleimage.images.channels import Channels, same_masks
 from singleimage.images.palette import COLORS, snapped
 from singleimage.images.photo import Photo
 from singleimage.images.rearrangement import Rearrangement
@@ -130,7 +130,7 @@ def given_channels(model: Model, base: Photo) -> Channels:
 
     Masks are left out where the model knows none, or others.
     """
-    known = base.channels.masks == model.channels.masks
+    known = same_masks(base.channels.masks, model.channels.masks)
     channels = replace_fields(base.channels, palette=(), masks=base.channels.masks if known else ())
     if model.channels.alpha is None or channels.alpha is not None:
         return channels

@@ -267,7 +267,7 @@ def _mask_and_colors(
             "or paste it on a photo first."
         )
     if mask is not None:
-        return marked(mask, flat).part, flat
+        return marked(mask, composite).part, flat
     if pasted:
         alpha = (colors_and_alpha(composite)[1] > -1).float()
         return require_part(alpha[None], "the alpha of the composite"), flat

@@ -138,8 +138,11 @@ def refuse_beyond(plans: Sequence[LevelPlan], recipe: Recipe) -> None:
     It says which size of the finest level fits, if the recipe's pyramid has one.
     """
     top, free = plans[-1], available_bytes()
-    if top.bytes is None or free is None or top.bytes <= free:
+    beyond = top.bytes is not None and free is not None and top.bytes > free
+    if not anywhere(beyond):  # all processes go on, or none
         return
+    if top.bytes is None or free is None or not beyond:
+        raise SizeError("another process has too little memory for this training; see its words.")
     share = math.sqrt(max(free - OWN, 0) / (top.bytes - OWN))
     raise SizeError(
         f"training at {top.text} needs about {top.bytes / 1e9:.0f} GB of memory, {free / 1e9:.0f} "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from singleimage.errors import ImageError, RecipeError, RunError, SizeError
+from singleimage.images.channels import same_masks
 from singleimage.images.photo import Photo, joined_digest, require_texture
 from singleimage.machine.processes import processes
 from singleimage.multiscale.geometry import Size
@@ -56,7 +57,7 @@ class TrainingSet:
         digests, same = [], True
         for i, photo in enumerate(photos):
             here, there = photo.channels, first.channels
-            if (here.plain, here.masks) != (there.plain, there.masks):
+            if here.plain != there.plain or not same_masks(here.masks, there.masks):
                 raise ImageError("the photos have different channels; convert them to the same.")
             same = same and here.palette == there.palette
             digests.append(require_texture(photo).sha256)

@@ -281,7 +281,7 @@ function showTime() {
   $("live-switch").parentElement.hidden = page.kind === "train";
 }
 async function layersOf(one, values, refuse) {
-  if (one.kind === "vary" && stage.marked && source() && moves(page.runs.get(source()))) return refuse("This model cannot keep a part: clear the mask, or draw from the photo itself.");
+  if (one.kind === "vary" && stage.marked && source() && !page.runs.get(source()).progress?.keeps) return refuse("This model cannot keep a part: clear the mask, or draw from the photo itself.");
   if (one.kind === "vary") return stage.marked ? { keep: await stage.maskBlob() } : {};
   if (one.kind === "fill") { if (!stage.marked) return refuse("Paint over what should go."); return { mask: await stage.maskBlob() }; }
   if (one.kind === "edit" || one.kind === "harmonize") {
