@@ -1,10 +1,13 @@
 """The command line: what commands there are, and how they end."""
 
 import io
+import os
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
@@ -71,14 +74,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_error=False,
             result_action="return_value",
         )
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except CycloptsError as error:
         command = " ".join(["singleimage", *(error.command_chain or ())])
         return fail(f"{error} See: {command} --help")
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # who reads has seen enough, as of a program that the signal ends
+        _drop_results()
+        return 128 + 13
     except Exception as error:
         words = in_words(error)
         if words is None:  # a bug
             raise
+        if isinstance(error, OSError):
+            _drop_results()
         return fail(words)
     return int(result or 0)
+
+
+def _drop_results() -> None:
+    """What could not be printed is not tried again at the very end of the process."""
+    with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())

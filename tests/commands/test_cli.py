@@ -1,5 +1,8 @@
 """The command line as such: its commands, their help, and how they end."""
 
+import errno
+import io
+import os
 import re
 import subprocess
 import sys
@@ -224,3 +227,23 @@ def test_words_that_are_not_understood_are_one_line(
     good_run: Path, tmp_path: Path, command: Command
 ) -> None:
     assert_refused(TRANSCRIPT, command, tmp_path, run=good_run)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(errno.ENOSPC, 2), (errno.EPIPE, 141)], ids=["full disk", "closed pipe"]
+)
+def test_results_that_do_not_leave_are_an_error_unless_nobody_reads_on(
+    error: int,
+    code: int,
+    photo_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert cli.main(["info", str(photo_file)]) == code
+    said = capfd.readouterr().err
+    assert said.startswith("error: cannot read or write a file: No space left") == (code == 2)

@@ -1,12 +1,15 @@
 """The commands of tools: each writes a picture, or says in one line why not."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pasting import with_square
-from singleimage import Model, read_photo
+from scenes import scene
+from singleimage import Channels, Model, Photo, read_photo
 from singleimage.generators.cascade import Cascade
 from tiny import Command
 
@@ -77,3 +80,28 @@ def test_a_sheet_of_a_model_without_photo_or_entries_is_refused_before_it_is_dra
     done = command(f"paint {run} {files}/photo.png -o {files}/x.png --sweep")
     assert (done.code, "takes no pictures" in done.err) == (2, True)
     assert not (files / "x.png").exists()
+
+
+@pytest.mark.parametrize("deep", ["photo", "composite"])
+def test_a_file_is_to_hold_what_the_result_is_laid_into(
+    deep: str,
+    command: Command,
+    quick_flow: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The photo, whose bits may be more or fewer; what it cannot hold is refused before."""
+    photo = Photo(scene(40, 50), Channels(mode="RGB"))
+    for name, one in (("photo", photo), ("composite", with_square(photo)[0])):
+        bits: Any = 16 if name == deep else 8
+        replace(one, channels=Channels(mode="RGB", bits=bits)).save(tmp_path / f"{name}.png")
+    with_square(photo)[1].save(tmp_path / "mask.png")
+    made: list[Any] = []
+    monkeypatch.setattr(
+        "singleimage.tools.retouch.completed", lambda *_, **__: made.append(photo) or made
+    )
+    line = f"harmonize {tmp_path}/photo.png {tmp_path}/composite.png --mask {tmp_path}/mask.png"
+    done = command(f"{line} -o {tmp_path}/out.jpg")
+    assert ("cannot hold 16-bit color" in done.err) == (deep == "photo")
+    assert done.code == (2 if deep == "photo" else 0), done.err
+    assert len(made) == (deep == "composite")

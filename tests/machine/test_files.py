@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,31 @@ import safetensors.torch
 import torch
 
 from refusals import short
+from singleimage.commands.console import say
 from singleimage.errors import OutputError
 from singleimage.images.channels import Channels
 from singleimage.images.photo import Photo
-from singleimage.machine.files import make_folder
+from singleimage.machine.files import make_folder, quiet_libraries
 from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command
+
+
+def test_libraries_are_quiet_without_standard_error_and_not_in_other_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its number may be any file's then; and two threads would lose it, or each other's words."""
+    before, seen = os.fstat(2), []
+
+    def look() -> None:
+        with quiet_libraries():
+            seen.append(os.fstat(2))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    monkeypatch.setattr("sys.stderr", None)
+    look()
+    say("a word that nobody hears")
+    assert [(one.st_dev, one.st_ino) for one in seen] == [(before.st_dev, before.st_ino)] * 2
 
 
 class Disk:

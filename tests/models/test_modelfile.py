@@ -130,6 +130,18 @@ $ info {bad}/flipped.safetensors
 {bad}/flipped.safetensors is damaged: its digest is another than that of its contents; copy it
 again, or train again.
 
+image without a shape
+$ info {bad}/flat.safetensors
+{bad}/flat.safetensors is damaged: tensor image is not of 3 channels; copy it again, or train again.
+
+channels of a hundred thousand brackets
+$ info {bad}/deep.safetensors
+{bad}/deep.safetensors is damaged: ....
+
+palette of colors of two kinds
+$ info {bad}/palette.safetensors
+{bad}/palette.safetensors is damaged: ....
+
 image of another shape
 $ info {bad}/image.safetensors
 {bad}/image.safetensors is damaged: tensor image is not (3, 34, 40) integers; copy it again, or
@@ -181,6 +193,8 @@ def make_models(folder: Path, run: Path) -> None:
     save("huge", texts=edit("recipe", '"width":4', '"width":1000000000'))
     save("wide", texts=edit("recipe", '"width":4', '"width":1024'))
     save("channels", texts=edit("channels", "RGB", "XYZ"))
+    save("deep", texts=lambda words: words.update(channels='{"a":' * 100_000))
+    save("palette", texts=edit("channels", '"palette":[]', '"palette":[[1,2,3],[4]]'))
     save("small", texts=edit("provenance", '"photo":[44,52]', '"photo":[4,5]'))
     save("levels", texts=edit("provenance", '"levels":3', '"levels":9'))
     name = "generator.head.convs.0.weight"
@@ -189,6 +203,7 @@ def make_models(folder: Path, run: Path) -> None:
     save("finite", lambda ours: ours.update({name: tensors[name] * torch.inf}))
     save("missing", lambda ours: ours.pop(name))
     save("extra", lambda ours: ours.update(surplus=torch.zeros(3)))
+    save("flat", lambda ours: ours.update(image=torch.tensor(3, dtype=torch.uint8)))
     save("image", lambda ours: ours.update(image=tensors["image"][:, 1:].clone()))
 
 

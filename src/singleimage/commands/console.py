@@ -160,8 +160,9 @@ def plain(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """A message on standard error."""
-    print(plain(text), file=sys.stderr, flush=True)
+    """A message on standard error, where there is one."""
+    if sys.stderr is not None:
+        print(plain(text), file=sys.stderr, flush=True)
 
 
 def fail(text: str) -> int:

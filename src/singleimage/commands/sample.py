@@ -317,6 +317,6 @@ def drawing_of(model: "Model", frames: int | None, **how: Any) -> str:
     facts = [
         made.image_sha256, made.seed, made.levels, made.seconds, made.precision,
         model.recipe.digest(), frames, how, keep and keep.sha256, model.channels.palette,
-        made.created if model.recipe.direct is None else "",
+        made.created if model.recipe.direct is None else "", model.generator.device.type,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts, default=list).encode()).hexdigest()

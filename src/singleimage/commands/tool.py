@@ -181,11 +181,14 @@ def _channels(
 ) -> "Channels":
     """Those of the result. Tells what of the picture a mask marks."""
     from singleimage.tools.channels import given_channels, without_alpha, worked_on
+    from singleimage.tools.retouch import laid_into
 
     if not tool.gives_back:
         return model.channels
-    ground: Photo = inputs.get("background") or worked_on(model, photo)
-    tell_marks(inputs.get("mask"), worked_on(model, photo))
+    ground = worked_on(model, photo)
+    tell_marks(inputs.get("mask"), ground)
+    if "background" in (given.name for given in tool.inputs):
+        ground = laid_into(model, ground, inputs.get("background"), inputs.get("mask"))
     cut_out = ground is photo and ground.channels.alpha is not None
     if cut_out and model.channels.alpha is None:
         ground = without_alpha(ground, None)

@@ -141,10 +141,16 @@ def read_channels(text: str) -> Channels:
     Raises:
         msgspec.DecodeError: it is not that.
     """
-    tree = msgspec.json.decode(text)
+    try:
+        tree = msgspec.json.decode(text)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
     masks: Any = tree.get("masks") if isinstance(tree, dict) else None
     if isinstance(masks, list):
         tree["masks"] = [
             {"labels": mask, "ranks": True} if isinstance(mask, list) else mask for mask in masks
         ]
-    return msgspec.convert(tree, Channels)
+    found = msgspec.convert(tree, Channels)
+    if any(len(color) != MODE_CHANNELS[found.mode] for color in found.palette):
+        raise msgspec.ValidationError("a color of the palette is not as long as a pixel")
+    return found

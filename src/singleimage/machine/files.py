@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -57,7 +58,14 @@ def read_whole(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Within, what C libraries print on standard error is lost: they print beside our words."""
+    """Within, what C libraries print on standard error is lost: they print beside our words.
+
+    Not in a further thread, whose words and those of others would be lost, too.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if sys.stderr is None or not ours:  # without standard error, its number may be any file's
+        yield
+        return
     sys.stderr.flush()
     try:
         before = os.dup(2)

@@ -313,6 +313,8 @@ class Model:
                 f"photo with: singleimage model {path} PHOTO -o MODEL.safetensors"
             )
         stored = tensors.pop("image", None)
+        if stored is not None and (stored.ndim < 3 or len(stored) != channels.count):
+            raise damaged(path, f"tensor image is not of {channels.count} channels")
         image = None if stored is None else from_stored(stored, channels)
         generator: Generator
         if recipe.direct is None:

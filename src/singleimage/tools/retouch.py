@@ -208,14 +208,7 @@ def _retouch(
     level: int | None,
     seeds: Sequence[int],
 ) -> list[Photo]:
-    under = background or model.first_photo()
-    if under is not None and under.size != composite.size:
-        if background is not None:
-            raise ImageError(
-                f"the background is {background.size}, the composite {composite.size}; "
-                f"crop or resize one to the other."
-            )
-        under = None
+    under = _under(model, composite, background)
     part, flat = _mask_and_colors(composite, under, mask)
     pixels = fitted_to(model, flat)
     base = pixels if under is None else fitted_to(model, under)
@@ -235,6 +228,28 @@ def _retouch(
     new = rendered(model, tool.share, pixels, level, seeds) + fine
     blended = torch.cat([blend(base, image[None], soft) for image in new])
     return given_back(model, blended, ground, soft)
+
+
+def laid_into(
+    model: Model, composite: Photo, background: Photo | None = None, mask: Photo | None = None
+) -> Photo:
+    """What `harmonize` and `edit` lay their result into; arguments and errors are theirs."""
+    under = _under(model, composite, background)
+    part, flat = _mask_and_colors(composite, under, mask)
+    return _ground(model, composite, under, part, fitted_to(model, under or flat))
+
+
+def _under(model: Model, composite: Photo, background: Photo | None) -> Photo | None:
+    """What the composite was pasted on, of its size."""
+    under = background or model.first_photo()
+    if under is None or under.size == composite.size:
+        return under
+    if background is not None:
+        raise ImageError(
+            f"the background is {background.size}, the composite {composite.size}; "
+            f"crop or resize one to the other."
+        )
+    return None
 
 
 def _ground(
