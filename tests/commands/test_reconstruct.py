@@ -31,7 +31,7 @@ $ reconstruct {run} -o {out}
 
 folder as file
 $ reconstruct {run} -o {bad}/done
-{bad}/done exists and would be replaced; choose another output or pass --overwrite.
+{bad}/done is a folder; name a file.
 
 alpha in JPEG
 $ reconstruct {bad}/rgba.safetensors -o {out}.jpg

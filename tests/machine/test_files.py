@@ -17,9 +17,9 @@ import torch
 from refusals import short
 from singleimage.commands.console import say
 from singleimage.errors import OutputError
-from singleimage.images.channels import Channels
+from singleimage.images.channels import Channels, Mask
 from singleimage.images.photo import Photo
-from singleimage.machine.files import make_folder, quiet_libraries
+from singleimage.machine.files import make_folder, quiet_libraries, write_atomically
 from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command
 
 
@@ -126,6 +126,46 @@ def test_a_folder_that_may_not_be_made_is_one_line(
     outcome = command(line)
     message = f"cannot create {tmp_path}/out: Permission denied; choose another output."
     assert (outcome.code, outcome.out, outcome.err) == (2, "", f"error: {message}\n")
+
+
+@pytest.mark.usefixtures("quick_flow")
+@pytest.mark.parametrize("folder", [".", "named.onnx"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "paint {photo} {photo} --map -o",
+        "reconstruct {run} --overwrite -o",
+        "export {run} --overwrite -o",
+        "evaluate {run} --overwrite --report",
+    ],
+)
+def test_a_folder_in_place_of_a_file_is_refused_at_once(
+    line: str,
+    folder: str,
+    photo_file: Path,
+    good_run: Path,
+    tmp_path: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "named.onnx").mkdir()
+    outcome = command(f"{line.format(photo=photo_file, run=good_run)} {folder}")
+    says = f"{folder} is a folder; name a file"
+    if line.startswith("export") and folder == ".":
+        says = ". is no name of an export"
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"error: {says}")
+    assert [path.name for path in tmp_path.iterdir()] == ["named.onnx"]
+
+
+def test_masks_of_a_picture_without_a_name_are_refused(tmp_path: Path) -> None:
+    photo = Photo(torch.zeros(2, 4, 4), Channels(mode="L", masks=(Mask(),)))
+    for path in ("", ".", "/", tmp_path):
+        with pytest.raises(OutputError, match="is a folder; name a file"):
+            photo.save(path)
+        with pytest.raises(OutputError, match="is not a regular file"):
+            write_atomically(Path(path), lambda stream: stream.write(b""))
 
 
 @contextmanager

@@ -129,7 +129,7 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def files(self, path: Path) -> list[Path]:
         """The files of a picture saved as `path`: itself, then `NAME_mask.png` for each mask."""
         masks = (f"{path.stem}_mask{i + 1 if i else ''}.png" for i in range(len(self.masks)))
-        return [path, *(path.with_name(name) for name in masks)]
+        return [path, *(path.parent / name for name in masks)]
 
 
 def read_channels(text: str) -> Channels:

@@ -95,7 +95,7 @@ class Rearrangement:
 
 def map_file(picture: Path) -> Path:
     """The file beside a picture that tells where its pixels come from: `NAME_map.tiff`."""
-    return picture.with_name(f"{picture.stem}_map.tiff")
+    return picture.parent / f"{picture.stem}_map.tiff"
 
 
 def together(rows: Tensor, columns: Tensor, photo: Size) -> float:

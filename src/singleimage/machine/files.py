@@ -18,7 +18,9 @@ PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` if `path` exists, unless `overwrite` allows to replace it."""
+    """Raise `OutputError` if `path` is a folder, or exists and `overwrite` is false."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file.")
     if path.exists() and not overwrite:
         raise OutputError(
             f"{path} exists and would be replaced; choose another output or pass --overwrite."
@@ -101,7 +103,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     Raises:
         OutputError: the folder cannot be written or the disk is full; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
     try:
         if path.exists() and not path.is_file():  # renaming would replace even a device
             raise OutputError(f"{path} is not a regular file; choose another output.")
