@@ -44,6 +44,25 @@ def test_the_commands_learn_a_clip_and_draw_new_ones(command: Command, tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("file", "says"),
+    [("r.png", "r.png has no suffix of a movie"), ("no/r.gif", "there is no folder {}/no")],
+)
+def test_where_no_clip_can_be_written_is_said_before_it_is_made(
+    file: str,
+    says: str,
+    command: Command,
+    model: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model.save(tmp_path / "model.safetensors")
+    monkeypatch.setattr(Model, "reconstruct", pytest.fail)
+    done = command(f"reconstruct {tmp_path}/model.safetensors -o {tmp_path}/{file}")
+    assert done.code == 2
+    assert says.format(tmp_path) in done.err
+
+
+@pytest.mark.parametrize(
     ("line", "says"),
     [
         ("sample {photo_model} --frames 9 {out}", "a model of a photo draws no clips"),

@@ -96,7 +96,7 @@ $ sample {run} -o {photo}
 
 folder below a file
 $ sample {run} -o {photo}/x
-cannot create {photo}/x: Not a directory; choose another output.
+{photo} is a file, not a folder; choose another output.
 """
 
 

@@ -33,7 +33,7 @@ no folder for the run; add -o RUN.
 
 below a file as output
 $ train {photo} -o {photo}/run
-cannot create {photo}/run: Not a directory; choose another output.
+{photo} is a file, not a folder; choose another output.
 
 file as output
 $ train {photo} -o {photo}

@@ -20,6 +20,8 @@ from singleimage.errors import OutputError
 from singleimage.images.channels import Channels, Mask
 from singleimage.images.photo import Photo
 from singleimage.machine.files import make_folder, quiet_libraries, write_atomically
+from singleimage.models.hypermodel import HyperModel
+from singleimage.models.model import Model
 from tiny import TRAIN_FLAGS, TRAIN_STEPS, Command
 
 
@@ -168,6 +170,35 @@ def test_masks_of_a_picture_without_a_name_are_refused(tmp_path: Path) -> None:
             write_atomically(Path(path), lambda stream: stream.write(b""))
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("sample {run} -o {photo}", "{photo} is a file, not a folder"),
+        ("interpolate {meta} {photo} {photo} -o {photo}/x", "{photo} is a file, not a folder"),
+        ("model {meta} {photo} -o {out}/m.safetensors", "there is no folder {out}"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_work(
+    line: str,
+    says: str,
+    photo_file: Path,
+    good_run: Path,
+    hyper_run: Path,
+    tmp_path: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work(*_: Any, **__: Any) -> None:
+        raise AssertionError(line)
+
+    for owner, name in ((HyperModel, "mixed"), (HyperModel, "model"), (Model, "sample")):
+        monkeypatch.setattr(owner, name, work)
+    places = {"photo": photo_file, "run": good_run, "meta": hyper_run, "out": tmp_path / "out"}
+    outcome = command(line.format(**places))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"error: {says.format(**places)}; ")
+
+
 @contextmanager
 def umask(mask: int) -> Iterator[None]:
     before = os.umask(mask)
@@ -188,7 +219,6 @@ def test_folders_are_made_with_their_parents(tmp_path: Path) -> None:
     assert make_folder(tmp_path / "a" / "b").is_dir()
     assert make_folder(tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="is a file, not a folder; choose another output"):
-        make_folder(tmp_path / "file")
-    with pytest.raises(OutputError, match=r"cannot create .*: Not a directory; choose"):
-        make_folder(tmp_path / "file" / "below")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match=r"/file is a file, not a folder; choose another out"):
+            make_folder(path)

@@ -71,12 +71,11 @@ def animate(
     quality
         Of WebP and video, 1 to 100.
     """
-    from singleimage.images.movie import write_movie
-    from singleimage.machine.files import refuse_existing
+    from singleimage.images.movie import require_movie, write_movie
     from singleimage.machine.memory import kept_heap
     from singleimage.tools.animate import animate as draw
 
-    refuse_existing(output, overwrite=overwrite)
+    require_movie(output, overwrite=overwrite)
     model = load_model(source, device, precision)
     photos = draw(
         model,

@@ -58,7 +58,7 @@ def interpolate(
     from singleimage.images.movie import write_movie
     from singleimage.images.reader import read_photo
     from singleimage.images.sheet import save_sheet, sheet
-    from singleimage.machine.files import make_folder, refuse_existing
+    from singleimage.machine.files import make_folder, refuse_existing, refuse_file
     from singleimage.models.hypermodel import HyperModel
 
     if steps < 2:
@@ -67,6 +67,7 @@ def interpolate(
         raise ArgumentError(f"cannot write {frames} frames; use 0 or more.")
     if len(more) > 2:
         raise ArgumentError(f"{2 + len(more)} photos are too many for a sheet; give two to four.")
+    refuse_file(output)
     hyper = HyperModel.load(meta, device=device, precision=precision)
     chosen = _levels(levels, len(hyper.hyper.ladder.sizes))
     photos = [hyper.fitted(read_photo(path), path.name) for path in (first, second, *more)]

@@ -47,7 +47,7 @@ def model(
         Of the noise in --adapt.
     """
     from singleimage.images.reader import read_photo
-    from singleimage.machine.files import refuse_existing
+    from singleimage.machine.files import refuse_existing, require_folder
     from singleimage.models.hypermodel import HyperModel
 
     if adapt is not None and adapt < 1:
@@ -55,6 +55,7 @@ def model(
     if adapt is None:
         _require_file(output)
         refuse_existing(output, overwrite=overwrite)
+        require_folder(output)
     hyper = HyperModel.load(meta, device=device, precision=precision)
     picture = hyper.fitted(read_photo(photo), photo.name)
     for note in picture.notes:

@@ -31,8 +31,12 @@ def reconstruct(
     output
         The image file to write; of a model of a clip, the GIF, WebP, MP4 or WebM.
     """
+    from singleimage.images.movie import require_movie
+
     model = load_model(source, device, precision, moving=True)
-    if not model.generator.ladder.moving:
+    if model.generator.ladder.moving:
+        require_movie(output, overwrite=overwrite)
+    else:
         model.channels.require_file(output, overwrite=overwrite)
     picture = model.reconstruct()
     files = picture.save(output, overwrite=overwrite)

@@ -108,8 +108,11 @@ def sample(
     sheet
         Also write sheet.png.
     """
+    from singleimage.machine.files import refuse_file
+
     if count < 1:
         raise ArgumentError(f"cannot draw {count} pictures; ask for 1 or more.")
+    refuse_file(output)
     model = load_model(
         source, device, precision, moving=True, variety=variety, masks=mask or (), more=more
     )

@@ -18,7 +18,13 @@ from singleimage.errors import OutputError
 from singleimage.images.channels import Channels
 from singleimage.images.photo import Photo
 from singleimage.images.values import MODE_CHANNELS
-from singleimage.machine.files import clear_parts, followed, refuse_existing, write_atomically
+from singleimage.machine.files import (
+    clear_parts,
+    followed,
+    refuse_existing,
+    require_folder,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -50,9 +56,8 @@ def write_movie(
             number is none of a movie's, PyAV or its codec is missing, or a frame is too large.
     """
     path = Path(path)
-    kind = _FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise OutputError(f"{path} has no suffix of a movie; use .gif, .webp, .mp4 or .webm.")
+    require_movie(path, overwrite=overwrite)
+    kind = _FORMATS[path.suffix.lower()]
     if not LEAST_FPS <= fps <= kind.most_fps:
         raise OutputError(
             f"{fps:g} frames a second are out of range for {path.suffix}; use {LEAST_FPS:g} to "
@@ -60,9 +65,6 @@ def write_movie(
         )
     if not 1 <= quality <= 100:
         raise OutputError(f"{quality} is no quality of a movie; use 1 to 100.")
-    refuse_existing(path, overwrite=overwrite)
-    if kind.codec is not None:
-        _require(kind.codec)
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
@@ -76,6 +78,26 @@ def write_movie(
     target = followed(path)
     clear_parts(target.parent, {target.name})  # of one that was killed; a movie is written for long
     write_atomically(target, lambda stream: kind.write(stream, reel, fps, quality))
+
+
+def require_movie(path: Path, *, overwrite: bool) -> None:
+    """Refuse a file that no movie can be written to, before its frames are drawn.
+
+    Args:
+        path: of the file.
+        overwrite: it may exist.
+
+    Raises:
+        OutputError: its suffix is none of a movie, it exists, its folder does not, or PyAV or its
+            codec is missing.
+    """
+    kind = _FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise OutputError(f"{path} has no suffix of a movie; use .gif, .webp, .mp4 or .webm.")
+    refuse_existing(path, overwrite=overwrite)
+    require_folder(path)
+    if kind.codec is not None:
+        _require(kind.codec)
 
 
 def nearest_fps(path: Path, fps: float) -> float:

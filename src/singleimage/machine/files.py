@@ -38,12 +38,18 @@ def require_folder(path: Path) -> None:
         raise OutputError(f"there is no folder {path.parent}; make it, or choose another output.")
 
 
+def refuse_file(folder: Path) -> None:
+    """Raise `OutputError` where a file is in the place of `folder` or of a folder above it."""
+    for place in (folder, *folder.parents):
+        if place.is_file():
+            raise OutputError(f"{place} is a file, not a folder; choose another output.")
+
+
 def make_folder(path: Path) -> Path:
     """Create the folder `path` and its parents; raise `OutputError` where that fails."""
+    refuse_file(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise OutputError(f"{path} is a file, not a folder; choose another output.") from None
     except OSError as error:
         raise OutputError(
             f"cannot create {path}: {error.strerror}; choose another output."
