@@ -199,6 +199,34 @@ def test_what_cannot_be_written_is_refused_before_the_work(
     assert outcome.err.startswith(f"error: {says.format(**places)}; ")
 
 
+@pytest.mark.usefixtures("weights_kept")
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("export {photo} --overwrite -o", "page.html"),
+        ("evaluate {run} -n 2 --overwrite --report", "page.html"),
+        ("paint {run} {photo} --sweep --overwrite -o", "sheet.png"),
+        ("model {meta} {photo} --overwrite -o", "one.safetensors"),
+    ],
+)
+def test_a_link_stays_and_leads_to_what_is_written(
+    line: str,
+    file: str,
+    photo_file: Path,
+    good_run: Path,
+    hyper_run: Path,
+    tmp_path: Path,
+    command: Command,
+) -> None:
+    (tmp_path / "there").write_bytes(b"before")
+    (tmp_path / file).symlink_to("there")
+    places = {"photo": photo_file, "run": good_run, "meta": hyper_run}
+    outcome = command(f"{line.format(**places)} {tmp_path / file}")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / file).is_symlink()
+    assert (tmp_path / "there").read_bytes() != b"before"
+
+
 @contextmanager
 def umask(mask: int) -> Iterator[None]:
     before = os.umask(mask)

@@ -77,7 +77,12 @@ def evaluate(
     """
     from singleimage.bench.report import require_charts, write_report
     from singleimage.machine.device import use_device
-    from singleimage.machine.files import refuse_existing, require_folder, write_atomically
+    from singleimage.machine.files import (
+        followed,
+        refuse_existing,
+        require_folder,
+        write_atomically,
+    )
     from singleimage.metrics.evaluation import evaluate as evaluate_samples
     from singleimage.metrics.features import load_features
 
@@ -100,7 +105,7 @@ def evaluate(
         shown = " ".join(path.name for path in sources)
         title = f"{shown} against {real.name if real else 'its photo'}"
         text = write_report(results, samples, photo, title=title)
-        write_atomically(report, lambda stream: stream.write(text.encode()))
+        write_atomically(followed(report), lambda stream: stream.write(text.encode()))
         say(f"report in {report}")
     _tell([result.scores for result in results], as_json)
     return code

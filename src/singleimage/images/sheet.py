@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from singleimage.machine.files import refuse_existing, write_atomically
+from singleimage.machine.files import followed, refuse_existing, write_atomically
 
 
 def sheet(tiles: Sequence[Image.Image], *, columns: int | None = None, gap: int = 4) -> Image.Image:
@@ -39,7 +39,7 @@ def save_sheet(page: Image.Image, path: Path, *, overwrite: bool) -> None:
         OutputError: as `Photo.save`.
     """
     refuse_existing(path, overwrite=overwrite)
-    write_atomically(path, lambda stream: page.save(stream, "PNG"))
+    write_atomically(followed(path), lambda stream: page.save(stream, "PNG"))
 
 
 def png_bytes(picture: Image.Image) -> bytes:

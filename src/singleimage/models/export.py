@@ -16,7 +16,7 @@ import singleimage
 from singleimage.apps.sample import sampled_latent
 from singleimage.errors import ArgumentError, OutputError, UnsupportedEntry
 from singleimage.generators.base import Generator
-from singleimage.machine.files import refuse_existing, require_folder, write_atomically
+from singleimage.machine.files import followed, refuse_existing, require_folder, write_atomically
 from singleimage.models.model import Model
 from singleimage.models.page import page
 from singleimage.multiscale.geometry import Size
@@ -66,7 +66,7 @@ def export(
     if kind == ".html" and size is not None:
         raise ArgumentError("a page asks for the size of each picture; leave the size out.")
     data = page(model) if kind == ".html" else onnx_file(model, Size(*size) if size else model.size)
-    write_atomically(path, lambda stream: stream.write(data))
+    write_atomically(followed(path), lambda stream: stream.write(data))
 
 
 def onnx_file(model: Model, size: Size) -> bytes:

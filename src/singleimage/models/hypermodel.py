@@ -15,7 +15,7 @@ from singleimage.images.channels import Channels
 from singleimage.images.folder import fitted
 from singleimage.images.photo import Photo
 from singleimage.machine.device import use_device
-from singleimage.machine.files import refuse_existing, write_atomically
+from singleimage.machine.files import followed, refuse_existing, write_atomically
 from singleimage.models.model import Model
 from singleimage.models.modelfile import (
     Provenance,
@@ -179,7 +179,7 @@ class HyperModel:
         }
         metadata = metadata_of(self.recipe, self.channels, self.provenance)
         data = file_of(tensors, metadata)
-        write_atomically(path, lambda stream: stream.write(data))
+        write_atomically(followed(path), lambda stream: stream.write(data))
 
     @classmethod
     def load(

@@ -31,7 +31,7 @@ from singleimage.images.photo import Photo, require_texture
 from singleimage.images.rearrangement import Rearrangement
 from singleimage.images.sheet import png_bytes, sheet
 from singleimage.machine.device import find_device
-from singleimage.machine.files import refuse_existing, write_atomically
+from singleimage.machine.files import followed, refuse_existing, write_atomically
 from singleimage.machine.memory import kept_heap, returned_heap
 from singleimage.models.modelfile import (
     Provenance,
@@ -282,7 +282,7 @@ class Model:
             tensors["image"] = to_stored(self.image, self.channels)
         metadata = metadata_of(self.recipe, self.channels, self.provenance)
         data = file_of(tensors, metadata)
-        write_atomically(path, lambda stream: stream.write(data))
+        write_atomically(followed(path), lambda stream: stream.write(data))
 
     @classmethod
     def load(
