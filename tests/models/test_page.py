@@ -162,6 +162,29 @@ def test_pictures_have_the_size_that_is_asked_for_and_are_downloaded(
         np.testing.assert_array_equal(np.asarray(saved.convert("RGB")), picture)
 
 
+OF_WORKER = """() => {
+    const code = document.getElementById("worker").textContent;
+    const { prepare, draw, gridOf } = Function(code + "return { prepare, draw, gridOf }")();
+    const photo = { h: 232, w: 232, d: Float64Array.from({ length: 3 * 232 ** 2 }, Math.sin) };
+    prepare(photo);
+    const drawn = draw({ seed: 1, variety: 0.33, h: 24, w: 25 }, () => {}).d.length;
+    const patches = (below, side) => {
+        const { rows, columns } = gridOf({ stride: 1 }, below, side, side);
+        return rows.length * columns.length;
+    };
+    return [drawn, patches(null, 300), patches(null, 1000)];
+}"""
+
+
+@pytest.mark.slow
+def test_tiny_and_huge_pictures_of_any_photo_are_drawn(opened: Opened) -> None:
+    """Three rows of patches are fewer than a step to a neighbor; patches of all pixels too many."""
+    drawn, few, many = opened.page.evaluate(OF_WORKER)
+    assert drawn == 3 * 24 * 25
+    assert few == 294**2
+    assert 50_000 < many < 110_000
+
+
 @pytest.mark.slow
 def test_the_more_variety_the_less_a_picture_is_the_photo(opened: Opened) -> None:
     photo = embedded(Path(opened.page.url.removeprefix("file://"))).astype(float)
