@@ -76,13 +76,42 @@ def tensor_bytes(work: Callable[[], Any]) -> int:
     return max(held, default=0)
 
 
-def available_bytes() -> int | None:
-    """Memory that a program can still have; None: this system does not tell."""
+def available_bytes(root: Path = Path("/")) -> int | None:
+    """Memory that a program can still have; None: this system does not tell.
+
+    In a container the least of the machine's and its own.
+
+    Args:
+        root: of the file system.
+    """
+    kilobytes = _field(root / "proc/meminfo", "MemAvailable:")
+    told = [_left(root / "sys/fs/cgroup" / group, *names) for group, names in GROUPS.items()]
+    told.append(None if kilobytes is None else kilobytes * 1024)
+    return min((number for number in told if number is not None), default=None)
+
+
+GROUPS = {
+    ".": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""Where control groups of version 2 and 1 tell a container's memory: limit, used, of files."""
+
+
+def _left(group: Path, limit: str, used: str, files: str) -> int | None:
+    """What a control group has left, with the pages of files that the system can drop."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(found.split()[1]) * 1024
-    except (OSError, StopIteration, ValueError):
+        most, now = (int((group / name).read_text()) for name in (limit, used))
+    except (OSError, ValueError):  # it is none, or has no limit
+        return None
+    return max(most - now + (_field(group / "memory.stat", files) or 0), 0)
+
+
+def _field(file: Path, name: str) -> int | None:
+    """The number that follows a name in a file of names and numbers."""
+    try:
+        lines = map(str.split, file.read_text().splitlines())
+        return next(int(words[1]) for words in lines if words[0] == name)
+    except (OSError, StopIteration, ValueError, IndexError):
         return None
 
 
