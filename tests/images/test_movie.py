@@ -190,6 +190,8 @@ def test_what_cannot_be_written_is_said_in_one_line(
     assert "use 1 to 100" in refusal(tmp_path / "a.webp", photos, quality=0)
     assert "give 1 or more" in refusal(tmp_path / "a.gif", [])
     assert "there is no folder" in refusal(tmp_path / "no" / "a.gif", photos)
+    still = reel("L", 1, Size(1, 1)) * 70
+    assert "655 seconds at most" in refusal(tmp_path / "a.gif", still, fps=0.1)
     wide = [Photo(torch.zeros(1, 1, 16384), Channels(mode="L"))]
     assert "over 16383 pixels" in refusal(tmp_path / "a.webp", wide)
     monkeypatch.setattr(av, "codecs_available", {"libvpx-vp9"})

@@ -4,6 +4,7 @@ Masks are left out. GIF keeps alpha as opaque or not, with the border at one hal
 it, and video shows it over a checkerboard.
 """
 
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
@@ -115,7 +116,13 @@ def _write_gif(stream: BinaryIO, frames: Iterator[Photo], fps: float, quality: i
     options: dict[str, Any] = {"duration": 10 * round(100 / fps)}
     if first.channels.mode in ("LA", "RGBA"):  # a frame is cleared before the next
         options |= {"transparency": CLEAR, "disposal": 2}
-    _save(stream, "GIF", images, options)
+    try:
+        _save(stream, "GIF", images, options)
+    except (struct.error, OverflowError):  # Pillow adds up the times of frames that look alike
+        raise OutputError(
+            "a GIF shows a frame for 655 seconds at most, and here they look alike for longer; "
+            "take fewer, or write .webp."
+        ) from None
 
 
 def _write_webp(stream: BinaryIO, frames: Iterator[Photo], fps: float, quality: int) -> None:
