@@ -87,10 +87,16 @@ class Fill:
         return {"required": {"image": ("IMAGE",), "mask": ("MASK",), "seed": SEED}}
 
     def draw(self, image: Tensor, mask: Tensor, seed: int) -> tuple[Tensor]:
-        """Fill each image (B, H, W, C) by its mask, (B, H, W), (1, H, W) or (H, W)."""
-        marks = (mask if mask.dim() == 3 else mask[None]).round().expand(len(image), -1, -1)
+        """Fill each image (B, H, W, C) by its mask (B, H, W); one of either is for all."""
+        marks = (mask if mask.dim() == 3 else mask[None]).round()
+        count = max(len(image), len(marks))
+        if not {len(image), len(marks)} <= {1, count}:
+            raise singleimage.ArgumentError(
+                f"{len(image)} images and {len(marks)} masks; give as many masks, or one."
+            )
+        images, marks = image.expand(count, -1, -1, -1), marks.expand(count, -1, -1)
         filled = []
-        for one, mark in zip(image, marks, strict=True):
+        for one, mark in zip(images, marks, strict=True):
             model = singleimage.flow(photo_of(one))
             filled += singleimage.fill(model, mask=photo_of(mark[..., None]), seeds=[seed])
         return (images_of(filled),)

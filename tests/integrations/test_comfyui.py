@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from singleimage.errors import MaskError
+from singleimage.errors import ArgumentError, MaskError
 from singleimage.multiscale.geometry import Size
 from tiny import pattern
 
@@ -103,17 +103,23 @@ def test_a_tile_has_no_seam_along_what_is_asked_for(nodes: ModuleType) -> None:
             assert across < 2 * tile.diff(dim=axis).abs().mean()
 
 
-@pytest.mark.parametrize("form", ["batch", "one for all", "no batch"])
+@pytest.mark.parametrize("form", ["batch", "one for all", "no batch", "one image"])
 def test_a_filling_changes_what_is_masked_and_nothing_else(form: str, nodes: ModuleType) -> None:
-    images = batch(2)
+    images = batch(1 if form == "one image" else 2)
     mask = torch.zeros(30, 40)
     mask[8:18, 14:28] = 1
-    given = {"batch": mask.expand(2, -1, -1), "one for all": mask[None], "no batch": mask}[form]
+    two = mask.expand(2, -1, -1)
+    given = {"one for all": mask[None], "no batch": mask}.get(form, two)
     filled = call(nodes.Fill, image=images, mask=given)
-    assert filled.shape == images.shape
+    assert filled.shape == (2, *images.shape[1:])
     changed = (filled - images).abs().amax(-1) > 0.002
     assert not changed[:, mask == 0].any()
     assert changed[:, mask > 0].float().mean() > 0.5
+
+
+def test_other_numbers_of_masks_than_of_images_are_refused_in_words(nodes: ModuleType) -> None:
+    with pytest.raises(ArgumentError, match="3 images and 2 masks; give as many masks, or one"):
+        call(nodes.Fill, image=batch(3), mask=torch.ones(2, 30, 40))
 
 
 def test_an_empty_mask_is_refused_in_words(nodes: ModuleType) -> None:

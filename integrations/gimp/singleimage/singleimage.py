@@ -116,7 +116,7 @@ def draw(tool: str, image: Any, config: Any, folder: Path) -> list[Path]:
     words = ["-n", count, "--seed", seed, "--variety", config.get_property("variety")]
     words += ["--tile", "xy"] if tool == "tile" else []
     singleimage("sample", photo, "-o", made, "--no-sheet", *words)
-    return sorted(made.glob("*.png"))
+    return [made / f"{number:04}.png" for number in range(seed, seed + count)]
 
 
 def save_visible(image: Any, file: Path) -> None:
