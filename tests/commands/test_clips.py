@@ -1,12 +1,14 @@
 """The commands with clips."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from clips import FIELDS, clip, trained_on_clip
-from singleimage.images.clip import read_clip
+from singleimage.images.clip import Clip, read_clip
 from singleimage.images.reader import read_photo
 from singleimage.models.model import Model
 from tiny import Command
@@ -41,6 +43,27 @@ def test_the_commands_learn_a_clip_and_draw_new_ones(command: Command, tmp_path:
     assert facts["fps"] == pytest.approx(8, rel=0.05)
     done = command(f"train {source} {LEARN} --dry-run")
     assert "7x20x24" in done.out
+
+
+def test_the_sheet_of_a_stopped_drawing_has_all_its_clips(
+    command: Command, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.save(tmp_path / "model.safetensors")
+    line = f"sample {tmp_path}/model.safetensors -n 3 -o {tmp_path}"
+    assert command(f"{line}/whole").code == 0
+    save = Clip.save
+
+    def interrupt(drawn: Clip, path: Path, *, overwrite: bool = False) -> list[Path]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return save(drawn, path, overwrite=overwrite)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Clip, "save", interrupt)
+        assert command(f"{line}/out").code == 128 + signal.SIGINT
+    assert command(f"{line}/out").code == 0
+    whole, out = (read_photo(tmp_path / name / "sheet.png") for name in ("whole", "out"))
+    assert out.size == whole.size
+    assert (out.pixels - whole.pixels).abs().mean() < 0.02  # a GIF has 256 colors a frame
 
 
 @pytest.mark.parametrize(

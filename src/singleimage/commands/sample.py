@@ -244,14 +244,15 @@ class _Pages:
 
     def recall(self, seeds: range, drawn: Drawn, notes: _Notes) -> None:
         """Note what was drawn before."""
+        from singleimage.images.clip import read_clip
         from singleimage.images.reader import read_photo
 
         for seed in seeds:
             notes.take(drawn.seeds[seed])
-        if self.sheet and not self.model.generator.ladder.moving:
-            for seed in seeds[:SHEET_LIMIT]:
-                path, *masks = self.model.channels.files(self.picture(seed))
-                notes.show(read_photo(path, masks=masks))
+        for seed in seeds[:SHEET_LIMIT] if self.sheet else ():
+            path, *masks = self.model.channels.files(self.picture(seed))
+            moving = self.model.generator.ladder.moving
+            notes.show(read_clip(path) if moving else read_photo(path, masks=masks))
 
     def write_sheet(self, notes: _Notes, *, overwrite: bool) -> None:
         """Write the photo and the pictures on one page."""
