@@ -108,11 +108,8 @@ def sample(
     sheet
         Also write sheet.png.
     """
-    from singleimage.machine.files import refuse_file
-
     if count < 1:
         raise ArgumentError(f"cannot draw {count} pictures; ask for 1 or more.")
-    refuse_file(output)
     model = load_model(
         source, device, precision, moving=True, variety=variety, masks=mask or (), more=more
     )
@@ -276,8 +273,9 @@ def _write(
 ) -> int:
     """Draw the pictures and write them one by one; returns an exit code where it is stopped."""
     from singleimage.images.rearrangement import map_file
-    from singleimage.machine.files import clear_parts, make_folder
+    from singleimage.machine.files import clear_parts, make_folder, refuse_file
 
+    refuse_file(pages.folder)
     if drawn.begun:
         clear_parts(pages.folder, {file.name for file in (*pages.files(), drawn.path)})
     there = pages.there(drawn)
