@@ -89,7 +89,7 @@ def test_where_no_clip_can_be_written_is_said_before_it_is_made(
     ("line", "says"),
     [
         ("sample {photo_model} --frames 9 {out}", "a model of a photo draws no clips"),
-        ("animate {model} {out}.gif", "is a model of a clip; draw new clips with: singleimage sample"),
+        ("animate {model} {out}.gif", "is a model of a clip; draw new clips with: singleimage"),
         ("evaluate {model}", "is a model of a clip"),
         ("train {clip} --mask {clip} {learn} {out}", "--mask does not go with a clip"),
         ("train {clip} --each {learn} {out}", "--for video does not go with --each"),
