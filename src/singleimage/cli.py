@@ -95,6 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _drop_results() -> None:
-    """What could not be printed is not tried again at the very end of the process."""
-    with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nothing:
-        os.dup2(nothing.fileno(), sys.stdout.fileno())
+    """What cannot be printed is not tried again at the very end of the process."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())

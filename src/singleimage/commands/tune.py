@@ -41,8 +41,7 @@ def tune(
     from singleimage.training.run import Run, Tuning
 
     start, learned = Identity.read(source), read_told(photo)
-    finest = start.recipe.pyramid.plan(learned.size).finest
-    if start.recipe.finish is not None and min(finest) < min(learned.size):
+    if start.recipe.finishes(learned.size):
         raise RunError(
             f"{source} finishes pictures with the photo's patches, which tuning does not reach; "
             f"train a run with: singleimage train {photo} --preset consingan --for harmonize -o RUN"

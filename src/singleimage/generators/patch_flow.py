@@ -420,7 +420,7 @@ class PatchFlow(nn.Module):
     def _entered(
         self, first: int, images: Tensor, latent: Latent, known: Known | None, run: Blocks
     ) -> Field:
-        """The field of images that enter at a level that copies: their nearest patches.
+        """The field of images that enter at a level that copies, on the patches of that below.
 
         They are compared with the photo where it flows, reduced from its level as it is.
         """

@@ -34,7 +34,8 @@ class Strip:
         """
         height = photos[0].shape[1]
         gap = round(height * GAP) + 1
-        pixels = sum(height * (x.shape[2] * height / x.shape[1] + gap) for x in photos)
+        widths = [max(round(x.shape[2] * height / x.shape[1]), 1) for x in photos]
+        pixels = height * (sum(widths) + gap * (len(photos) - 1))
         if pixels > PIXEL_LIMIT:
             raise SizeError(
                 f"the photos are too large together: as high as the first, {pixels / 1e6:.0f} "
@@ -42,8 +43,7 @@ class Strip:
             )
         parts: list[Tensor] = []
         spans: list[tuple[int, int]] = []
-        for photo in photos:
-            width = max(round(photo.shape[2] * height / photo.shape[1]), 1)
+        for photo, width in zip(photos, widths, strict=True):
             fitted = (
                 photo if photo.shape[1] == height else resize(photo[None], Size(height, width))[0]
             )

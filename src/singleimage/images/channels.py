@@ -51,8 +51,10 @@ class Mask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 def same_masks(ours: Sequence[Mask], theirs: Sequence[Mask]) -> bool:
     """Whether masks mean the same, whatever the bits of their files."""
-    found = ([msgspec.structs.replace(mask, bits=8) for mask in masks] for masks in (ours, theirs))
-    return next(found) == next(found)
+    one, other = (
+        [msgspec.structs.replace(mask, bits=8) for mask in masks] for masks in (ours, theirs)
+    )
+    return one == other
 
 
 class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

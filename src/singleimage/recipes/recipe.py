@@ -18,6 +18,7 @@ from singleimage.generators.growing import GrowingSpec
 from singleimage.generators.hyper import HyperSpec
 from singleimage.generators.patch_flow import PatchFlowSpec
 from singleimage.generators.patch_vae import PatchVAESpec
+from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.pyramid import PyramidSpec, WidthPyramid
 from singleimage.nn.blocks import Width
 from singleimage.nn.hyper import HyperCriticSpec
@@ -183,6 +184,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Whether it learns several photos together: it trains a hypernetwork."""
         generator = self.generator
         return generator.trained and generator.learns_several
+
+    def finishes(self, photo: Size) -> bool:
+        """Whether a model of a photo of that size is finished with the photo's patches."""
+        return self.finish is not None and min(self.pyramid.plan(photo).finest) < min(photo)
 
     def with_steps(self, steps: int) -> "Recipe":
         """Return the same recipe with `steps` steps of every level, whatever its phase says.

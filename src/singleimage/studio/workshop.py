@@ -394,7 +394,7 @@ def _ahead(folder: Path, photo: tuple[int, int], level: int, step: int) -> dict[
     finish = recipe.finish
     most = math.inf if finish is None or finish.max_size is None else finish.max_size
     # A mask is of the photo's size, in which large photos are not finished.
-    keeps = finish is not None and min(ladder.finest) < min(photo) and max(photo) <= most
+    keeps = recipe.finishes(Size(*photo)) and max(photo) <= most
     return {"levels": len(steps), "steps": steps[level], "share": share, "keeps": keeps}
 
 
