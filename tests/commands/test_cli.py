@@ -193,14 +193,16 @@ def test_errors_of_the_machine_are_one_line(
     error: Exception,
     message: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr(cli, "app", fail)
     assert cli.main([]) == 2
-    err = capsys.readouterr().err
+    print("results go where they went")
+    out, err = capfd.readouterr()
+    assert out == "results go where they went\n"
     assert message in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
