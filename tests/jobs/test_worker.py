@@ -65,7 +65,7 @@ def ordered(
         Order(job=msgspec.Raw(msgspec.json.encode(job)), folder=str(folder))
     )
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(order + b"\n")))
-    monkeypatch.setattr(worker, "_stop_at_end_of_input", lambda watch: None)
+    monkeypatch.setattr(worker, "_stop_at_end_of_input", lambda watch, orders: os.close(orders))
     out = os.dup(1)
     try:
         code = worker.main()
@@ -121,3 +121,18 @@ def test_a_worker_that_fails_says_why_in_a_line_and_in_words(
     code, (news,), words = ordered(job, tmp_path, monkeypatch, capfd)
     assert (code, news.error) == (2, "ValueError: ours")
     assert words.startswith("Traceback")
+
+
+def test_libraries_find_nothing_to_wait_for_on_standard_input() -> None:
+    """The orders of the driver go on to come, by another number."""
+    before, (read, write) = os.dup(0), os.pipe()
+    os.dup2(read, 0)
+    try:
+        orders = worker._set_aside_input()
+        os.write(write, b"x")
+        assert (os.read(0, 1), os.read(orders, 1)) == (b"", b"x")
+        os.close(orders)
+    finally:
+        os.dup2(before, 0)
+        for descriptor in (before, read, write):
+            os.close(descriptor)

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -71,7 +72,8 @@ def main() -> int:
 
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     watch = Watch(report)
-    threading.Thread(target=_stop_at_end_of_input, args=[watch], daemon=True).start()
+    orders = _set_aside_input()
+    threading.Thread(target=_stop_at_end_of_input, args=[watch, orders], daemon=True).start()
     try:
         _do(order, watch)
     except Exception as error:
@@ -85,8 +87,6 @@ def main() -> int:
 
 
 def _do(order: Order, watch: Watch) -> None:
-    from pathlib import Path
-
     from singleimage.jobs.job import Job, Stopped, perform
 
     job = msgspec.json.decode(order.job, type=Job)
@@ -98,8 +98,19 @@ def _do(order: Order, watch: Watch) -> None:
         print("stopped", file=sys.stderr)
 
 
-def _stop_at_end_of_input(watch: Watch) -> None:
-    while os.read(0, 1024):  # not through sys.stdin, whose lock would trouble the exit
+def _set_aside_input() -> int:
+    """Another number for standard input, which is empty from now on.
+
+    On Windows, libraries that look at it as they are loaded would wait for what reads it.
+    """
+    orders = os.dup(0)
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    return orders
+
+
+def _stop_at_end_of_input(watch: Watch, orders: int) -> None:
+    while os.read(orders, 1024):  # not through sys.stdin, whose lock would trouble the exit
         pass
     watch.stopping.set()
     watch.saved.wait(GRACE)
