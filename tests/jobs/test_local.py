@@ -83,7 +83,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Started]:
 
         def shell(words: list[str], **options: Any) -> Any:
             started.append({**options, "words": words})
-            return start(["sh", "-c", script], **options)
+            return start(["sh", "-c", script], **{**options, "creationflags": 0})
 
         monkeypatch.setattr(local.subprocess, "Popen", shell)
         return started
@@ -137,9 +137,10 @@ def test_a_failing_job_stops_nothing_and_is_tried_again(
 
 
 def test_so_many_jobs_are_done_at_a_time_each_with_its_threads(
-    tmp_path: Path, play: Callable[[str], Started]
+    tmp_path: Path, play: Callable[[str], Started], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the workers inherit the lock, but not the Ctrl-C, of the driver."""
+    monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 512, raising=False)  # of Windows
     started = play("sleep 0.1")
     jobs = [msgspec.structs.replace(job_of(tmp_path / f"{i}.png"), threads=3) for i in range(4)]
     most, events = 0, []
@@ -151,7 +152,7 @@ def test_so_many_jobs_are_done_at_a_time_each_with_its_threads(
         assert options["words"] == [sys.executable, "-m", "singleimage.jobs.worker"]
         assert options["env"]["OMP_NUM_THREADS"] == options["env"]["MKL_NUM_THREADS"] == "3"
         assert len(options["pass_fds"]) == 1
-        assert options["start_new_session"]
+        assert (options["start_new_session"], options["creationflags"]) == (True, 512)
 
 
 def test_an_event_comes_even_if_there_is_no_news(

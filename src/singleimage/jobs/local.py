@@ -89,8 +89,13 @@ class _Crew:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=words,
-            env={**os.environ, **dict.fromkeys(libraries, threads)},
+            env={
+                **os.environ,
+                **dict.fromkeys(libraries, threads),
+                "PYTHONIOENCODING": "utf-8",
+            },
             start_new_session=True,  # Ctrl-C is for the driver, which then tells the workers
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # so on Windows
             pass_fds=() if self._lock is None else (self._lock,),
         )
         child = _Child(job, process, words, Event(job.name, "running"))
