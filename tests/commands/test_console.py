@@ -1,6 +1,7 @@
 """What a terminal is shown of a training, and durations in words."""
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,12 @@ def test_a_term_that_a_step_lacks_is_shown_as_it_last_was(
     assert "adversarial 2.000" in first
     assert "penalty 0.250" in first
     assert "penalty" not in second
+
+
+def test_the_break_of_windows_is_a_request_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    before = signal.getsignal(signal.SIGUSR1)
+    with console.catch_stop() as stop:
+        signal.raise_signal(signal.SIGUSR1)
+    assert stop.by == signal.SIGUSR1
+    assert signal.getsignal(signal.SIGUSR1) == before

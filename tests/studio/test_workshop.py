@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import subprocess
 from collections.abc import Callable
 from multiprocessing import Pipe
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from singleimage.errors import OutputError
 from singleimage.studio.shelf import Order, PhotoCard, RunCard, Shelf
-from singleimage.studio.workshop import BEHIND, Workshop, draw_forever
+from singleimage.studio.workshop import BEHIND, Training, Workshop, _started, draw_forever
 
 
 class Quick(Workshop):
@@ -334,3 +335,43 @@ def test_the_process_that_draws_ends_quietly_where_its_server_is_gone() -> None:
 
     draw_forever(Gone())  # type: ignore[arg-type]
     assert [code for code, _ in told] == [0]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "CTRL_BREAK_EVENT"])
+def test_a_training_is_asked_by_the_signal_that_its_system_has(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked again where that failed."""
+    monkeypatch.setattr(signal, name, 1, raising=False)
+    sent: list[int] = []
+
+    class Process:
+        returncode = None
+
+        def send_signal(self, number: int) -> None:
+            sent.append(number)
+            if len(sent) == 1:
+                raise ValueError("Unsupported signal")
+
+    one = Training(training(), Process())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Unsupported"):
+        one.stop()
+    for _ in range(2):
+        one.stop()
+    assert sent == [1, 1]
+
+
+def test_a_training_is_started_apart_from_the_console(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 512, raising=False)  # of Windows
+    seen: list[dict[str, Any]] = []
+
+    async def start(*words: str, **options: Any) -> None:
+        seen.append(options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    asyncio.run(_started(["train"]))
+    (options,) = seen
+    assert (options["start_new_session"], options["creationflags"]) == (True, 512)
+    assert options["env"]["PYTHONIOENCODING"] == "utf-8"

@@ -33,7 +33,7 @@ class Stop:
 
 @contextmanager
 def catch_stop(what: str = "step") -> Iterator[Stop]:
-    """Turn Ctrl-C and SIGTERM into a request that is met after `what` is being done."""
+    """Turn Ctrl-C, Ctrl-Break and SIGTERM into a request that is met after `what` is done."""
     stop = Stop()
 
     def request(number: int, frame: FrameType | None) -> None:
@@ -42,7 +42,8 @@ def catch_stop(what: str = "step") -> Iterator[Stop]:
         stop.by = number
         say(f"stopping after this {what} ...")
 
-    signals = (signal.SIGINT, signal.SIGTERM)
+    names = ("SIGINT", "SIGTERM", "SIGBREAK")
+    signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.signal(number, request) for number in signals}
     try:
         yield stop

@@ -10,6 +10,7 @@ import math
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import deque
@@ -34,8 +35,10 @@ GLANCE = 0.5
 """Seconds between two looks at a training."""
 BEHIND = 1000
 """Events that a page may be behind; one that is further asks for all anew."""
-STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
+STOPPED = [128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM]
 """How a training ends that was asked to stop."""
+if sys.platform == "win32":  # by Ctrl-Break: after its step, or at once where it has not begun
+    STOPPED += [128 + signal.SIGBREAK, 0xC000013A]
 ORPHAN_SECONDS = 30.0
 """Seconds for the training of a killed server to end."""
 ESTIMATE_LIMIT = 60.0
@@ -78,9 +81,9 @@ class Training:
     def stop(self) -> None:
         """Ask it to end after its step; once, since the second signal would not wait for that."""
         if not self.asked and self.process.returncode is None:
-            self.asked = True
             with suppress(ProcessLookupError):
-                self.process.send_signal(signal.SIGINT)
+                self.process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGINT))
+            self.asked = True
 
 
 class Workshop:
@@ -352,7 +355,8 @@ class Workshop:
 def end_orphan(folder: Path) -> None:
     """End a training that a killed server left behind in a folder; it keeps what it has learned."""
     deadline = time.monotonic() + ORPHAN_SECONDS
-    if (pid := owner_of(folder)) is not None:
+    pid = owner_of(folder)
+    if pid is not None and sys.platform != "win32":  # where that would end it in its step
         with suppress(OSError):
             os.kill(pid, signal.SIGINT)  # once: the second would not wait for the step
     while time.monotonic() < deadline and owner_of(folder) is not None:
@@ -415,6 +419,8 @@ async def _started(line: list[str]) -> asyncio.subprocess.Process:
         stdout=pipe if "--dry-run" in line else asyncio.subprocess.DEVNULL,
         stderr=pipe,
         start_new_session=True,  # Ctrl-C is for the server, which then tells it
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # so on Windows
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},  # as its words are read
     )
 
 
