@@ -5,7 +5,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +250,30 @@ def test_folders_are_made_with_their_parents(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OutputError, match=r"/file is a file, not a folder; choose another out"):
             make_folder(path)
+
+
+@pytest.mark.parametrize(
+    ("system", "refusals", "tries"), [("win32", 2, 3), ("win32", 99, 6), ("linux", 2, 1)]
+)
+def test_windows_tries_again_to_replace_a_file_that_is_read(
+    system: str, refusals: int, tries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, calls, pauses = Path.replace, list[Path](), list[float]()
+
+    def refuse(self: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) <= refusals:
+            raise PermissionError(errno.EACCES, "Access is denied")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr("time.sleep", pauses.append)
+    monkeypatch.setattr("sys.platform", system)
+    path = tmp_path / "state.pt"
+    path.write_bytes(b"before")
+    refused = pytest.raises(OutputError, match="Access is denied")
+    with refused if refusals >= tries else nullcontext():
+        write_atomically(path, lambda stream: stream.write(b"after"))
+    assert path.read_bytes() == (b"before" if refusals >= tries else b"after")
+    assert (len(calls), files_below(tmp_path)) == (tries, ["state.pt"])
+    assert sum(pauses) < 2

@@ -14,6 +14,7 @@ import torch
 from refusals import assert_refused
 from singleimage import Model
 from singleimage.errors import ModelFileError
+from singleimage.models.modelfile import read_tensors
 from tiny import Command
 
 TRANSCRIPT = """
@@ -227,3 +228,15 @@ def test_values_that_are_not_finite_are_never_a_picture(tiny_run: Path, tmp_path
     model.generator.amplitudes.fill_(3e38)  # type: ignore[attr-defined]
     with pytest.raises(ModelFileError, match="not finite"):
         next(model.sample([0]))
+
+
+def test_a_model_does_not_change_with_its_file(good_run: Path, tmp_path: Path) -> None:
+    """It holds no part of the file, which Windows could not replace then."""
+    path = tmp_path / "model.safetensors"
+    data = (good_run / path.name).read_bytes()
+    path.write_bytes(data)
+    _, tensors = read_tensors(path)
+    with path.open("r+b") as file:
+        file.write(bytes(len(data)))
+    _, before = read_tensors(good_run / path.name)
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in before.items())

@@ -7,6 +7,7 @@ import re
 import secrets
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +16,8 @@ from singleimage.errors import OutputError
 
 PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
 """Names of files that are being written."""
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between tries to replace a file."""
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
@@ -117,10 +120,22 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        _replace(temporary, path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"cannot write {path}: {reason}; choose another output.") from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _replace(file: Path, path: Path) -> None:
+    """Rename a file to `path`; Windows refuses that while anyone, such as a scanner, reads it."""
+    for pause in PAUSES if sys.platform == "win32" else ():
+        try:
+            file.replace(path)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    file.replace(path)

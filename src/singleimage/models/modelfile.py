@@ -139,7 +139,8 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
                 raise ModelFileError(
                     f"{path} is a safetensors file of another program; give a model of singleimage."
                 )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copies, since Windows replaces no file that is mapped into memory.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         if _looks_like_image(path):
             named = path.suffix.lower() in SUFFIXES  # what is not is taken for a model
