@@ -382,3 +382,10 @@ def test_a_name_is_for_people_alone(studio: TestClient, photo_bytes: bytes) -> N
         assert "/" not in card["name"]
         assert len(card["name"]) <= 200
         assert studio.get(f"/api/photos/{card['id']}/file").content == photo_bytes
+
+
+def test_browsers_are_told_what_a_file_of_the_page_is(studio: TestClient) -> None:
+    """They run no script that is called text, as some programs on Windows have it."""
+    types = {"main.js": "text/javascript", "studio.css": "text/css", "icon.svg": "image/svg+xml"}
+    for name, kind in types.items():
+        assert studio.get(f"/page/{name}").headers["content-type"].startswith(kind)

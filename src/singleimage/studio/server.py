@@ -6,6 +6,7 @@ names of ours. Pictures are decoded by the reader that the command line has.
 
 import asyncio
 import json
+import mimetypes
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -44,6 +45,10 @@ UPLOAD_SECONDS = 120.0
 QUIET = 15.0
 """Seconds without an event after which a page is told that all is well."""
 PAGE = Path(__file__).parent / "page"
+mimetypes.add_type("text/javascript", ".js")  # on Windows, other programs set these types
+mimetypes.add_type("text/css", ".css")
+mimetypes.add_type("image/svg+xml", ".svg")
+mimetypes.add_type("image/webp", ".webp")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.(png|tiff|gif|webp)")
 
 
