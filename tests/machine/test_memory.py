@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from singleimage.machine import memory
 from singleimage.machine.memory import available_bytes
 
 GROUPS = {
@@ -45,3 +46,10 @@ def test_a_container_has_what_its_group_leaves(group: str, free: int, tmp_path: 
 
 def test_a_system_that_tells_nothing_is_no_error(tmp_path: Path) -> None:
     assert available_bytes(tmp_path) is None
+
+
+def test_only_linux_is_asked_for_its_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows, some programs cannot open their own file, in which the answer is sought."""
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("platform.libc_ver", lambda: pytest.fail("asked"))
+    assert memory._glibc.__wrapped__() is None

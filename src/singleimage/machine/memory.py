@@ -8,6 +8,7 @@ step on two cores.
 import ctypes
 import itertools
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -117,7 +118,7 @@ def _field(file: Path, name: str) -> int | None:
 
 @lru_cache
 def _glibc() -> Any:
-    if platform.libc_ver()[0] != "glibc":
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return None
     libc = ctypes.CDLL(None)
     return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
