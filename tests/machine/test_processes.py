@@ -25,16 +25,30 @@ def test_processes_that_cannot_share_a_batch_say_so(monkeypatch: pytest.MonkeyPa
         parallel.share_of(3)
 
 
-def test_a_process_meets_the_others_on_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else all of them would take the first one, which nccl refuses."""
+def test_without_torch_distributed_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in PyTorch's builds for AMD's GPUs on Windows, where the module is empty."""
+    monkeypatch.setattr("torch.distributed.is_available", lambda: False)
+    monkeypatch.delattr("torch.distributed.is_initialized")
+    parallel.join(torch.device("cpu"))
+    parallel.leave()
+    assert (parallel.processes(), parallel.share_of(3)) == (1, slice(None))
+    assert parallel.leading()
+
+
+@pytest.mark.parametrize("backend", ["nccl", "gloo"])
+def test_a_process_meets_the_others_on_its_own_gpu(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all of them would take the first one, which nccl refuses; Windows has no nccl."""
     calls: list[object] = []
+    monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: backend == "nccl")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "any")
     monkeypatch.setattr(torch.cuda, "set_device", calls.append)
     monkeypatch.setattr(
         torch.distributed, "init_process_group", lambda backend, timeout: calls.append(backend)
     )
     parallel.join(torch.device("cuda:1"))
-    assert calls == [torch.device("cuda:1"), "nccl"]
+    assert calls == [torch.device("cuda:1"), backend]
     parallel.join(torch.device("cpu"))
     assert calls[2:] == ["gloo"]
 

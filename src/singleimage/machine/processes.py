@@ -25,31 +25,37 @@ def join(device: torch.device) -> None:
     """Meet the processes that `torchrun` started with this one, if it did.
 
     Args:
-        device: where tensors are, from `find_device`; on CUDA they meet by nccl, else by gloo.
+        device: where tensors are, from `find_device`; on CUDA they meet by nccl where there is one,
+            else by gloo.
     """
-    if LAUNCHED not in os.environ or distributed.is_initialized():
+    if LAUNCHED not in os.environ or _met():
         return
     backend = "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)  # where nccl exchanges
-        backend = "nccl"
+        backend = "nccl" if distributed.is_nccl_available() else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
+
+
+def _met() -> bool:
+    """Whether this process has met others; some builds of PyTorch know of none."""
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def leave() -> None:
     """Part from the other processes, if there are any."""
-    if distributed.is_initialized():
+    if _met():
         distributed.destroy_process_group()
 
 
 def processes() -> int:
     """How many processes share the work."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    return distributed.get_world_size() if _met() else 1
 
 
 def leading() -> bool:
     """Whether this process writes files and talks; one of all does."""
-    return not distributed.is_initialized() or distributed.get_rank() == 0
+    return not _met() or distributed.get_rank() == 0
 
 
 def share_of(batch: int) -> slice:
