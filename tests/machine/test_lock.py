@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from singleimage.errors import RunError
-from singleimage.machine.lock import LOCK, PATIENCE, claimed
+from singleimage.machine.lock import FAR, LOCK, PATIENCE, claimed, owner_of
 
 
 def test_a_lock_of_a_dead_process_does_not_block(tmp_path: Path) -> None:
@@ -70,3 +71,26 @@ def test_a_folder_is_free_when_the_workers_of_a_killed_driver_have_ended(tmp_pat
         with claimed(tmp_path):
             assert (tmp_path / "done").exists()
             assert (tmp_path / LOCK).read_text().startswith(f"{os.getpid()} on ")
+
+
+def test_windows_locks_a_byte_that_nobody_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def locking(descriptor: int, mode: int, count: int) -> None:
+        assert (os.lseek(descriptor, 0, os.SEEK_CUR), mode, count) == (FAR, 2, 1)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PermissionError(13, "Permission denied") from None
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_NBLCK=2, locking=locking))
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("Ctrl-C on Windows"))
+    busy = pytest.raises(RunError, match=f"{os.getpid()} on ")
+    with claimed(tmp_path) as lock, busy, claimed(tmp_path):
+        assert lock is None  # Windows's workers inherit none
+        assert owner_of(tmp_path) == os.getpid()
+    assert owner_of(tmp_path) is None
+    assert (tmp_path / LOCK).stat().st_size < 200

@@ -14,15 +14,17 @@ from singleimage.errors import RunError
 LOCK = ".lock"
 PATIENCE = 60.0
 """Seconds to wait for the workers of a driver that died: they end after the step they are in."""
+FAR = 1 << 30
+"""The byte that is locked on Windows, where no other process can read what is locked."""
 
 
 @contextmanager
 def claimed(folder: Path, *, patience: float = PATIENCE) -> Iterator[int | None]:
-    """Hold the lock of a folder; gives its descriptor, or None where files cannot be locked.
+    """Hold the lock of a folder; gives its descriptor, or None where no worker can inherit it.
 
     The system drops the lock with the last process that has the descriptor, so a file that a dead
     process left behind does not block. Workers inherit it: the next driver starts when they, too,
-    have stopped writing.
+    have stopped writing; not so on Windows, where a lock is that of one process.
 
     Args:
         folder: that must exist.
@@ -46,7 +48,7 @@ def claimed(folder: Path, *, patience: float = PATIENCE) -> Iterator[int | None]
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
         os.write(descriptor, f"{os.getpid()} on {platform.node()}".encode())
-        yield descriptor if locked else None
+        yield descriptor if locked and sys.platform != "win32" else None
     finally:
         os.close(descriptor)
 
@@ -86,13 +88,17 @@ def _no_lock(path: Path) -> RunError:
 
 def _lock(descriptor: int) -> bool | None:
     """True: it is ours; False: another has it; None: there are no locks here."""
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(descriptor, FAR, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
         return False
     except OSError:  # some network file systems
         return None
@@ -108,8 +114,8 @@ def _owner(descriptor: int) -> str:
 def _is_dead(owner: str) -> bool:
     """Whether the owner was a process of this machine that is no more."""
     number, _, host = owner.partition(" on ")
-    if host != platform.node() or not number.isdecimal():
-        return False
+    if host != platform.node() or not number.isdecimal() or sys.platform == "win32":
+        return False  # on Windows a lock ends with its owner
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:
