@@ -150,3 +150,11 @@ def test_a_study_is_asked_as_it_was_told(
     done = command(line.replace("--seed 3", "--seed 4"))
     assert "holds another study" in done.err
     assert "--trials are 2 to 1000" in command(line.replace("--trials 6", "--trials 1")).err
+
+
+def test_windows_shares_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, SO_REUSEADDR would let a second server take the port of the first."""
+    monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_KEEPALIVE, raising=False)
+    with Serving(port=0).opened().listener as listener:
+        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 0
+        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1

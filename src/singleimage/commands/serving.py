@@ -98,7 +98,9 @@ class Serving:
 
     def _listener(self) -> socket.socket:
         listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # On Windows, with SO_REUSEADDR two servers would share a port.
+        option = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
         try:
             listener.bind((self.host, self.port))
             listener.listen(128)  # a browser that comes before the server is ready waits
