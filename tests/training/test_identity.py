@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from singleimage import PRESETS, Run, read_photo, with_overrides
-from singleimage.errors import RunError
+from singleimage.errors import OutputError, RunError
 from singleimage.training.identity import Identity, claim, require_start
 from tiny import draw, tiny
 
@@ -79,3 +79,20 @@ def test_a_tuning_starts_from_a_run_of_the_same_photo_and_networks() -> None:
     ):
         with pytest.raises(RunError, match=f"first was trained with .*{words}; tune it with"):
             require_start(start, other, folder)
+
+
+def test_why_a_run_cannot_begin_is_said_where_its_lock_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows removes no file that is open."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "in use")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OutputError, match=r"run\.json: No space left"):
+        claim(tmp_path, identity())

@@ -1,6 +1,7 @@
 """What a run folder belongs to: run.json says recipe, photo and seed."""
 
 import operator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +67,8 @@ def claim(folder: Path, identity: Identity) -> bool:
             return not _held(folder, identity) and _written(folder, identity)
         except OutputError:
             if all(file.name == LOCK for file in folder.iterdir()):  # as it was
-                (folder / LOCK).unlink(missing_ok=True)
+                with suppress(OSError):  # on Windows it is open, and stays
+                    (folder / LOCK).unlink(missing_ok=True)
             raise
 
 
