@@ -1,6 +1,7 @@
 """`singleimage bench`: compare methods."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -178,12 +179,15 @@ def _named_folders(texts: Sequence[str]) -> dict[str, Path]:
     from singleimage.recipes.presets import PRESETS
 
     found: dict[str, Path] = {}
+    barred = '/\\:*?"<>|' if sys.platform == "win32" else "/"
     for text in texts:
         name, sign, folder = text.partition("=")
-        if not (name and sign and Path(folder).is_dir()) or "/" in name:
+        if not (name and sign and Path(folder).is_dir()) or set(barred) & set(name):
             raise ImageError(f"--published {text} names no folder; write NAME=FOLDER.")
-        if name in PRESETS or name in found:
-            whose = "a preset" if name in PRESETS else "two folders"
+        # Many file systems take names that differ in case for one.
+        folded = name.casefold()
+        if folded in PRESETS or folded in map(str.casefold, found):
+            whose = "a preset" if folded in PRESETS else "two folders"
             raise ArgumentError(
                 f"--published {text}: {name} would name {whose}; give the folder another name."
             )
