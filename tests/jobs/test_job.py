@@ -92,6 +92,8 @@ def test_published_samples_are_measured_without_training(
     photo, files = write(tmp_path)
     named = [file.rename(file.with_name(f"real_{file.name}")) for file in files]
     measure = Measure(jpeg=80)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / ".DS_Store").touch()  # of a folder that a Mac has shown
     job = Job(name="x", method="x", photo=str(photo), published=str(files[0].parent))
     assert perform(job, tmp_path, nobody).scores == ()
     job = msgspec.structs.replace(job, measure=measure)

@@ -115,6 +115,8 @@ def test_known_answers_give_the_right_percentages_and_intervals(
 
 def test_preferences_count_for_the_first(folders: Path, tmp_path: Path) -> None:
     study = study_of(folders, kind="paired", trials=20)
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / ".DS_Store").touch()  # of a folder that a Mac has shown
     people = Participants(tmp_path / "s", open_study(tmp_path / "s", study))
     key = people.begin()
     wins = 0

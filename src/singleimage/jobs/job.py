@@ -152,7 +152,8 @@ def result_of(job: Job, folder: Path) -> JobResult | None:
 
 def _claim(home: Path) -> None:
     """Make a folder that of a job that trains nothing; what trains claims it as a run."""
-    if any(home.iterdir()) and not ((home / CLAIM).exists() or (home / RESULT).exists()):
+    others = any(not file.name.startswith(".") for file in home.iterdir())
+    if others and not ((home / CLAIM).exists() or (home / RESULT).exists()):
         raise RunError(f"{home} is not empty and holds no result; use another folder.")
     write_atomically(home / CLAIM, lambda stream: stream.write(b"{}\n"))
 

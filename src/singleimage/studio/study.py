@@ -104,7 +104,7 @@ def open_study(folder: Path, study: Study) -> Study:
         if read_study(folder) != study:
             raise RunError(f"{folder} holds another study; use another folder.")
         return study
-    if any(folder.iterdir()):
+    if any(not file.name.startswith(".") for file in folder.iterdir()):
         raise RunError(f"{folder} is not empty and holds no study; use another folder.")
     trials_of(study, "0" * 16)  # raises
     make_folder(folder / "participants")
