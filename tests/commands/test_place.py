@@ -39,6 +39,22 @@ def test_photos_of_one_stem_get_folders_of_their_own() -> None:
     assert names_of(photos) == ["a", "a.png", "A.webp", "a.png.jpg", "b"]
 
 
+def test_folders_end_as_those_of_the_system_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = [Path(name) for name in ("a .jpg", "a.png", "wait....jpg", " ..png")]
+    assert names_of(photos) == ["a ", "a", "wait...", " ."]
+    monkeypatch.setattr("sys.platform", "win32")
+    assert names_of(photos) == ["a", "a.png", "wait", " ..png"]
+
+
+def test_cores_are_counted_where_the_system_tells_threads_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+    assert choose_engine(None, None, "cpu") == (LocalPool(8), 1)
+
+
 def test_what_each_cannot_do_is_one_clear_error(tmp_path: Path, command: Command) -> None:
     photo = draw_photo(tmp_path / "in" / "a.png")
     folder, out = photo.parent, tmp_path / "out"

@@ -44,7 +44,10 @@ def names_of(photos: Sequence[Path]) -> list[str]:
     taken: set[str] = set()
     names = []
     for photo in photos:
-        choices = chain([photo.stem, photo.name], (f"{photo.name}-{i}" for i in count(2)))
+        stem = photo.stem
+        if sys.platform == "win32":  # whose folders end in neither
+            stem = stem.rstrip(" .") or photo.name
+        choices = chain([stem, photo.name], (f"{photo.name}-{i}" for i in count(2)))
         name = next(c for c in choices if c.casefold() not in taken)
         taken.add(name.casefold())
         names.append(name)
@@ -72,7 +75,11 @@ def choose_engine(workers: int | None, ray: str | None, device: str) -> "tuple[E
 
 def _cores() -> int:
     """Processor cores that this process may use; two threads of one core are counted once."""
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    if sys.platform != "linux":
+        import torch
+
+        return torch.get_num_threads()  # which is one for each core
+    usable = len(os.sched_getaffinity(0))
     with suppress(OSError):
         if Path("/sys/devices/system/cpu/smt/active").read_text().strip() == "1":
             usable //= 2
