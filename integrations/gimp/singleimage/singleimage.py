@@ -168,7 +168,14 @@ def singleimage(*words: Any) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in own}
     line = [program, *map(str, words)]
     try:
-        done = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
+        done = subprocess.run(
+            line,
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # of a console, on Windows
+        )
     except OSError as error:
         raise Failed(f"Cannot run {program}: {error.strerror}; correct SINGLEIMAGE.") from error
     if done.returncode:
