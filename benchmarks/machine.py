@@ -2,6 +2,7 @@
 
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,14 @@ from torch import Tensor
 from singleimage import Channels, Model, Photo, preset, train, with_overrides
 
 Facts = dict[str, Any]
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this process so far; not on Windows."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def median_seconds(work: Callable[[], object], *, repeats: int) -> float:

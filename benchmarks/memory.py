@@ -10,27 +10,19 @@ import argparse
 import json
 import math
 import multiprocessing
-import resource
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from machine import describe, machine, photo, random_model
+from machine import describe, machine, peak_bytes, photo, random_model
 from singleimage import Trainer, preset, with_overrides
 from singleimage.multiscale.latent import seed_for
 
 SIDES = (64, 128, 256, 512, 1024)
 STEPS = 3
-
-
-def peak_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def training_point(method: str, side: int, overrides: dict[str, str]) -> dict[str, float]:

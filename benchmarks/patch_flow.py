@@ -13,7 +13,6 @@ PHOTO_0.jpg, PHOTO_1.jpg ... Each measurement is a line of JSON.
 import argparse
 import importlib.util
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from typing import Any
 import torch
 
 import singleimage as si
-from machine import describe, machine
+from machine import describe, machine, peak_bytes
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.resample import resize
 
@@ -54,13 +53,12 @@ def timed(path: Path, size: Size, repeats: int) -> dict[str, Any]:
         started = time.perf_counter()
         list(model.sample([seed]))
         seconds.append(time.perf_counter() - started)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return {
         "size": str(size),
         "preparation": preparation,
         "median": statistics.median(seconds),
         "best": min(seconds),
-        "peak_gb": peak,
+        "peak_gb": peak_bytes() / 1e9,
     }
 
 
