@@ -136,7 +136,7 @@ def test_a_report_without_matplotlib_names_the_command(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     photo = photo_of(texture(0))
     found = Evaluation(some(), (1.0,), (0.0,), torch.zeros(4, 4))
-    with pytest.raises(OutputError, match=r"pip install 'singleimage\[metrics\]'"):
+    with pytest.raises(OutputError, match=r'pip install "singleimage\[metrics\]"'):
         write_report([found], Listed([photo]), photo, title="x")
 
 

@@ -82,7 +82,7 @@ def test_what_is_missing_is_named(command: Command, monkeypatch: pytest.MonkeyPa
     for line in ("studio", "study a b -o c"):
         done = command(line)
         assert (done.code, done.err.count("\n")) == (2, 1)
-        assert "pip install 'singleimage[studio]'" in done.err
+        assert 'pip install "singleimage[studio]"' in done.err
 
 
 @pytest.fixture

@@ -57,5 +57,5 @@ def test_what_a_comparison_needs_is_missed_before_the_work(
 ) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
     line = f"upscale {photo_file} -o {tmp_path}/x.png --factor 1.1 --truth {photo_file}"
-    assert "pip install 'singleimage[metrics]'" in command(line).err
+    assert 'pip install "singleimage[metrics]"' in command(line).err
     assert not (tmp_path / "x.png").exists()

@@ -89,12 +89,12 @@ def test_heic_names_what_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("singleimage.images.decode.high_efficiency_formats", tuple)
     monkeypatch.setattr("singleimage.images.folder.high_efficiency_formats", tuple)
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
-    with pytest.raises(ImageError, match=r"is HEIC or AVIF; pip install 'singleimage\[heic\]'"):
+    with pytest.raises(ImageError, match=r'is HEIC or AVIF; pip install "singleimage\[heic\]"'):
         read_photo(tmp_path / "a.heic")
     Image.fromarray(noise(20, 24, 3)).save(tmp_path / "b.png")
     assert [path.name for path in pictures_in(tmp_path)] == ["b.png"]
     (said,) = skipped_in(tmp_path)
-    assert said.startswith("a.heic skipped: which pip install 'singleimage[heic]' reads")
+    assert said.startswith('a.heic skipped: which pip install "singleimage[heic]" reads')
 
 
 @pytest.mark.parametrize("suffix", [".heic", ".avif"])

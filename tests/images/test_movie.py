@@ -197,7 +197,7 @@ def test_what_cannot_be_written_is_said_in_one_line(
     monkeypatch.setattr(av, "codecs_available", {"libvpx-vp9"})
     assert "cannot encode libx264" in refusal(tmp_path / "a.mp4", photos)
     monkeypatch.setitem(sys.modules, "av", None)
-    assert "pip install 'singleimage[video]'" in refusal(tmp_path / "a.mp4", photos)
+    assert 'pip install "singleimage[video]"' in refusal(tmp_path / "a.mp4", photos)
     write_movie(tmp_path / "a.gif", photos)  # which does not need it
     assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
 

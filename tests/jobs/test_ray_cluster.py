@@ -329,7 +329,7 @@ def test_without_ray_the_error_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SingleImageError, match=r"pip install 'singleimage\[ray\]'"):
+    with pytest.raises(SingleImageError, match=r'pip install "singleimage\[ray\]"'):
         next(RayCluster("auto").run([], tmp_path))
 
 

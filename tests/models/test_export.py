@@ -231,4 +231,4 @@ def test_without_the_extra_one_line_names_it(
     monkeypatch.setitem(sys.modules, missing, None)
     done = command(f"export {good_run} -o {tmp_path}/model.onnx")
     assert done.code == 2
-    assert done.err == "error: an ONNX file needs: pip install 'singleimage[export]'.\n"
+    assert done.err == 'error: an ONNX file needs: pip install "singleimage[export]".\n'

@@ -108,9 +108,11 @@ def test_what_is_missing_is_said() -> None:
         flags_of({"preset": "/etc/passwd"}, TRAINING)
 
 
-def test_commands_can_be_pasted(tmp_path: Path) -> None:
+def test_commands_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
     (line,) = lines("vary", {}, photo=Path("/s/a photo's.png"))
     assert as_shell(line).startswith("singleimage sample '/s/a photo'\"'\"'s.png' --seed 3")
+    monkeypatch.setattr("sys.platform", "win32")
+    assert as_shell(line).startswith('singleimage sample "/s/a photo\'s.png" --seed 3')
 
 
 def test_a_large_deep_photo_stays_as_it_is_around_what_a_small_model_mends(

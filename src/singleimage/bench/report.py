@@ -133,7 +133,7 @@ def page(title: str, body: Iterable[str]) -> str:
 def require_charts() -> None:
     """Raises `OutputError` if matplotlib is not installed."""
     if find_spec("matplotlib") is None:
-        raise OutputError("charts need matplotlib; run: pip install 'singleimage[metrics]'.")
+        raise OutputError('charts need matplotlib; run: pip install "singleimage[metrics]".')
 
 
 def chart(draw: Any, *, size: tuple[float, float]) -> str:

@@ -48,7 +48,7 @@ def animate(
     Parameters
     ----------
     output
-        The movie: .gif, .webp, or with PyAV (pip install 'singleimage[video]') .mp4, .webm.
+        The movie: .gif, .webp, or with PyAV (pip install "singleimage[video]") .mp4, .webm.
     frames
         How many.
     fps

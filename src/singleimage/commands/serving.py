@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def require_packages() -> None:
     """Raise `ArgumentError` unless the packages of a server are installed."""
     if not all(find_spec(name) for name in ("starlette", "uvicorn")):
-        raise ArgumentError("the page needs: pip install 'singleimage[studio]'.")
+        raise ArgumentError('the page needs: pip install "singleimage[studio]".')
 
 
 @dataclass(frozen=True)

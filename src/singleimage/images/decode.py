@@ -130,7 +130,7 @@ def _unknown(path: Path, data: bytes, *, tiff: bool) -> ImageError:
         )
     if data[4:8] == b"ftyp" and data[8:12] in HIGH_EFFICIENCY:
         return ImageError(
-            f"{path} is HEIC or AVIF; pip install 'singleimage[heic]', or convert it to JPEG or "
+            f'{path} is HEIC or AVIF; pip install "singleimage[heic]", or convert it to JPEG or '
             f"PNG."
         )
     return ImageError(f"{path} is not an image in a known format; use JPEG, PNG, WebP or TIFF.")

@@ -57,7 +57,7 @@ def skipped_in(folder: Path) -> list[str]:
         if path.name.startswith(".") or not path.is_file() or _is_picture(path):
             continue
         if not _can_read(path):
-            kinds.setdefault("which pip install 'singleimage[heic]' reads", []).append(path.name)
+            kinds.setdefault('which pip install "singleimage[heic]" reads', []).append(path.name)
         elif path.suffix.lower() in SUFFIXES:
             sheet = path.name == "sheet.png"
             kind = "sheets" if sheet else "masks or maps, by their names"

@@ -186,7 +186,7 @@ def _require(codec: _Codec) -> None:
         import av
     except ImportError:
         raise OutputError(
-            f".{codec.container} needs PyAV: pip install 'singleimage[video]'; or write .gif or "
+            f'.{codec.container} needs PyAV: pip install "singleimage[video]"; or write .gif or '
             f".webp."
         ) from None
     if codec.name not in av.codecs_available:

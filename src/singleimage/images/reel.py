@@ -99,7 +99,7 @@ def frames_of_video(path: Path, data: bytes) -> Reel:
         import av
     except ImportError:
         raise ImageError(
-            f"{path} needs PyAV: pip install 'singleimage[video]'; or give a GIF or a folder of "
+            f'{path} needs PyAV: pip install "singleimage[video]"; or give a GIF or a folder of '
             f"frames."
         ) from None
 

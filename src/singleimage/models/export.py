@@ -78,7 +78,7 @@ def onnx_file(model: Model, size: Size) -> bytes:
     """
     network = _network(model)
     if not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
-        raise OutputError("an ONNX file needs: pip install 'singleimage[export]'.")
+        raise OutputError('an ONNX file needs: pip install "singleimage[export]".')
     latent = sampled_latent(model.generator, [0, 1], size=size)
     return _graph(network, latent, _metadata(model, latent))
 

@@ -7,6 +7,8 @@ byte for byte. This module imports nothing heavy.
 import math
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +197,8 @@ def lines_of(
 def as_shell(line: list[str]) -> str:
     """A command `line`, one of `lines_of`, to paste into a terminal: it writes where that is."""
     made = "pictures" if line[0] == "sample" else SAVED + Path(line[-1]).suffix
-    return shlex.join(["singleimage", *line[:-1], made])
+    quoted = subprocess.list2cmdline if sys.platform == "win32" else shlex.join
+    return quoted(["singleimage", *line[:-1], made])
 
 
 def as_python(line: list[str], suffix: str) -> str:

@@ -86,7 +86,7 @@ def require_truth(truth: Photo, size: Size) -> None:
         ImageError: the truth is smaller, or much larger; or SSIM's library is not installed.
     """
     if importlib.util.find_spec("skimage") is None:
-        raise ImageError("SSIM needs scikit-image; run: pip install 'singleimage[metrics]'.")
+        raise ImageError('SSIM needs scikit-image; run: pip install "singleimage[metrics]".')
     small = any(side < wanted for side, wanted in zip(truth.size, size, strict=True))
     if small or max(truth.size) > max(size) * 1.05:
         raise ImageError(f"the truth is {truth.size}, the result {size}; crop it to that.")
