@@ -88,6 +88,7 @@ def _no_lock(path: Path) -> RunError:
 
 def _lock(descriptor: int) -> bool | None:
     """True: it is ours; False: another has it; None: there are no locks here."""
+    held = PermissionError if sys.platform == "win32" else BlockingIOError
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -98,7 +99,7 @@ def _lock(descriptor: int) -> bool | None:
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
+    except held:
         return False
     except OSError:  # some network file systems
         return None
