@@ -89,6 +89,47 @@ def test_a_level_that_collapsed_is_begun_again_with_other_noise(photo: Photo) ->
     assert trainer.position == (3, 0, 0)
 
 
+def lose_it(trainer: Trainer) -> None:
+    """Throw the reconstruction far off, but not to one color."""
+    with torch.no_grad():
+        trainer.learner.tail.weight.mul_(-30)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("restarts", [1, 0])
+def test_a_level_that_lost_the_photo_is_begun_again_while_it_may(
+    photo: Photo, monkeypatch: pytest.MonkeyPatch, restarts: int
+) -> None:
+    monkeypatch.setattr(module, "LOST", 3.0)
+    trainer = begun(photo, recipe(training_restarts=str(restarts)))
+    seen = []
+    for progress in trainer:
+        if progress.level > 2:
+            break
+        seen.append((progress.attempt, progress.step))
+        if progress.step == 5:
+            lose_it(trainer)
+    lost = [(0, step) for step in range(1, 9)]  # looks at 6 and 8
+    assert seen == (lost if restarts else []) + [(restarts, step) for step in range(1, STEPS + 1)]
+    assert trainer.position[0] == 3
+
+
+def test_a_level_that_finds_the_photo_again_goes_on(
+    photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOST", 3.0)
+    trainer = begun(photo, recipe())
+    for progress in trainer:
+        if progress.level > 2:
+            break
+        assert progress.attempt == 0
+        if progress.step == 5:
+            kept = deepcopy(trainer.learner.state_dict())
+            lose_it(trainer)
+        if progress.step == 6:  # after a look
+            trainer.learner.load_state_dict(kept)
+    assert trainer.position[0] == 3
+
+
 def test_one_gray_is_no_collapse(photo: Photo) -> None:
     """Levels of little contrast begin so, and learn."""
     trainer = begun(photo, recipe(training_restarts="0"))

@@ -57,7 +57,8 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Largest norm of all gradients of the critic together."""
     restarts: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0
     """How often a level that collapsed to one color is begun again, with other noise, before it is
-    an error. The published codes do not notice."""
+    an error; one that lost the photo, while there are restarts. The published codes do not
+    notice."""
 
     recompute: bool = False
     """Compute generated images again for the generator's turn, instead of keeping what their

@@ -241,6 +241,7 @@ class Trainer:
         return progress
 
     def _begin_level(self) -> None:
+        self._watch = CollapseWatch()
         self.learner.grow(self._batch(0), self._seed("level"))
         self._prepare_level()
 
@@ -323,19 +324,23 @@ class Trainer:
     # Levels that collapse
 
     def _collapsed(self) -> bool:
-        """Whether the reconstruction is one pure color, at two looks running or at the end."""
+        """Whether it is one pure color, or has lost the photo and may begin again."""
         steps = self._schedule.steps_at(self.level)
         if not is_time_to_look(self.step, steps):
             return False
         first = self.example
         generator, photo = self.learner.generator_of(first), first.images[self.level]
         last = self.step == steps
-        return self._watch.collapsed(generator, photo, limit=self.learner.limit, last=last)
+        fault = self._watch.fault(generator, photo, limit=self.learner.limit, last=last)
+        return fault == "flat" or (fault == "lost" and self._may_begin_again())
+
+    def _may_begin_again(self) -> bool:
+        return self._beginning is not None and self._attempt < self._schedule.training.restarts
 
     def _begin_again(self) -> None:
         """Go back to the beginning of a level that collapsed, and on with other noise."""
         level, attempt, seconds = self.level, self._attempt + 1, self.seconds
-        if self._beginning is None or attempt > self._schedule.training.restarts:
+        if self._beginning is None or not self._may_begin_again():
             raise Diverged(
                 f"level {level} has collapsed to one color, step {self.step}; try "
                 f"{mend_of(self._schedule)}."
@@ -400,7 +405,7 @@ class Trainer:
             "seconds": self.seconds,
             "tuned": self._tuned,
             "attempt": self._attempt,
-            "flat": self._watch.flat,
+            "watch": self._watch.state_dict(),
             "beginning": self._beginning,
             **self.players.state_dict(),
         }
@@ -435,8 +440,9 @@ class Trainer:
         """
         self._require_possible(state)
         self.level, self.step, self.seconds = state["level"], state["step"], state["seconds"]
-        self._tuned, self._watch.flat = state["tuned"], state["flat"]
-        self._attempt, self._beginning = state["attempt"], state["beginning"]
+        self._watch.load_state_dict(state.get("watch", {}))
+        self._tuned, self._attempt = state["tuned"], state["attempt"]
+        self._beginning = state["beginning"]
         mid_level = bool(state["optimizers"])
         self.players.load_networks(state, self.level if mid_level else self.level - 1)
         if mid_level:
