@@ -2,7 +2,8 @@
 
 They compute on the processor, so that whole trainings run and give numbers. Refused are tensors of
 two devices together, a generator of another device than what it fills, group norm of two types, and
-what PyTorch lacks on MPS: float64, and functions that only new versions have.
+what PyTorch lacks on MPS, or does wrong there: float64, functions that only new versions have,
+layers of tensors in channels-last order, and products written into the middle of a tensor.
 """
 
 from collections.abc import Iterator
@@ -20,6 +21,11 @@ CROSSING = {"copy_", "_to_copy", "set_"}
 """What takes tensors of two devices."""
 MISSING = {"_linalg_eigh", "_linalg_svd", "_embedding_bag", "_embedding_bag_forward_only"}
 """What PyTorch 2.6 lacks on MPS."""
+IN_ORDER = {
+    *("native_batch_norm", "native_batch_norm_backward", "convolution_backward"),
+    "max_pool2d_with_indices_backward",
+}
+"""What is wrong, slow or the end of the process on MPS for tensors in channels-last order."""
 
 
 class Remote(Tensor):
@@ -104,6 +110,7 @@ class Pretence(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if here == PLACE:
             refuse(name, tensors)
+            refuse_layout(name, args, kwargs)
         wanted, place = kwargs.get("device"), here
         if wanted is not None:
             kwargs = {**kwargs, "device": CPU}
@@ -139,6 +146,16 @@ def refuse(name: str, tensors: list[Tensor]) -> None:
     for x in tensors:
         if x.device != PLACE and x.dim() and name not in CROSSING:
             raise RuntimeError(f"{name}: tensors on {PLACE} and on {x.device}")
+
+
+def refuse_layout(name: str, args: Any, kwargs: dict[str, Any]) -> None:
+    """Raise where MPS goes wrong by where the numbers of a tensor lie."""
+    maps = [x for x in args if isinstance(x, Tensor) and x.dim() >= 4 and any(x.stride())]
+    if name in IN_ORDER and not all(x.is_contiguous() for x in maps):
+        raise RuntimeError(f"{name}: strides {[x.stride() for x in maps]} on {PLACE}")
+    out = kwargs.get("out")
+    if name == "mm" and out is not None and out.storage_offset():
+        raise RuntimeError(f"{name}: a product is never written at {out.storage_offset()}")
 
 
 @contextmanager

@@ -6,11 +6,15 @@ import pytest
 import torch
 
 import singleimage as si
+from clips import TINY, clip
 from pretend import pretended
 from singleimage import PRESETS, Channels, Photo, Trainer
+from singleimage.errors import DeviceError
 from singleimage.metrics.evaluation import evaluate
 from singleimage.metrics.features import Features, load_features
 from singleimage.models.hypermodel import HyperModel
+from singleimage.multiscale.geometry import Size
+from singleimage.multiscale.resample import resize
 from singleimage.nn.precision import Precision
 from tiny import FEWER, METHODS, PHOTO, album_recipe, pattern, tiny
 
@@ -101,4 +105,15 @@ def test_an_evaluation_gives_the_same_numbers(features: Features) -> None:
     expected = evaluate(samples, photo, features).scores.numbers
     with pretended() as device:
         there = load_features("efficientnet-lite0", device=device)
-        assert evaluate(samples, photo, there).scores.numbers == pytest.approx(expected, rel=1e-9)
+        assert evaluate(samples, photo, there).scores.numbers == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_large_picture_is_resized_alike(device: str) -> None:
+    column = torch.linspace(-1, 1, 330).view(1, 1, -1, 1)
+    found = resize(column.to(device), Size(340, 1)).cpu()
+    assert torch.allclose(found, resize(column, Size(340, 1)), atol=1e-6)
+
+
+def test_clips_are_refused_on_mps(device: str) -> None:
+    with pytest.raises(DeviceError, match="use --device cpu"):
+        Trainer(clip(), TINY, seed=1, device=device)

@@ -11,7 +11,7 @@ from reference.compare import difference
 from singleimage.apps.animate import animate
 from singleimage.apps.inject import inject
 from singleimage.apps.sample import seam
-from singleimage.errors import ArgumentError, ImageError, UnsupportedEntry
+from singleimage.errors import ArgumentError, DeviceError, ImageError, UnsupportedEntry
 from singleimage.images.clip import Clip
 from singleimage.images.reader import read_photo
 from singleimage.models.model import Model
@@ -44,6 +44,12 @@ def test_clips_of_any_size_and_length(model: Model) -> None:
         model.sample([0], frames=3)
     with pytest.raises(ArgumentError, match="drop one of the two"):
         model.sample([0], frames=9, start_level=1)
+
+
+def test_a_model_of_clips_is_not_read_on_mps(model: Model, tmp_path: Path) -> None:
+    model.save(tmp_path / "model.safetensors")
+    with pytest.raises(DeviceError, match="use --device cpu"):
+        Model.load(tmp_path, device=torch.device("mps"))
 
 
 def test_a_kept_layout_keeps_the_coarse_clip(model: Model) -> None:

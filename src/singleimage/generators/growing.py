@@ -24,6 +24,7 @@ from singleimage.generators.base import (
     check_injection,
 )
 from singleimage.generators.tiles import WHOLE, decode_tiles
+from singleimage.machine.device import channels_last
 from singleimage.multiscale.geometry import OPEN, Part, Size, Window, Wrap, framed
 from singleimage.multiscale.latent import Latent, Map, Noise, drawn, gaussian, seed_for
 from singleimage.multiscale.pyramid import Ladder, Pyramid
@@ -38,7 +39,6 @@ from singleimage.nn.blocks import (
     init_normal,
     norms_of,
 )
-from singleimage.nn.convolution import channels_last
 from singleimage.nn.involution import InvolutionBody
 
 

@@ -1,4 +1,4 @@
-"""Which device computes, and on how many threads."""
+"""Which device computes, on how many threads, and what it wants of tensors."""
 
 import os
 
@@ -53,9 +53,31 @@ def use_device(name: str) -> torch.device:
     return device
 
 
+def require_clips(device: torch.device) -> None:
+    """Refuse to compute clips on MPS, where convolutions of three axes are wrong or missing.
+
+    Raises:
+        DeviceError: it is MPS.
+    """
+    if device.type == "mps":
+        raise DeviceError("clips are not computed on mps; use --device cpu.")
+
+
 def supported(x: Tensor) -> Tensor:
     """`x` where PyTorch has float64, eigenvectors and bags: as it is, or on MPS in main memory."""
     return x if x.device.type in ("cpu", "cuda") else x.cpu()
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """`x` in channels-last order, which one-channel tensors lose on the way.
+
+    On MPS channels-first: of PyTorch's layers there, gradients of channels-last tensors are slow,
+    and those of batch norm wrong.
+    """
+    if x.device.type == "mps":
+        return x.contiguous()
+    clips = x.dim() == 5
+    return x.contiguous(memory_format=torch.channels_last_3d if clips else torch.channels_last)
 
 
 def threads_of(name: str) -> int | None:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from singleimage.errors import SizeError, WeightsError
+from singleimage.machine.device import channels_last
 
 Network = Literal["efficientnet-lite0", "inception-64", "inception-192"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
@@ -92,7 +93,7 @@ class Trunk:
                 f"{size} is too small to measure; a side must be {self.smallest} pixels or more."
             )
         x = images.to(self.layers[0].weight.device, torch.float32)
-        x = ((x + self.shift) * self.scale).contiguous(memory_format=torch.channels_last)
+        x = channels_last((x + self.shift) * self.scale)
         for i, layer in enumerate(self.layers):
             x = F.max_pool2d(x, 3, 2) if i == self.pool_after else x
             x = layer(x)
@@ -183,7 +184,7 @@ def _folded(
     gain = state[f"{norm}.weight"].double() / (variance + 1e-3).sqrt()
     weight = (state[f"{conv}.weight"].double() * gain[:, None, None, None]).float().to(device)
     bias = (state[f"{norm}.bias"].double() - mean * gain).float().to(device)
-    return weight.contiguous(memory_format=torch.channels_last), bias
+    return channels_last(weight), bias
 
 
 # Weights -----------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from singleimage.images.palette import cleared, snapped
 from singleimage.images.photo import Photo, require_texture
 from singleimage.images.rearrangement import Rearrangement
 from singleimage.images.sheet import png_bytes, sheet
-from singleimage.machine.device import find_device
+from singleimage.machine.device import find_device, require_clips
 from singleimage.machine.files import followed, refuse_existing, write_atomically
 from singleimage.machine.memory import kept_heap, returned_heap
 from singleimage.models.modelfile import (
@@ -302,6 +302,7 @@ class Model:
         Raises:
             ModelFileError: the file is missing, damaged, no model, of another format, or its
                 tensors are not those of its recipe; the first wrong one is named.
+            DeviceError: the device is not available, or computes no clips.
         """
         path = model_path(Path(path))
         device = find_device(device) if isinstance(device, str) else device
@@ -319,6 +320,8 @@ class Model:
         generator: Generator
         if recipe.direct is None:
             learner = read_learner(path, recipe, channels, provenance)
+            if learner.ladder.moving:
+                require_clips(torch.device(device))
             chosen = resolve_precision(precision, torch.device(device))
             fill_networks(path, {"generator": learner}, tensors, device, chosen)
             generator = cast(Generator, learner)  # so are all that learn one photo

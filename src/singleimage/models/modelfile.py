@@ -27,7 +27,6 @@ from singleimage.images.channels import Channels, read_channels
 from singleimage.images.folder import SUFFIXES
 from singleimage.images.photo import Photo, joined_digest
 from singleimage.multiscale.geometry import PIXEL_LIMIT, Size
-from singleimage.nn.blocks import restore_order
 from singleimage.nn.precision import use_precision
 from singleimage.recipes.recipe import Recipe
 
@@ -281,7 +280,7 @@ def fill_networks(
         prefix = f"{part}."
         own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         module.load_state_dict(own, assign=True)
-        restore_order(module.to(device))
+        module.to(device)
         use_precision(module, precision)
         module.requires_grad_(False).eval()
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
+from singleimage.machine.device import channels_last
 from singleimage.multiscale.geometry import OPEN, Part, Size, Window, Wrap, framed, size_of
 from singleimage.multiscale.resize_matrices import (
     Kind,
@@ -305,7 +306,10 @@ class _Axis(NamedTuple):
             flat = x.reshape(self.n_in, -1)
             product = flat.new_empty(self.n_out, flat.shape[1])
             for band in self.bands:
-                torch.mm(band.matrix, flat[band.columns], out=product[band.rows])
+                if x.device.type == "cpu":
+                    torch.mm(band.matrix, flat[band.columns], out=product[band.rows])
+                else:  # MPS on macOS 14 writes no product into the middle of a tensor
+                    product[band.rows] = band.matrix @ flat[band.columns]
             return product.view(-1, *x.shape[1:])
         matrix = self.bands[0].matrix  # filled up with zeros (see `_filled`)
         flat = x.new_empty(matrix.shape[1], *x.shape[1:])
@@ -326,7 +330,7 @@ class _Separable(Function):
         ctx.axes = rows.turned, columns.turned
         y = columns.apply(x.permute(3, 0, 2, 1))  # (w, B, H, C)
         y = rows.apply(y.permute(2, 1, 0, 3))  # (h, B, w, C)
-        y = y.permute(1, 3, 0, 2).contiguous(memory_format=torch.channels_last)
+        y = channels_last(y.permute(1, 3, 0, 2))
         return y if plus is None else y.add_(plus)
 
     @staticmethod
@@ -383,7 +387,7 @@ def _plainly(laws: list[_Law], part: Part | None, x: Tensor, plus: Tensor | None
 def _tiled(laws: list[_Law], x: Tensor, plus: Tensor | None) -> Tensor:
     """The same, tile by tile: whole matrices of large images are large, and nearly all zeros."""
     size, here = Size(*(law.n_out for law in laws)), size_of(x)
-    result = x.new_empty(*x.shape[:2], *size).contiguous(memory_format=torch.channels_last)
+    result = channels_last(x.new_empty(*x.shape[:2], *size))
     for top in range(0, size.height, TILE):
         for left in range(0, size.width, TILE):
             rows, columns = (

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from singleimage.machine.device import channels_last
 from singleimage.multiscale.geometry import Window, Wrap, framed
 from singleimage.nn.convolution import (
     NOTHING,
     Link,
     Shown,
     chain,
-    channels_last,
     judge,
     mean_scores,
 )
@@ -84,6 +84,12 @@ class Conv(nn.Module):
         """Convolve `x` (B, in, H, W) to (B, out, H - k + 1 + 2 padding, ...); see `run_chain`."""
         return run_chain(x, [self], [None])
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What `to` calls: weights may be in the order of a file, or of another device."""
+        super()._apply(fn, recurse)
+        self.weight.data = channels_last(self.weight.data)
+        return self
+
     def twice_differentiable(self, x: Tensor) -> Tensor:
         """Convolve as `forward` does, slower, where the gradient is differentiated again.
 
@@ -130,17 +136,6 @@ def _chain_arguments(
     dtype = convs[0].compute or x.dtype
     links = [conv.link(dtype, slope) for conv, slope in zip(convs, slopes, strict=True)]
     return x.to(dtype), links, [p for conv in convs for p in (conv.weight, conv.bias)]
-
-
-def restore_order(module: nn.Module) -> None:
-    """Put convolution weights that were read from elsewhere back in channels-last order.
-
-    Args:
-        module: whose weights are reordered in place.
-    """
-    for part in module.modules():
-        if isinstance(part, Conv):
-            part.weight.data = channels_last(part.weight.data)
 
 
 class Projection(nn.Module):

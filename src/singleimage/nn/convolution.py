@@ -6,8 +6,8 @@ gradient penalty is made of. A piecewise linear network is linear around almost 
 that gradient is a chain of transposed convolutions and constant masks: exact, without a second
 backward pass, differentiable in the weights. (With norm, see `nn.second_order`.)
 
-All are without stride, on images (B, C, H, W) or clips (B, C, T, H, W) in channels-last order, of
-any device and type: a convolution has as many axes as its weights.
+All are without stride, on images (B, C, H, W) or clips (B, C, T, H, W), of any device and type, in
+the order of `channels_last`: a convolution has as many axes as its weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from singleimage.machine.device import channels_last
 
 aten = torch.ops.aten
 
@@ -33,12 +35,6 @@ class Link(NamedTuple):
     """Negative slope of the leaky ReLU behind it; None: none."""
     padding: int = 0
     """Zeros around its input, pixels a side."""
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """`x` in channels-last order, which one-channel tensors lose on the way."""
-    clips = x.dim() == 5
-    return x.contiguous(memory_format=torch.channels_last_3d if clips else torch.channels_last)
 
 
 # Chains ------------------------------------------------------------------------------------------
@@ -283,7 +279,7 @@ def _spread(weight: Tensor, like: Tensor, scales: Tensor) -> Tensor:
     ones = weight.new_ones(1, 1, min(height - kernel + 1, kernel), min(width - kernel + 1, kernel))
     small = F.conv_transpose2d(ones, weight) * scales.to(weight)[:, None, None, None]
     small = small.to(like.dtype).permute(0, 2, 3, 1)
-    return _widen(_widen(small, 2, width), 1, height).permute(0, 3, 1, 2)
+    return channels_last(_widen(_widen(small, 2, width), 1, height).permute(0, 3, 1, 2))
 
 
 def _widen(x: Tensor, dim: int, length: int) -> Tensor:

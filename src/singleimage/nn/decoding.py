@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from singleimage.machine.device import channels_last
 from singleimage.multiscale.geometry import Part, Size, Window, size_of
 from singleimage.multiscale.resample import stretch, stretch_source
 from singleimage.nn.blocks import Conv, PatchNet
-from singleimage.nn.convolution import Shown, channels_last
+from singleimage.nn.convolution import Shown
 from singleimage.nn.critic import Critic, CriticOutputs
 
 CROP_TAP, FULL_TAP = 3, 4

@@ -4,18 +4,19 @@ He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, CVPR 2016. Me
 takes the network of 34 layers, untrained, with a linear layer behind it.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from singleimage.machine.device import channels_last
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.resample import bilinear
-from singleimage.nn.convolution import channels_last
 from singleimage.nn.initial import draw
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=4096)]
@@ -109,7 +110,15 @@ class Embedding(nn.Module):
             self.stages.append(nn.Sequential(first, *rest))
             c_in = c_out
         self.linear = nn.Linear(c_in, c_in) if spec.linear else None
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._apply(lambda x: x)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What `to` calls: weights go in the order of `channels_last`."""
+        super()._apply(fn, recurse)
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):
+                part.weight.data = channels_last(part.weight.data)
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed `images` (B, C, H, W) in [-1, 1], seen at `view` pixels a side: (B, features)."""

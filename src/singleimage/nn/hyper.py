@@ -15,6 +15,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from singleimage.machine.device import channels_last
 from singleimage.nn.blocks import Channels, PatchNet, Slope
 from singleimage.nn.convolution import Link, chain, judge, mean_scores
 from singleimage.nn.critic import Critic, CriticOutputs, Scorer
@@ -173,7 +174,7 @@ class GivenNets(nn.Module):
     def _cast(self, layers: Sequence[Tensor]) -> list[Link]:
         cast = [tensor.detach().to(self._compute) for tensor in layers]
         return [
-            Link(weight, bias, slope)
+            Link(channels_last(weight), bias, slope)
             for weight, bias, slope in zip(cast[::2], cast[1::2], self._form.slopes, strict=True)
         ]
 

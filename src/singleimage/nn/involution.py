@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from singleimage.machine.device import channels_last
 from singleimage.multiscale.geometry import OPEN, Window, Wrap, framed, size_of
 from singleimage.nn.blocks import Conv, ImageNorm, Norm, Projection, make_norm, run_chain
 
@@ -281,8 +282,8 @@ def _each(taps: Tensor) -> Iterator[Tensor]:
 
 
 def _as_image(pixels: Tensor) -> Tensor:
-    """(B, H, W, groups, C / groups) -> (B, C, H, W), a view in channels-last order."""
-    return pixels.flatten(3).permute(0, 3, 1, 2)
+    """(B, H, W, groups, C / groups) -> (B, C, H, W); a view where that is `channels_last`."""
+    return channels_last(pixels.flatten(3).permute(0, 3, 1, 2))
 
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from singleimage.machine.device import channels_last
 from singleimage.nn.convolution import (
-    channels_last,
     convolved,
     gradients,
     image_sums,

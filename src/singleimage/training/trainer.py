@@ -19,7 +19,7 @@ from singleimage.errors import Diverged, ImageError, RunError, UnsupportedEntry
 from singleimage.generators.base import Learner
 from singleimage.images.clip import Clip
 from singleimage.images.photo import Photo
-from singleimage.machine.device import use_device
+from singleimage.machine.device import require_clips, use_device
 from singleimage.machine.memory import kept_heap
 from singleimage.machine.processes import mean_over_processes, share_of
 from singleimage.models.hypermodel import HyperModel, Start
@@ -77,7 +77,7 @@ class Trainer:
                 channels; or a clip is too short, or no photo.
             RecipeError: the recipe needs no training; or several photos, or networks to start from,
                 are given to a method that takes none.
-            DeviceError: the device is not available.
+            DeviceError: the device is not available, or computes no clips.
             UnsupportedEntry: what is given cannot enter the coarsest level.
         """
         self.recipe = recipe
@@ -92,6 +92,8 @@ class Trainer:
         self.sha256 = self._set.sha256
         self.example = self._set.first
         """The first photo at all levels."""
+        if self.example.ladder.moving:
+            require_clips(self.device)
         require_seen(self.photo.size, self.example.ladder.sizes[0], recipe)
         self._start = start
         self.players = self._new_players()
