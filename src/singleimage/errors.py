@@ -9,7 +9,10 @@ LESS_MEMORY = "use a smaller size, or train with a smaller pyramid (`train --dry
 """What to do when memory runs out."""
 
 
-NO_MEMORY = ("memory", "could not create a primitive", "could not execute a primitive")
+NO_MEMORY = (
+    *("out of memory", "enough memory", "allocate memory", "buffer size", "ALLOC_FAILED"),
+    *("create a memory", "create a primitive", "execute a primitive"),
+)
 """What libraries say where memory runs out; the latter are oneDNN's words."""
 
 

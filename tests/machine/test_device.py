@@ -8,6 +8,7 @@ import torch
 
 from refusals import assert_refused
 from singleimage.errors import DeviceError
+from singleimage.machine import device
 from singleimage.machine.device import find_device, use_device
 from tiny import Command
 
@@ -63,8 +64,7 @@ def test_to_find_a_device_changes_nothing(threads: int) -> None:
 
 
 def test_processes_of_torchrun_have_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch, "empty", lambda *_, device: torch.zeros(1))  # on any device
+    monkeypatch.setattr(device, "_computes", lambda _: True)
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     monkeypatch.setenv("LOCAL_RANK", "2")
     assert find_device("auto") == find_device("cuda") == torch.device("cuda")
@@ -74,6 +74,33 @@ def test_processes_of_torchrun_have_a_gpu_each(monkeypatch: pytest.MonkeyPatch) 
     )
     assert find_device("cuda:1") == torch.device("cuda:1")
     assert find_device("cpu") == torch.device("cpu")
+    with pytest.raises(DeviceError, match="device 'mps' is not available"):
+        find_device("mps")
+    monkeypatch.setattr(device, "_computes", lambda name: name in ("mps", "cpu"))
+    assert find_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("lacking", [{"cuda"}, {"cuda", "mps"}, set()], ids=str)
+def test_auto_passes_over_a_gpu_without_kernels(
+    monkeypatch: pytest.MonkeyPatch, lacking: set[str]
+) -> None:
+    def ones(_: int, device: str) -> torch.Tensor:
+        if device in lacking:
+            raise RuntimeError("CUDA error: no kernel image is available for execution")
+        return torch.zeros(1)
+
+    monkeypatch.setattr(torch, "ones", ones)
+    expected = next(name for name in ("cuda", "mps", "cpu") if name not in lacking)
+    assert find_device("auto").type == expected
+
+
+def test_a_full_gpu_is_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch, "ones", full)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        find_device("cuda")
 
 
 def test_to_use_a_device_sets_the_threads_in_its_name_and_nothing_else(threads: int) -> None:

@@ -5,7 +5,7 @@ import os
 import torch
 from torch import Tensor
 
-from singleimage.errors import DeviceError
+from singleimage.errors import DeviceError, in_words
 
 LAUNCHED = "TORCHELASTIC_RUN_ID"
 """Variable of the environment by which a process knows that `torchrun` started it."""
@@ -15,29 +15,42 @@ def find_device(name: str) -> torch.device:
     """Find the device of that name; nothing is changed.
 
     Args:
-        name: `auto` (the fastest there is), `cpu`, `cuda`, `cuda:1` or `mps`; `cpu:4` means the
+        name: `auto` (the fastest that works), `cpu`, `cuda`, `cuda:1` or `mps`; `cpu:4` means the
             processor, and that `use_device` is to give it four threads. Of several processes that
-            `torchrun` started, each has a GPU of its own by `auto` and `cuda`.
+            `torchrun` started, each has a GPU of its own by `auto` and `cuda`, and none has MPS.
 
     Raises:
         DeviceError: this machine or this build of PyTorch has no such device.
     """
+    launched = LAUNCHED in os.environ
+    cuda = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if launched else "cuda"
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cpu" and torch.backends.mps.is_available():
-            name = "mps"
-    if name == "cuda" and LAUNCHED in os.environ:
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    if threads_of(name) is not None:
+        name = next(filter(_computes, [cuda] if launched else [cuda, "mps"]), "cpu")
+    elif name == "cuda":
+        name = cuda
+    elif threads_of(name) is not None:
         name = "cpu"
-    try:
-        torch.empty(1, device=name).item()  # of `meta`, there is nothing to read
-    except (RuntimeError, AssertionError, ValueError):
+    if not _computes(name) or (launched and name == "mps"):
         raise DeviceError(
             f"device {name!r} is not available here; use auto, cpu, cpu:THREADS, cuda, cuda:INDEX "
             f"or mps."
-        ) from None
+        )
     return torch.device(name)
+
+
+def _computes(name: str) -> bool:
+    """Whether this build of PyTorch computes there; it may know a GPU and have no kernels for it.
+
+    Raises:
+        RuntimeError: the device has no memory left.
+    """
+    try:
+        torch.ones(1, device=name).add_(1).item()
+    except (RuntimeError, AssertionError, ValueError) as error:
+        if in_words(error) is not None:
+            raise
+        return False
+    return True
 
 
 def use_device(name: str) -> torch.device:
