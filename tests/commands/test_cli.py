@@ -185,6 +185,8 @@ def test_the_words_default_to_those_of_the_process(
     [
         (MemoryError(), "use a smaller size, or train with a smaller pyramid"),
         (RuntimeError("CUDA out of memory"), "out of memory; use a smaller size"),
+        (RuntimeError("Invalid buffer size: 14.9 GB"), "out of memory; use a smaller size"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), "out of memory; use a smaller size"),
         (OSError(28, "No space left on device", "x.png"), "x.png: No space left on device; check"),
         (OSError("odd"), "cannot read or write a file: odd; check the path and the free space."),
     ],
@@ -208,12 +210,13 @@ def test_errors_of_the_machine_are_one_line(
     assert err.count("\n") == 1
 
 
-def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mistake", ["shapes differ", "an illegal memory access was encountered"])
+def test_our_own_mistakes_are_not_hidden(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError("shapes differ")
+        raise RuntimeError(mistake)
 
     monkeypatch.setattr(cli, "app", fail)
-    with pytest.raises(RuntimeError, match="shapes differ"):
+    with pytest.raises(RuntimeError, match=mistake):
         cli.main([])
 
 

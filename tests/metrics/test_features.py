@@ -20,7 +20,13 @@ from reference.compare import noise
 from reference.torchvision_models import torchvision_models
 from singleimage.errors import SizeError, WeightsError
 from singleimage.metrics import features
-from singleimage.metrics.features import INCEPTION_URL, INCEPTION_VARIABLE, NETWORKS, load_features
+from singleimage.metrics.features import (
+    INCEPTION_URL,
+    INCEPTION_VARIABLE,
+    NETWORKS,
+    Trunk,
+    load_features,
+)
 from singleimage.metrics.sifid import fit
 
 
@@ -262,6 +268,17 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     ):
         torch.save(state | change, path)
         assert words in refused("efficientnet-lite0", path)
+
+
+def test_a_device_without_memory_is_not_the_fault_of_the_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(Trunk, "__call__", full)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        load_features("efficientnet-lite0")
 
 
 def test_weights_written_by_old_and_new_torch_are_read(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Numbers of 16 bits: casts follow the weights, and pictures stay about the same."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +10,7 @@ from torch import nn
 
 from reference.compare import SMALL_CONSINGAN, SMALL_SINGAN, grown, noise, trained_small
 from singleimage.nn.blocks import Conv
-from singleimage.nn.precision import use_precision
+from singleimage.nn.precision import resolve_precision, use_precision
 from singleimage.recipes.recipe import Recipe
 
 F32 = torch.float32
@@ -52,6 +55,23 @@ def test_a_cast_is_renewed_when_an_optimizer_moves_the_weights() -> None:
     assert not torch.equal(after, before)
     expected = F.conv2d(x.bfloat16(), conv.weight.bfloat16(), conv.bias.bfloat16())
     assert torch.equal(after, expected)
+
+
+def test_each_gpu_is_asked_for_its_own_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.device] = []
+
+    @contextmanager
+    def current(device: torch.device) -> Iterator[None]:
+        asked.append(device)
+        yield
+        asked.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", current)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: asked[-1].index == 1
+    )
+    found = [resolve_precision("auto", torch.device(f"cuda:{i}")) for i in range(2)]
+    assert found == ["fp32", "bf16"]
 
 
 @pytest.mark.parametrize("recipe", [SMALL_CONSINGAN, SMALL_SINGAN], ids=lambda r: r.name)

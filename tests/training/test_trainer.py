@@ -50,6 +50,16 @@ def finish(trainer: Trainer) -> State:
     return trainer.state_dict()
 
 
+def test_cudnn_is_exact_in_each_step_and_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = lambda: (torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32)  # noqa: E731
+    seen: list[object] = []
+    monkeypatch.setattr(Trainer, "_advance", lambda _: seen.append(flags()))
+    before = flags()
+    next(iter(trainer_of("consingan")))
+    assert seen == [(True, False)]
+    assert flags() == before
+
+
 @cache
 def stops_and_end(name: str, precision: Precision) -> tuple[list[State], State]:
     """The states after each step of a training, and at its end; two steps a level."""

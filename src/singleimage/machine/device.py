@@ -1,6 +1,8 @@
 """Which device computes, on how many threads, and what it wants of tensors."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -79,6 +81,14 @@ def require_clips(device: torch.device) -> None:
 def supported(x: Tensor) -> Tensor:
     """`x` where PyTorch has float64, eigenvectors and bags: as it is, or on MPS in main memory."""
     return x if x.device.type in ("cpu", "cuda") else x.cpu()
+
+
+@contextmanager
+def exact_cudnn() -> Iterator[None]:
+    """Within, convolutions on CUDA are the same each time, and those of float32 in float32."""
+    enabled = torch.backends.cudnn.enabled
+    with torch.backends.cudnn.flags(enabled=enabled, deterministic=True, allow_tf32=False):
+        yield
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from singleimage.errors import SizeError, WeightsError
-from singleimage.machine.device import channels_last
+from singleimage.errors import SizeError, WeightsError, in_words
+from singleimage.machine.device import channels_last, exact_cudnn
 
 Network = Literal["efficientnet-lite0", "inception-64", "inception-192"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
@@ -85,6 +85,7 @@ class Trunk:
     """Layers before the maximum over 3x3 windows at stride 2; None: there is none."""
 
     @torch.inference_mode()
+    @exact_cudnn()
     def __call__(self, images: Tensor) -> Tensor:
         """Raises `SizeError` where an image is too small for the layers."""
         if min(images.shape[-2:]) < self.smallest:
@@ -132,6 +133,8 @@ def load_features(
             f"{path} has no tensor {error}; give the weights of {network}."
         ) from None
     except RuntimeError as error:
+        if in_words(error) is not None:  # no memory, which is not the fault of the weights
+            raise
         raise WeightsError(f"{path} does not fit {network}: {error}; give its weights.") from None
     if not bool(tried.isfinite().all()):
         raise WeightsError(f"{path} holds values that are not finite; download it again.")

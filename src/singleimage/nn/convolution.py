@@ -173,7 +173,7 @@ class _Steepness(Function):
     def forward(
         ctx: Any, layers: list[Tensor], links: Sequence[Link], *parameters: Tensor
     ) -> Tensor:
-        g = _spread(links[-1].weight, layers[-1], torch.ones(len(layers[-1])))
+        g = _spread(links[-1].weight, layers[-1], layers[-1].new_ones(len(layers[-1])))
         arriving: list[Tensor] = []
         for i in range(len(links) - 2, -1, -1):
             arriving.insert(0, _bend(g, layers[i + 1], links[i].slope, reuse=True))

@@ -28,7 +28,8 @@ def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         fast = device.type == "cpu" and _has_amx()
     return "bf16" if fast else "fp32"

@@ -62,7 +62,8 @@ class Run:
 
     Stopped at any moment, even by a crash, a run of the same folder, recipe, photo and seed
     continues, and ends with the same weights as one that was never stopped, on the same machine and
-    number of threads (`cpu:THREADS`): more threads round sums in another order.
+    number of threads (`cpu:THREADS`): more threads round sums in another order, and so may a GPU
+    each time.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """The one training loop. It names no method: a recipe says who learns, against whom, and when.
 
 Iterating a `Trainer` trains. Each step yields a `Progress`; stopping is leaving the loop, and
-`state_dict` at any point lets another trainer continue to the same weights, bit for bit.
+`state_dict` at any point lets another trainer continue to the same weights, on a processor bit for
+bit.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from singleimage.errors import Diverged, ImageError, RunError, UnsupportedEntry
 from singleimage.generators.base import Learner
 from singleimage.images.clip import Clip
 from singleimage.images.photo import Photo
-from singleimage.machine.device import require_clips, use_device
+from singleimage.machine.device import exact_cudnn, require_clips, use_device
 from singleimage.machine.memory import kept_heap
 from singleimage.machine.processes import mean_over_processes, share_of
 from singleimage.models.hypermodel import HyperModel, Start
@@ -138,7 +139,9 @@ class Trainer:
         lean = self._schedule.training.recompute  # memory matters more than time
         with contextlib.nullcontext() if lean else kept_heap():
             while not self.finished:
-                yield self._advance()
+                with exact_cudnn():
+                    progress = self._advance()
+                yield progress
 
     # What there is so far
 
