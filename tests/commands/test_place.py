@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from singleimage.commands.place import choose_engine, names_of
 from singleimage.errors import ArgumentError, RecipeError
@@ -32,6 +33,16 @@ def test_jobs_are_done_where_the_flags_say(monkeypatch: pytest.MonkeyPatch) -> N
         choose_engine(0, None, "cpu")
     with pytest.raises(RecipeError, match="--workers does not go with --ray"):
         choose_engine(2, "host:1", "cpu")
+    with pytest.raises(ArgumentError, match="cuda:1 does not go with --ray; use"):
+        choose_engine(None, "host:1", "cuda:1")
+
+
+@pytest.mark.parametrize(("device", "workers"), [("cuda", 3), ("cuda:1", 1), ("mps", 1)])
+def test_each_gpu_has_a_worker(device: str, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("singleimage.machine.device._computes", lambda _: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0 if device == "mps" else 3)
+    engine, _ = choose_engine(None, None, device)
+    assert engine == LocalPool(workers)
 
 
 def test_photos_of_one_stem_get_folders_of_their_own() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 
 from singleimage.commands import job_view
 from singleimage.errors import RunError
@@ -19,6 +20,7 @@ from singleimage.jobs import local
 from singleimage.jobs.engine import MARK, Event
 from singleimage.jobs.job import Stopped, perform
 from singleimage.jobs.local import LocalPool
+from singleimage.machine.device import VISIBLE
 from singleimage.machine.lock import LOCK, claimed
 from small_jobs import FLAGS, draw_photo, ends, job_of, nobody, stamp, wait_until, weights
 from tiny import Command
@@ -134,6 +136,26 @@ def test_a_failing_job_stops_nothing_and_is_tried_again(
     perform(bad, tmp_path / "ready", nobody)
     play(f"test -e {out}/tiny/bad/error.txt && exit 4; cp -r {ready} {out}/")
     assert ends(LocalPool(1).run([bad], out)) == {"tiny/bad": "done"}
+
+
+@pytest.mark.parametrize(
+    ("visible", "device", "expected"),
+    [("", "auto", {"0", "1"}), ("5,7", "cuda", {"5", "7"}), ("5,7", "cuda:1", {"5,7"})],
+)
+def test_jobs_at_a_time_have_a_gpu_each(
+    visible: str,
+    device: str,
+    expected: set[str],
+    tmp_path: Path,
+    play: Callable[[str], Started],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv(VISIBLE, visible)
+    started = play("exit 3")
+    jobs = [msgspec.structs.replace(job_of(tmp_path / f"{i}.png"), device=device) for i in "ab"]
+    ends(LocalPool(2).run(jobs, tmp_path))
+    assert {options["env"][VISIBLE] for options in started} == expected
 
 
 def test_so_many_jobs_are_done_at_a_time_each_with_its_threads(

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from measuring import write
@@ -282,6 +283,32 @@ def test_what_is_stopped_without_a_shared_folder_comes_back_and_is_continued(
     assert ends(again) == {job.name: "done"}
     found = [event.fraction for event in again if event.state == "running" and event.fraction]
     assert all(fraction >= stopped.fraction for fraction in found)
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "expected"),
+    [("cuda", 0.0, 1), ("auto", 2.0, 1), ("auto", 0.0, 0), ("cpu", 2.0, 0)],
+)
+def test_a_job_asks_for_a_gpu_where_it_can_have_one(
+    device: str,
+    there: float,
+    expected: int,
+    stand_in: StandIn,
+    tmp_path: Path,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    fleet = ray_cluster._Fleet(tmp_path, "", "there")
+
+    def options(num_gpus: int, **_: object) -> Any:
+        asked.append(num_gpus)
+        return SimpleNamespace(remote=lambda *_: Future())
+
+    monkeypatch.setattr(stand_in, "remote", lambda _: SimpleNamespace(options=options))
+    monkeypatch.setattr(stand_in, "cluster_resources", lambda: {"CPU": 2.0, "GPU": there})
+    fleet._submit(msgspec.structs.replace(job, device=device))
+    assert asked == [expected]
 
 
 def test_a_stop_does_not_wait_long_for_files(

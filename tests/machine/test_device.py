@@ -9,7 +9,7 @@ import torch
 from refusals import assert_refused
 from singleimage.errors import DeviceError
 from singleimage.machine import device
-from singleimage.machine.device import find_device, use_device
+from singleimage.machine.device import find_device, kind_of, use_device
 from tiny import Command
 
 TRANSCRIPT = """
@@ -92,6 +92,12 @@ def test_auto_passes_over_a_gpu_without_kernels(
     monkeypatch.setattr(torch, "ones", ones)
     expected = next(name for name in ("cuda", "mps", "cpu") if name not in lacking)
     assert find_device("auto").type == expected
+
+
+def test_models_of_gpus_differ_in_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"model {device.index}")
+    kinds = [kind_of(torch.device(name)) for name in ("cpu", "mps", "cuda:0", "cuda:1")]
+    assert kinds == ["cpu", "mps", "model 0", "model 1"]
 
 
 def test_a_full_gpu_is_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:

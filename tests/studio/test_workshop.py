@@ -317,7 +317,9 @@ def test_a_training_is_paused_before_it_has_begun(
     asyncio.run(scene())
 
 
-def test_the_process_that_draws_ends_quietly_where_its_server_is_gone() -> None:
+def test_the_process_that_draws_ends_quietly_where_its_server_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ours, theirs = Pipe()
     ours.send(["--version"])
     told: list[Any] = []
@@ -333,8 +335,11 @@ def test_the_process_that_draws_ends_quietly_where_its_server_is_gone() -> None:
             ours.close()
             theirs.send(answer)
 
+    released: list[None] = []
+    monkeypatch.setattr("singleimage.machine.device.release_memory", lambda: released.append(None))
     draw_forever(Gone())  # type: ignore[arg-type]
     assert [code for code, _ in told] == [0]
+    assert len(released) == 1
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "CTRL_BREAK_EVENT"])

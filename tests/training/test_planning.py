@@ -136,6 +136,14 @@ def test_all_frames_of_a_clip_count_for_its_memory(monkeypatch: pytest.MonkeyPat
         planning.require_memory(clip(), TINY, seed=0, device="cpu")
 
 
+def test_a_training_on_a_gpu_is_not_tried_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is free there is not known."""
+    monkeypatch.setattr(planning, "LARGE", 1000)
+    monkeypatch.setattr(planning, "find_device", torch.device)
+    monkeypatch.delattr(planning, "plan_training")
+    planning.require_memory(clip(), TINY, seed=0, device="cuda")
+
+
 @pytest.mark.parametrize(("every", "moves"), [(1, 1), (2, 1), (4, 1), (4, 2), (50, 3)])
 def test_memory_is_that_of_a_step_with_a_penalty(
     every: int, moves: int, monkeypatch: pytest.MonkeyPatch

@@ -24,7 +24,7 @@ class Place:
     """Where many jobs are done."""
 
     workers: Whole | None = None
-    """How many jobs at a time. Default: one for each processor core, or one on a GPU."""
+    """How many jobs at a time. Default: one for each processor core, or for each GPU."""
     ray: str | None = None
     """Address of a Ray cluster to do the jobs on: HOST:PORT, or auto."""
 
@@ -57,19 +57,23 @@ def names_of(photos: Sequence[Path]) -> list[str]:
 def choose_engine(workers: int | None, ray: str | None, device: str) -> "tuple[Engine, int]":
     """Where to do the jobs, and the threads of each."""
     from singleimage.jobs.local import LocalPool
-    from singleimage.machine.device import find_device, threads_of
+    from singleimage.machine.device import find_device, gpus, threads_of
 
     given = threads_of(device)
     if ray is not None:
         from singleimage.jobs.ray_cluster import RayCluster
 
         refuse(["--workers"] if workers is not None else [], "does not go with --ray")
+        if device.startswith("cuda:"):
+            raise ArgumentError(f"--device {device} does not go with --ray; use --device cuda.")
         return RayCluster(ray), given or 1
     if workers is not None and workers < 1:
         raise ArgumentError(f"--workers {workers} does no work; use 1 or more.")
     cores = _cores()
     if workers is None:
-        workers = cores // (given or 1) if find_device(device).type == "cpu" else 1
+        found = find_device(device)
+        each_gpu = len(gpus()) if found.index is None else 1
+        workers = cores // (given or 1) if found.type == "cpu" else each_gpu
     return LocalPool(max(1, workers)), given or (cores if workers <= 1 else 1)
 
 

@@ -314,11 +314,13 @@ def drawing_of(model: "Model", frames: int | None, **how: Any) -> str:
     """A digest of all that pictures of a model follow from, but for their seeds."""
     import hashlib
 
+    from singleimage.machine.device import kind_of
+
     made = model.provenance
     keep = how.pop("keep")
     facts = [
         made.image_sha256, made.seed, made.levels, made.seconds, made.precision,
         model.recipe.digest(), frames, how, keep and keep.sha256, model.channels.palette,
-        made.created if model.recipe.direct is None else "", model.generator.device.type,
+        made.created if model.recipe.direct is None else "", kind_of(model.generator.device),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts, default=list).encode()).hexdigest()

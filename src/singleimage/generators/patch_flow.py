@@ -226,7 +226,7 @@ class PatchFlow(nn.Module):
         if known is not None:
             known = replace(known, image=known.image.to(device), part=known.part.to(device))
         large = math.prod(self.photo) > LARGE or math.prod(size) > LARGE
-        share = -(-count // torch.get_num_threads())
+        share = -(-count // torch.get_num_threads()) if device.type == "cpu" else count
         with returned_heap() if large else nullcontext(), in_blocks(device) as run:
             # Threads that each have pictures of their own wait less than those that share one.
             by_pictures = count > 1 and device.type == "cpu" and not large

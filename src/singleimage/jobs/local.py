@@ -27,6 +27,7 @@ from singleimage.jobs.engine import (
 )
 from singleimage.jobs.job import Job
 from singleimage.jobs.worker import GRACE, News, Order
+from singleimage.machine.device import VISIBLE, gpus
 from singleimage.machine.files import make_folder
 from singleimage.machine.lock import claimed
 
@@ -63,6 +64,8 @@ class _Child:
     words: IO[bytes]
     """What it writes to standard error."""
     last: Event
+    gpu: str = ""
+    """Which one it sees, of those that jobs share; empty: what this process sees."""
     error: str = ""
 
 
@@ -84,6 +87,7 @@ class _Crew:
         words = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the worker has ended
         threads = str(job.threads)
         libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        gpu = self._next_gpu() if job.device in ("auto", "cuda") else ""
         process = subprocess.Popen(
             [sys.executable, "-m", "singleimage.jobs.worker"],
             stdin=subprocess.PIPE,
@@ -93,12 +97,13 @@ class _Crew:
                 **os.environ,
                 **dict.fromkeys(libraries, threads),
                 "PYTHONIOENCODING": "utf-8",
+                **({VISIBLE: gpu} if gpu else {}),
             },
             start_new_session=True,  # Ctrl-C is for the driver, which then tells the workers
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # so on Windows
             pass_fds=() if self._lock is None else (self._lock,),
         )
-        child = _Child(job, process, words, Event(job.name, "running"))
+        child = _Child(job, process, words, Event(job.name, "running"), gpu)
         self.children.append(child)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once; its end tells
@@ -106,6 +111,11 @@ class _Crew:
             process.stdin.flush()
         threading.Thread(target=self._read, args=[child], daemon=True).start()
         return child.last
+
+    def _next_gpu(self) -> str:
+        """The GPU that the fewest workers use; empty: there is none."""
+        busy = [child.gpu for child in self.children]
+        return min(gpus(), key=busy.count, default="")
 
     def _read(self, child: _Child) -> None:
         assert child.process.stdout is not None

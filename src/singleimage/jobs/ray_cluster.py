@@ -217,10 +217,12 @@ class _Fleet:
         except (SingleImageError, OSError) as error:
             keep_error(self._folder / job.name, f"error: {error}\n".encode())
             return Event(job.name, "failed", 0.0, in_one_line(error))
+        gpus = ray.cluster_resources().get("GPU", 0)
+        on_gpu = job.device == "cuda" or (job.device == "auto" and gpus >= 1)
         remote = ray.remote(work).options(
             name=job.name,
             num_cpus=job.threads,
-            num_gpus=1 if job.device.startswith("cuda") else 0,
+            num_gpus=int(on_gpu),
             max_retries=RETRIES,
         )
         self._tasks[remote.remote(parcel, self._board)] = job

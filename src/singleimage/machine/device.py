@@ -12,6 +12,9 @@ from singleimage.errors import DeviceError, in_words
 LAUNCHED = "TORCHELASTIC_RUN_ID"
 """Variable of the environment by which a process knows that `torchrun` started it."""
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""Variable of the environment that names the GPUs a process sees, with commas between."""
+
 
 def find_device(name: str) -> torch.device:
     """Find the device of that name; nothing is changed.
@@ -66,6 +69,24 @@ def use_device(name: str) -> torch.device:
     if threads is not None:
         torch.set_num_threads(threads)
     return device
+
+
+def gpus() -> list[str]:
+    """The CUDA devices of this process, as the variable `CUDA_VISIBLE_DEVICES` names them."""
+    count, named = torch.cuda.device_count(), os.environ.get(VISIBLE)
+    return named.split(",")[:count] if named else [str(i) for i in range(count)]
+
+
+def kind_of(device: torch.device) -> str:
+    """`cpu` or `mps`, or the model of a GPU on CUDA: each has random numbers of its own."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def release_memory() -> None:
+    """Give back what PyTorch keeps of a GPU's memory without a tensor in it."""
+    torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def require_clips(device: torch.device) -> None:

@@ -188,9 +188,15 @@ def retimed(clip: Tensor, frames: int) -> Tensor:
     here = clip.shape[2]
     if here == frames:
         return clip
-    law = _Law("linear", here, frames, frames / here, False)
-    matrix = torch.from_numpy(law.weights()).to(clip)
+    matrix = _frame_weights(here, frames, clip.dtype, clip.device)
     return torch.einsum("st,bcthw->bcshw", matrix, clip)
+
+
+@lru_cache(maxsize=64)
+def _frame_weights(here: int, frames: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    law = _Law("linear", here, frames, frames / here, False)
+    with torch.inference_mode(False):
+        return torch.from_numpy(law.weights()).to(device, dtype)
 
 
 def _of_frames(clip: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:

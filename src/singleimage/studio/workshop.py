@@ -53,6 +53,7 @@ def draw_forever(connection: Connection) -> None:
     """
     main = import_module("singleimage.cli").main  # the program as a whole, as a shell would run it
     import_module("singleimage.models.flow")  # so that the first order need not wait for torch
+    release = import_module("singleimage.machine.device").release_memory  # trainings need it too
     while True:
         try:
             line: list[str] = connection.recv()
@@ -62,6 +63,7 @@ def draw_forever(connection: Connection) -> None:
         try:
             with redirect_stderr(said), redirect_stdout(io.StringIO()):
                 code = main(line)
+                release()
         except BaseException as error:  # whatever it is, the page goes on
             code = 1
             said.write(f"error: {type(error).__name__}: {error}")

@@ -9,6 +9,7 @@ import torch
 
 from singleimage.errors import SingleImageError, SizeError
 from singleimage.images.photo import Photo
+from singleimage.machine.device import find_device
 from singleimage.machine.memory import available_bytes, tensor_bytes
 from singleimage.machine.processes import anywhere
 from singleimage.multiscale.geometry import Size
@@ -116,7 +117,7 @@ def require_memory(
 ) -> None:
     """Refuse a training that needs more memory than there is, before it begins.
 
-    Small ones are not looked at. Arguments are as for `plan_training`.
+    Small ones are not looked at, nor those on GPUs. Arguments are as for `plan_training`.
 
     Raises:
         SizeError: the finest level needs more memory than is free.
@@ -126,7 +127,8 @@ def require_memory(
         ladder = recipe.pyramid.plan(first.size)
     except SizeError:  # which the training says, after what matters more
         return
-    if math.prod(ladder.shape(len(ladder.sizes) - 1)) < LARGE:
+    small = math.prod(ladder.shape(len(ladder.sizes) - 1)) < LARGE
+    if small or find_device(device).type != "cpu":
         return
     plans = plan_training(photo, recipe, seed=seed, device=device, precision=precision)
     refuse_beyond(plans, recipe)
