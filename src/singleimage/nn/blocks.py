@@ -86,7 +86,7 @@ class Conv(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """What `to` calls: weights may be in the order of a file, or of another device."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.weight.data = channels_last(self.weight.data)
         return self
 

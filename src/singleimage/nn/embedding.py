@@ -114,7 +114,7 @@ class Embedding(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """What `to` calls: weights go in the order of `channels_last`."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
                 part.weight.data = channels_last(part.weight.data)
