@@ -1,8 +1,7 @@
 """The one training loop. It names no method: a recipe says who learns, against whom, and when.
 
 Iterating a `Trainer` trains. Each step yields a `Progress`; stopping is leaving the loop, and
-`state_dict` at any point lets another trainer continue to the same weights, on a processor bit for
-bit.
+`state_dict` at any point lets another trainer continue to the same weights (not so on a GPU).
 """
 
 import contextlib
@@ -139,9 +138,7 @@ class Trainer:
         lean = self._schedule.training.recompute  # memory matters more than time
         with contextlib.nullcontext() if lean else kept_heap():
             while not self.finished:
-                with exact_cudnn():
-                    progress = self._advance()
-                yield progress
+                yield self._advance()
 
     # What there is so far
 
@@ -215,6 +212,7 @@ class Trainer:
 
     # The loop
 
+    @exact_cudnn()
     def _advance(self) -> Progress:
         """One step, and the change to the next level after the last step of one."""
         if not self.players.optimizers:
@@ -333,19 +331,16 @@ class Trainer:
         steps = self._schedule.steps_at(self.level)
         if not is_time_to_look(self.step, steps):
             return False
-        first = self.example
-        generator, photo = self.learner.generator_of(first), first.images[self.level]
+        generator, photo = self.learner.generator_of(self.example), self.example.images[self.level]
         last = self.step == steps
         fault = self._watch.fault(generator, photo, limit=self.learner.limit, last=last)
-        return fault == "flat" or (fault == "lost" and self._may_begin_again())
-
-    def _may_begin_again(self) -> bool:
-        return self._beginning is not None and self._attempt < self._schedule.training.restarts
+        may = self._beginning is not None and self._attempt < self._schedule.training.restarts
+        return fault == "flat" or (fault == "lost" and may)
 
     def _begin_again(self) -> None:
         """Go back to the beginning of a level that collapsed, and on with other noise."""
         level, attempt, seconds = self.level, self._attempt + 1, self.seconds
-        if self._beginning is None or not self._may_begin_again():
+        if self._beginning is None or attempt > self._schedule.training.restarts:
             raise Diverged(
                 f"level {level} has collapsed to one color, step {self.step}; try "
                 f"{mend_of(self._schedule)}."
