@@ -19,7 +19,9 @@ from singleimage.cli import main
 from singleimage.multiscale.geometry import Size
 from singleimage.recipes.overrides import fields_of
 
-METHODS = sorted(PRESETS.keys() - {"flow", "preview", "quick", "meta-single", "meta-small"})
+METHODS = sorted(
+    PRESETS.keys() - {"flow", "preview", "quick", "standard", "meta-single", "meta-small"}
+)
 """The trained presets that differ in kind: `preview` and `quick` are consingan, small; of one
 photo, `meta-single` and `meta-small` are meta."""
 

@@ -331,11 +331,13 @@ def test_it_is_saved_with_its_photo(model: Model, tmp_path: Path, command: Comma
 def test_it_does_not_move_and_what_is_made_for_that_is_not_finished(model: Model) -> None:
     with pytest.raises(UnsupportedEntry, match="--for animate"):
         si.animate(model, frames=2)
-    moving = for_task(PRESETS["quick"], "animate")
-    assert moving.finish is None
-    assert moving.pyramid.plan(Size(188, 250)).finest == Size(85, 112)
-    for task in ("harmonize", "edit", "paint"):
-        assert for_task(PRESETS["quick"], task) == PRESETS["quick"]
+    for name in ("quick", "standard"):
+        moving = for_task(PRESETS[name], "animate")
+        assert moving.finish is None
+        ladder = moving.pyramid.plan(Size(188, 250))
+        assert (len(ladder.sizes), ladder.finest) == (5, Size(85, 112))
+        for task in ("harmonize", "edit", "paint"):
+            assert for_task(PRESETS[name], task) == PRESETS[name]
 
 
 def test_only_networks_of_photos_are_finished() -> None:

@@ -181,6 +181,19 @@ QUICK = Recipe(
     finish=FinishSpec(),
 )
 
+STANDARD = Recipe(
+    name="standard",
+    source="The preset `quick` with a larger network that learns longer, so that it knows what "
+    "belongs together, and more of what it draws is kept; ours.",
+    expects="Takes 5 min, 2026-11-28.",
+    pyramid=ConSinGANPyramid(levels=5, min_size=14, max_size=80, quantize=False),
+    generator=QUICK.generator,
+    critic=QUICK.critic,
+    training=replace(QUICK.schedule.training, steps=1500),
+    phases=QUICK.phases,
+    finish=FinishSpec(renoise=0.6, variety=0.6),
+)
+
 FLOW = Recipe(
     name="flow",
     source="Patch flow: a flow of the photo's patches with places and balance, then copies; ours.",
@@ -198,6 +211,7 @@ PRESETS: dict[str, Recipe] = {
     for recipe in (
         FLOW,
         QUICK,
+        STANDARD,
         CONSINGAN,
         SINGAN,
         FAST_STABILIZED,

@@ -119,7 +119,15 @@ TRAINING: tuple[Setting, ...] = (
     Setting(
         "preset",
         "choice",
-        choices=("quick", "preview", "consingan", "singan", "fast-stabilized", "hp-vae-gan"),
+        choices=(
+            "quick",
+            "standard",
+            "preview",
+            "consingan",
+            "singan",
+            "fast-stabilized",
+            "hp-vae-gan",
+        ),
     ),
     Setting("for", "choice", choices=("harmonize", "edit", "paint", "animate")),
 )

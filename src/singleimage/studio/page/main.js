@@ -369,7 +369,7 @@ async function train(values) {
   if (made) { page.runs.set(made.id, { ...made, progress: {} }); renderPanel(); }
 }
 function runName(run) { return `${run.settings.preset ?? "quick"}${run.settings.for ? ` for ${run.settings.for}` : ""}`; }
-function moves(run) { return (run.settings.preset ?? "quick") !== "quick" || run.settings.for === "animate"; } // copied patches jump
+function moves(run) { return !["quick", "standard"].includes(run.settings.preset ?? "quick") || run.settings.for === "animate"; } // copied patches jump
 function runList() {
   const list = make("div", { className: "runs", id: "runs" });
   for (const run of [...page.runs.values()].reverse()) if (run.photo === page.photo && !run.hidden) list.append(runBox(run));
