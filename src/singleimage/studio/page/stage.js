@@ -100,7 +100,8 @@ export class Stage extends EventTarget {
   wheel(event) {
     event.preventDefault();
     const box = this.canvas.getBoundingClientRect();
-    this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0018)), event.clientX - box.left, event.clientY - box.top);
+    const speed = event.deltaMode ? 0.05 : event.ctrlKey ? 0.01 : 0.0018; // lines, a pinch on a trackpad, pixels
+    this.zoom(Math.exp(-event.deltaY * speed), event.clientX - box.left, event.clientY - box.top);
   }
 
   at(event) { // where on the photo, in its pixels
@@ -147,7 +148,8 @@ export class Stage extends EventTarget {
       return;
     }
     if (this.grabbed) { this.drag(this.at(event)); return; }
-    if (this.stroke) for (const one of event.getCoalescedEvents?.() ?? [event]) this.extend(this.at(one), one);
+    const between = event.getCoalescedEvents?.() ?? []; // none in some browsers
+    if (this.stroke) for (const one of between.length ? between : [event]) this.extend(this.at(one), one);
     this.draw();
   }
 
