@@ -16,7 +16,7 @@ from encoded import noise, save_png
 from singleimage import read_photo
 from singleimage.studio import server
 from singleimage.studio.intake import keep_photo
-from singleimage.studio.shelf import Order, RunCard, Shelf, new_id, now
+from singleimage.studio.shelf import REST, Order, PhotoCard, RunCard, Shelf, State, new_id, now
 from singleimage.studio.workshop import progress_of
 from studio_client import HOST, OURS, client_of
 from tiny import Command
@@ -117,12 +117,69 @@ def test_browsers_get_the_whole_of_a_photo_that_they_cannot_decode(
             np.testing.assert_array_equal(np.asarray(opened), (values / 257).round())
 
 
+@pytest.mark.parametrize(("used", "plain"), [(16, True), (12, False)])
+def test_a_photo_of_few_bits_is_not_shown_by_its_file(
+    used: int, plain: bool, tmp_path: Path
+) -> None:
+    save_png(tmp_path / "a.png", noise(8, 9, 1, bits=16) >> (16 - used))
+    data = (tmp_path / "a.png").read_bytes()
+    assert keep_photo(Shelf(tmp_path / "s"), data, "a.png").plain is plain
+
+
 def test_what_fails_says_why_in_plain_words(studio: TestClient, photo_bytes: bytes) -> None:
     photo = added(studio, photo_bytes)
     made = studio.post("/api/orders", json={"kind": "extend", "photo": photo})
     order = ended(studio, made.json()["id"])
     assert order["state"] == "failed"
     assert order["error"].startswith("nothing to add; give one side")
+
+
+def test_one_picture_of_an_order_is_deleted_and_had_back(tmp_path: Path) -> None:
+    names = ["0000.png", "0001.png"]
+
+    def kept_with(shelf: Shelf, key: str, state: State) -> None:
+        order = Order(id=key, kind="vary", photo="a" * 16, made=names, count=3, state=state)
+        shelf.pictures(order).mkdir(parents=True)
+        for name in names:
+            save_png(shelf.pictures(order) / name, np.zeros((3, 3, 1), np.uint8))
+        shelf.keep(order)
+
+    shelf, (part, all_of_it) = Shelf(tmp_path / "s"), ("b" * 16, "c" * 16)
+    shelf.keep(
+        PhotoCard(id="a" * 16, name="", suffix=".png", height=3, width=3, words="", deep=False)
+    )
+    kept_with(shelf, part, "stopped")
+    kept_with(shelf, all_of_it, "stopped")
+    with client_of(tmp_path / "s") as studio:
+
+        def changed(key: str, verb: str, name: Any) -> list[str]:
+            answer = studio.post(f"/api/orders/{key}/{verb}", json={"name": name})
+            assert answer.status_code == 200, answer.text
+            found: list[str] = answer.json()["dropped"]
+            return found
+
+        assert changed(part, "delete", names[0]) == names[:1]
+        assert changed(part, "restore", names[0]) == []
+        assert changed(part, "delete", names[1]) == names[1:]
+        for name in (*names, REST):
+            changed(all_of_it, "delete", name)
+        assert studio.post(f"/api/orders/{part}/delete", json={"name": "x.png"}).status_code == 404
+        assert len(studio.get("/api/state").json()["orders"]) == 2
+    with client_of(tmp_path / "s") as studio:
+        (order,) = studio.get("/api/state").json()["orders"]
+        assert (order["id"], order["dropped"]) == (part, names[1:])
+        assert sorted(path.name for path in (tmp_path / "s").rglob("000?.png")) == names[:1]
+
+
+def test_an_order_without_its_layers_is_not_drawn_again(
+    studio: TestClient, photo_bytes: bytes
+) -> None:
+    photo = added(studio, photo_bytes)
+    facts = {"kind": "fill", "photo": photo, "layers": ["mask"]}
+    key = studio.post("/api/orders", json=facts).json()["id"]
+    answer = studio.post(f"/api/orders/{key}/again")
+    assert (answer.status_code, "did not arrive" in answer.json()["error"]) == (409, True)
+    studio.post(f"/api/orders/{key}/delete")
 
 
 @pytest.mark.slow
@@ -388,4 +445,6 @@ def test_browsers_are_told_what_a_file_of_the_page_is(studio: TestClient) -> Non
     """They run no script that is called text, as some programs on Windows have it."""
     types = {"main.js": "text/javascript", "studio.css": "text/css", "icon.svg": "image/svg+xml"}
     for name, kind in types.items():
-        assert studio.get(f"/page/{name}").headers["content-type"].startswith(kind)
+        headers = studio.get(f"/page/{name}").headers
+        assert headers["content-type"].startswith(kind)
+        assert headers["cache-control"] == "no-cache"  # it may be of a new version

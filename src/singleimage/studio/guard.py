@@ -55,6 +55,8 @@ class Guard:
                     "cross-origin-resource-policy": "same-origin",
                     "cross-origin-opener-policy": "same-origin",
                 }
+                if not any(name == b"cache-control" for name, _ in message["headers"]):
+                    extra["cache-control"] = "no-cache"  # the page may be of a new version
                 message["headers"] += [(k.encode(), v.encode()) for k, v in extra.items()]
             await send(message)
 

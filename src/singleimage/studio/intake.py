@@ -35,6 +35,7 @@ def keep_photo(shelf: Shelf, data: bytes, name: str) -> PhotoCard:
         width=photo.size.width,
         words=photo.channels.words,
         deep=photo.channels.suffix == ".tiff",
+        plain=photo.channels.white is None and not photo.channels.bands,
         notes=photo.notes,
         created=now(),
     )

@@ -33,7 +33,17 @@ from singleimage.images.reader import photo_from, read_photo
 from singleimage.studio.guard import Guard, cookie_of
 from singleimage.studio.intake import keep_photo, save_full, save_preview
 from singleimage.studio.orders import KINDS, MOST, TRAINING, flags_of
-from singleimage.studio.shelf import Order, PhotoCard, RunCard, Shelf, new_id, now, require_space
+from singleimage.studio.shelf import (
+    REST,
+    Order,
+    PhotoCard,
+    RunCard,
+    Shelf,
+    new_id,
+    now,
+    preview_of,
+    require_space,
+)
 from singleimage.studio.workshop import Workshop
 
 UPLOAD_LIMIT = 200_000_000
@@ -281,9 +291,23 @@ class Studio:
         async with self._decoding:
             photo = await run_in_threadpool(photo_from, data, f"the {name}")
             await run_in_threadpool(photo.save, file)
-        if all(self.shelf.layer_file(order, layer).exists() for layer in order.layers):
+        if self._complete(order):
             self.workshop.take(order)
         return JSONResponse(self.workshop.shown(order))
+
+    def _complete(self, order: Order) -> bool:
+        return all(self.shelf.layer_file(order, layer).exists() for layer in order.layers)
+
+    def _delete(self, order: Order, name: Any, gone: bool) -> None:
+        """Delete an order, or by its `name` one picture of it; or have it back."""
+        if name is None:
+            order.hidden = gone
+            self.workshop.cancel(order)
+        elif name in (*order.made, REST):
+            order.dropped = sorted({*order.dropped, name} if gone else {*order.dropped} - {name})
+        else:
+            raise KeyError(name)
+        self.workshop.tell_order(order)
 
     async def change_order(self, request: Request) -> Response:
         """Cancel, repeat, delete, restore, or mark a picture of an order."""
@@ -292,10 +316,10 @@ class Studio:
         if verb == "cancel":
             self.workshop.cancel(order)
         elif verb in ("delete", "restore"):
-            order.hidden = verb == "delete"
-            self.workshop.cancel(order)
-            self.workshop.tell_order(order)
+            self._delete(order, (await _facts(request)).get("name"), verb == "delete")
         elif verb == "again" and order.state in ("stopped", "failed"):
+            if not self._complete(order):
+                raise Refused(409, "what was drawn for it did not arrive; draw it again.")
             self.workshop.take(order)
         elif verb == "favorite":
             name = str((await _facts(request)).get("name"))
@@ -316,8 +340,7 @@ class Studio:
         file = self.shelf.pictures(order) / name
         how = request.query_params.get("as")
         if how == "preview" and file.suffix == ".tiff":
-            shown = file.with_name(f".{file.stem}.preview.png")
-            return await self._shown(file, shown, save_preview)
+            return await self._shown(file, preview_of(file), save_preview)
         stem = Path(self.shelf.photos[order.photo].name).stem
         return _file(file, f"{stem}-{order.kind}-{name}" if how == "download" else None)
 

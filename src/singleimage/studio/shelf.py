@@ -34,6 +34,8 @@ class PhotoCard(msgspec.Struct, kw_only=True):
     """What its channels are."""
     deep: bool
     """Whether it has more than PNG of 8 bits holds in every viewer."""
+    plain: bool = False
+    """Whether browsers show its file as the reader sees it: of known white, without bands."""
     notes: tuple[str, ...] = ()
     created: float = 0.0
 
@@ -53,6 +55,8 @@ class Order(msgspec.Struct, kw_only=True):
     made: list[str] = []
     """Names of the pictures, as they arrive."""
     favorites: list[str] = []
+    dropped: list[str] = []
+    """Pictures that were deleted, as `hidden`; `REST` for those that were not drawn."""
     error: str = ""
     seconds: float = 0.0
     created: float = 0.0
@@ -72,6 +76,8 @@ class RunCard(msgspec.Struct, kw_only=True):
     hidden: bool = False
 
 
+REST = "rest"
+"""In place of a picture's name: those of an order that were not drawn."""
 Card = TypeVar("Card", PhotoCard, Order, RunCard)
 _FOLDERS: dict[type, str] = {PhotoCard: "photos", Order: "orders", RunCard: "runs"}
 
@@ -92,8 +98,15 @@ class Shelf:
         self.photos = self._all(PhotoCard)
         self.orders = self._all(Order)
         self.runs = self._all(RunCard)
-        for order in [order for order in self.orders.values() if order.hidden]:
-            self._remove(self.orders, order)
+        for order in list(self.orders.values()):
+            for name in set(order.dropped) & set(order.made):
+                file = self.pictures(order) / name
+                file.unlink(missing_ok=True)
+                preview_of(file).unlink(missing_ok=True)
+            ended = order.state == "done" or REST in order.dropped
+            none_left = order.dropped and set(order.made) <= set(order.dropped)
+            if order.hidden or (ended and none_left):
+                self._remove(self.orders, order)
         for order in self.orders.values():
             if order.state in ("waiting", "running"):  # it was interrupted
                 order.state = "stopped"
@@ -170,6 +183,11 @@ class Shelf:
     def _remove(self, known: dict[str, Any], card: Order | RunCard) -> None:
         del known[card.id]
         shutil.rmtree(self.place(type(card), card.id), ignore_errors=True)
+
+
+def preview_of(picture: Path) -> Path:
+    """What browsers show of a `picture` that they cannot decode."""
+    return picture.with_name(f".{picture.stem}.preview.png")
 
 
 def now() -> float:

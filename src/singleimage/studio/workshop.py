@@ -29,7 +29,7 @@ from singleimage.errors import ArgumentError, in_words
 from singleimage.machine.files import clear_parts
 from singleimage.machine.lock import owner_of
 from singleimage.studio.orders import TRAINING, as_python, as_shell, flags_of, lines_of
-from singleimage.studio.shelf import Order, RunCard, Shelf
+from singleimage.studio.shelf import REST, Order, RunCard, Shelf
 
 GLANCE = 0.5
 """Seconds between two looks at a training."""
@@ -181,6 +181,7 @@ class Workshop:
     def take(self, order: Order) -> None:
         """Put an order at the end of the queue."""
         order.state, order.error = "waiting", ""
+        order.dropped = [name for name in order.dropped if name != REST]
         self._orders.append(order)
         self.tell_order(order)
         self._new.set()
