@@ -7,7 +7,10 @@ export function union(a, b) {
 }
 
 export function canvasOf(width, height) { const canvas = document.createElement("canvas"); canvas.width = width; canvas.height = height; return canvas; }
-export function blobOf(canvas) { return new Promise((done) => canvas.toBlob(done, "image/png")); }
+export function blobOf(canvas) {
+  const large = new Error(`This browser cannot hold a picture of ${(canvas.width * canvas.height / 1e6).toFixed(0)} megapixels; reduce the photo first.`);
+  return new Promise((done, fail) => canvas.toBlob((blob) => (blob ? done(blob) : fail(large)), "image/png"));
+}
 
 export function checks(context, scale) {
   const style = getComputedStyle(document.documentElement), side = 8;

@@ -5,7 +5,8 @@
 
 import { blobOf, canvasOf, checks, union } from "./canvas.js";
 
-const TINT = [240, 160, 75, 120];
+const TINT = new Uint32Array(new Uint8Array([240, 160, 75, 120]).buffer)[0];
+const WHITE = 0xffffffff, BLACK = 0xff000000; // four bytes of a pixel at once, alpha is the last
 
 export class Stage extends EventTarget {
   constructor(canvas) {
@@ -13,17 +14,21 @@ export class Stage extends EventTarget {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
     this.photo = null; // {card, bitmap}
+    this.reading = false; // whether one is to come
     this.view = { scale: 1, x: 0, y: 0 };
     this.mode = null; // mask, paint, paste, lift
     this.brush = { size: 40, soft: 0.3, color: "#4a7a4a", erase: false, shape: "brush" };
     this.pointers = new Map();
+    this.pen = null; // that is down: a hand beside it draws nothing
     this.space = false;
     this.original = false;
     this.frame = null; // of what is added: left, right, top, bottom
     this.asked = 0; // photos that were to be shown
+    this.kept = new Map(); // what was drawn on the others, by photo
     this.clearLayers();
     new ResizeObserver(() => this.resize()).observe(canvas.parentElement);
-    for (const [name, act] of Object.entries({ pointerdown: this.down, pointermove: this.move, pointerup: this.up, pointercancel: this.up, pointerleave: this.leave }))
+    this.watchScreen();
+    for (const [name, act] of Object.entries({ pointerdown: this.down, pointermove: this.move, pointerup: this.up, pointercancel: this.cancel, pointerleave: this.leave }))
       canvas.addEventListener(name, act.bind(this));
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
@@ -36,34 +41,61 @@ export class Stage extends EventTarget {
 
   async show(card, urls) { // the stage is empty until the photo is there; of several the last one is shown
     const asked = ++this.asked;
+    this.putAway();
     this.photo = null;
+    this.reading = Boolean(card);
     this.clearLayers();
     this.draw();
     let bitmap = null;
     for (const url of urls) {
       try {
         const response = await fetch(url);
+        if (!response.ok) continue;
         bitmap = await createImageBitmap(await response.blob());
         if (bitmap.width === card.width && bitmap.height === card.height) break;
       } catch { /* a format browsers do not read */ }
     }
-    if (asked !== this.asked) return;
+    if (asked !== this.asked) return true; // another one is being read
     this.photo = bitmap && { card, bitmap };
+    this.reading = false;
     this.clearLayers();
+    if (bitmap) this.takeBack(card.id);
     this.fit();
+    return Boolean(bitmap || !card);
   }
 
   clearLayers() {
     const [w, h] = [this.width, this.height];
     this.mask = new Uint8Array(w * h);
     this.overlay = canvasOf(Math.max(w, 1), Math.max(h, 1));
+    this.stale = null; // box of the mask that the overlay does not show yet
     this.paint = canvasOf(Math.max(w, 1), Math.max(h, 1));
     this.pasted = null; // {bitmap, x, y, scale}
     this.stroke = this.grabbed = null;
     this.done = [];
     this.undone = [];
+    this.sent = undefined; // the last step that an order has
     this.changed();
   }
+
+  putAway() { // what was drawn on this photo, until it is shown again
+    this.letGo();
+    const { mode, mask, paint, pasted, done, undone, sent } = this;
+    if (this.photo && (done.length || undone.length)) this.kept.set(this.photo.card.id, { mode, layers: { mask, paint, pasted, done, undone, sent } });
+  }
+
+  takeBack(id) {
+    const found = this.kept.get(id);
+    if (!found) return;
+    this.kept.delete(id);
+    Object.assign(this, found.layers);
+    this.paintOverlay(this.whole);
+    if (this.pasted && found.mode !== this.mode) this.drop(); // as where another tool is chosen
+    this.changed();
+  }
+
+  get whole() { return { x: 0, y: 0, w: this.width, h: this.height }; }
+  get unsent() { return [this, ...[...this.kept.values()].map((one) => one.layers)].some(({ done, sent }) => done.length && done.at(-1) !== sent); }
 
   // The view
 
@@ -74,7 +106,12 @@ export class Stage extends EventTarget {
     this.canvas.width = Math.max(Math.round(box.width * ratio), 1);
     this.canvas.height = Math.max(Math.round(box.height * ratio), 1);
     this.ratio = ratio;
-    if (fitted !== false) this.fit(); else this.draw();
+    if (fitted !== false) this.fit();
+    this.render(); // now: a canvas of another size is empty
+  }
+
+  watchScreen() { // another one may have other pixels
+    matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`).addEventListener("change", () => { this.resize(); this.watchScreen(); }, { once: true });
   }
 
   fit() {
@@ -83,7 +120,7 @@ export class Stage extends EventTarget {
     const top = this.mode && this.mode !== "none" ? 62 : 18;
     const f = this.frame ?? { left: 0, right: 0, top: 0, bottom: 0 };
     const [wide, tall] = [this.width + f.left + f.right, this.height + f.top + f.bottom];
-    const scale = Math.min((w - 36) / wide, (h - top - 50) / tall, 16);
+    const scale = Math.max(Math.min((w - 36) / wide, (h - top - 50) / tall, 16), 0.02);
     this.view = { scale, x: (w - wide * scale) / 2 + f.left * scale, y: top + (h - top - 50 - tall * scale) / 2 + f.top * scale };
     this.isFitted = true;
     this.draw();
@@ -101,7 +138,8 @@ export class Stage extends EventTarget {
     event.preventDefault();
     const box = this.canvas.getBoundingClientRect();
     const speed = event.deltaMode ? 0.05 : event.ctrlKey ? 0.01 : 0.0018; // lines, a pinch on a trackpad, pixels
-    this.zoom(Math.exp(-event.deltaY * speed), event.clientX - box.left, event.clientY - box.top);
+    const by = Math.min(Math.max(-event.deltaY * speed, -0.25), 0.25); // a notch of a wheel with Ctrl is no pinch
+    this.zoom(Math.exp(by), event.clientX - box.left, event.clientY - box.top);
   }
 
   at(event) { // where on the photo, in its pixels
@@ -112,9 +150,10 @@ export class Stage extends EventTarget {
   // Pointers
 
   down(event) {
-    if (!this.photo) return;
+    if (!this.photo || this.resting(event)) return;
     this.canvas.focus({ preventScroll: true });
     try { this.canvas.setPointerCapture(event.pointerId); } catch { /* it has gone */ }
+    if (event.pointerType === "pen") { this.letGo(); this.pointers.clear(); this.pen = event.pointerId; }
     this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     if (this.pointers.size === 2) { this.dropStroke(); this.pinch = this.spread(); return; }
     if (this.pointers.size > 2) return;
@@ -128,6 +167,7 @@ export class Stage extends EventTarget {
   }
 
   move(event) {
+    if (this.resting(event)) return;
     this.cursor = { x: event.clientX, y: event.clientY };
     if (!this.pointers.has(event.pointerId)) { this.draw(); return; }
     this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
@@ -154,13 +194,29 @@ export class Stage extends EventTarget {
   }
 
   up(event) {
-    this.pointers.delete(event.pointerId);
+    if (!this.pointers.delete(event.pointerId)) return;
+    if (this.pen === event.pointerId) this.pen = null;
     if (this.pointers.size < 2) this.pinch = null;
     this.panning = null;
     if (this.grabbed) this.release();
     if (this.stroke && this.pointers.size === 0) this.finish(this.at(event));
     this.draw();
   }
+
+  cancel(event) { // by the system: what was begun is undone, and where it ended says nothing
+    if (!this.pointers.delete(event.pointerId)) return;
+    if (this.pen === event.pointerId) this.pen = null;
+    this.letGo();
+    this.draw();
+  }
+
+  letGo() { // of all that a pointer holds
+    this.dropStroke();
+    if (this.grabbed) Object.assign(this.pasted, this.grabbed.from);
+    this.grabbed = this.pinch = this.panning = null;
+  }
+
+  resting(event) { return event.pointerType === "touch" && this.pen !== null; } // a hand, beside the pen
 
   leave() { this.cursor = null; this.draw(); }
 
@@ -175,8 +231,8 @@ export class Stage extends EventTarget {
 
   begin(point, event) {
     const masks = this.mode !== "paint";
-    this.stroke = { points: [point], last: point, box: null, erase: this.brush.erase || event.buttons === 32, shape: masks ? this.brush.shape : "brush" };
-    this.stroke.before = masks ? this.mask.slice() : this.paint.getContext("2d").getImageData(0, 0, this.width, this.height);
+    this.stroke = { masks, points: [point], last: point, box: null, erase: this.brush.erase || event.buttons === 32, shape: masks ? this.brush.shape : "brush" };
+    this.stroke.before = masks ? this.mask.slice() : this.paintNow();
     this.extend(point, event);
   }
 
@@ -193,30 +249,36 @@ export class Stage extends EventTarget {
     this.stroke = null;
     if (stroke.shape !== "brush") this.area(stroke, point);
     if (!stroke.box) return;
-    if (this.mode === "paint") this.remember(this.paintStep(stroke));
-    else this.remember(this.maskStep(stroke.before, stroke.box));
+    this.remember(stroke.masks ? this.maskStep(stroke.before, stroke.box) : this.paintStep(stroke));
   }
 
   dropStroke() {
-    if (!this.stroke) return;
-    if (this.mode === "paint") this.paint.getContext("2d").putImageData(this.stroke.before, 0, 0);
-    else { this.mask = this.stroke.before; this.paintOverlay({ x: 0, y: 0, w: this.width, h: this.height }); }
+    const stroke = this.stroke;
     this.stroke = null;
+    if (!stroke?.box) return;
+    if (stroke.masks) { this.mask = stroke.before; this.paintOverlay(stroke.box); return; }
+    const context = this.paint.getContext("2d");
+    context.clearRect(0, 0, this.width, this.height);
+    context.drawImage(stroke.before, 0, 0);
   }
 
   dab(from, to, radius) {
     const box = this.clip(Math.min(from.x, to.x) - radius, Math.min(from.y, to.y) - radius, Math.max(from.x, to.x) + radius, Math.max(from.y, to.y) + radius);
     if (!box) return;
     this.stroke.box = union(this.stroke.box, box);
-    if (this.mode === "paint") { this.dabPaint(from, to, radius); return; }
+    if (!this.stroke.masks) { this.dabPaint(from, to, radius); return; }
     const [dx, dy] = [to.x - from.x, to.y - from.y], long = dx * dx + dy * dy || 1, value = this.stroke.erase ? 0 : 255;
-    for (let y = box.y; y < box.y + box.h; y++) {
-      for (let x = box.x; x < box.x + box.w; x++) {
-        const [px, py] = [x + 0.5 - from.x, y + 0.5 - from.y];
-        const t = Math.min(Math.max((px * dx + py * dy) / long, 0), 1);
-        const [ax, ay] = [px - t * dx, py - t * dy];
-        if (ax * ax + ay * ay <= radius * radius) this.mask[y * this.width + x] = value;
-      }
+    const inside = (x, y) => {
+      const [px, py] = [x + 0.5 - from.x, y + 0.5 - from.y];
+      const t = Math.min(Math.max((px * dx + py * dy) / long, 0), 1);
+      const [ax, ay] = [px - t * dx, py - t * dy];
+      return ax * ax + ay * ay <= radius * radius;
+    };
+    for (let y = box.y; y < box.y + box.h; y++) { // a row has one piece: it is found from both ends
+      let [first, last] = [box.x, box.x + box.w - 1];
+      while (first <= last && !inside(first, y)) first++;
+      while (last > first && !inside(last, y)) last--;
+      if (first <= last) this.mask.fill(value, y * this.width + first, y * this.width + last + 1);
     }
     this.paintOverlay(box);
   }
@@ -266,7 +328,7 @@ export class Stage extends EventTarget {
 
   setMask(act) { // "all", "none" or "invert"
     if (!this.photo) return;
-    const before = this.mask.slice(), box = { x: 0, y: 0, w: this.width, h: this.height };
+    const before = this.mask.slice(), box = this.whole;
     if (act === "invert") for (let i = 0; i < this.mask.length; i++) this.mask[i] = 255 - this.mask[i];
     else this.mask.fill(act === "all" ? 255 : 0);
     this.paintOverlay(box);
@@ -275,10 +337,9 @@ export class Stage extends EventTarget {
 
   clearPaint() {
     if (!this.photo) return;
-    const context = this.paint.getContext("2d"), box = { x: 0, y: 0, w: this.width, h: this.height };
-    const before = context.getImageData(0, 0, this.width, this.height);
-    context.clearRect(0, 0, this.width, this.height);
-    this.remember(this.paintStep({ before, box }));
+    const before = this.paintNow();
+    this.paint.getContext("2d").clearRect(0, 0, this.width, this.height);
+    this.remember(this.paintStep({ before, box: this.whole }));
   }
 
   get painted() { return new Uint32Array(this.paint.getContext("2d").getImageData(0, 0, this.paint.width, this.paint.height).data.buffer).some(Boolean); }
@@ -295,11 +356,11 @@ export class Stage extends EventTarget {
 
   paintStep({ before, box }) {
     const context = this.paint.getContext("2d"), now = context.getImageData(box.x, box.y, box.w, box.h);
-    const helper = canvasOf(box.w, box.h).getContext("2d");
-    helper.putImageData(before, -box.x, -box.y);
-    const old = helper.getImageData(0, 0, box.w, box.h);
+    const old = before.getContext("2d").getImageData(box.x, box.y, box.w, box.h);
     return { undo: () => context.putImageData(old, box.x, box.y), redo: () => context.putImageData(now, box.x, box.y) };
   }
+
+  paintNow() { const copy = canvasOf(this.width, this.height); copy.getContext("2d").drawImage(this.paint, 0, 0); return copy; }
 
   pasteStep(before, after) {
     return { undo: () => { this.pasted = before && { ...before }; }, redo: () => { this.pasted = after && { ...after }; } };
@@ -345,7 +406,7 @@ export class Stage extends EventTarget {
     return true;
   }
 
-  maskAll(value) { const before = this.mask.slice(), box = { x: 0, y: 0, w: this.width, h: this.height }; this.mask.fill(value); this.paintOverlay(box); return this.maskStep(before, box); }
+  maskAll(value) { const before = this.mask.slice(), box = this.whole; this.mask.fill(value); this.paintOverlay(box); return this.maskStep(before, box); }
 
   get corner() { const p = this.pasted; return { x: p.x + p.bitmap.width * p.scale, y: p.y + p.bitmap.height * p.scale }; }
 
@@ -360,7 +421,7 @@ export class Stage extends EventTarget {
   drag(point) {
     const p = this.pasted;
     if (this.grabbed.scaling) p.scale = Math.max(Math.max((point.x - p.x) / p.bitmap.width, (point.y - p.y) / p.bitmap.height), 4 / p.bitmap.width);
-    else { p.x = point.x - this.grabbed.dx; p.y = point.y - this.grabbed.dy; }
+    else { p.x = Math.round(point.x - this.grabbed.dx); p.y = Math.round(point.y - this.grabbed.dy); } // whole pixels stay as they are
     this.draw();
   }
 
@@ -373,8 +434,10 @@ export class Stage extends EventTarget {
   nudge(dx, dy) { if (this.pasted && !this.grabbed) { const before = { ...this.pasted }; this.pasted.x += dx; this.pasted.y += dy; this.remember(this.pasteStep(before, { ...this.pasted })); } }
 
   pick(point) {
-    const one = canvasOf(1, 1).getContext("2d");
-    one.drawImage(this.photo.bitmap, -point.x, -point.y, this.width, this.height);
+    const [x, y] = [Math.floor(point.x), Math.floor(point.y)], one = canvasOf(1, 1).getContext("2d");
+    if (x < 0 || y < 0 || x >= this.width || y >= this.height) return;
+    one.imageSmoothingEnabled = false;
+    one.drawImage(this.photo.bitmap, -x, -y, this.width, this.height);
     const [r, g, b] = one.getImageData(0, 0, 1, 1).data;
     this.brush.color = `#${[r, g, b].map((v) => v.toString(16).padStart(2, "0")).join("")}`;
     this.changed();
@@ -384,7 +447,8 @@ export class Stage extends EventTarget {
 
   maskBlob() {
     const canvas = canvasOf(this.width, this.height), context = canvas.getContext("2d"), data = context.createImageData(this.width, this.height);
-    this.mask.forEach((value, i) => { data.data.fill(value, i * 4, i * 4 + 3); data.data[i * 4 + 3] = 255; });
+    const words = new Uint32Array(data.data.buffer);
+    for (let i = 0; i < words.length; i++) words[i] = this.mask[i] ? WHITE : BLACK;
     context.putImageData(data, 0, 0);
     return blobOf(canvas);
   }
@@ -401,7 +465,8 @@ export class Stage extends EventTarget {
     const canvas = canvasOf(this.width, this.height), context = canvas.getContext("2d");
     this.drawPasted(context);
     const data = context.getImageData(0, 0, this.width, this.height);
-    for (let i = 0; i < data.data.length; i += 4) { data.data.fill(data.data[i + 3] >= 128 ? 255 : 0, i, i + 3); data.data[i + 3] = 255; }
+    const words = new Uint32Array(data.data.buffer);
+    for (let i = 0; i < words.length; i++) words[i] = words[i] >>> 31 ? WHITE : BLACK; // from half on
     context.putImageData(data, 0, 0);
     return blobOf(canvas);
   }
@@ -413,11 +478,15 @@ export class Stage extends EventTarget {
 
   // Drawing the view
 
-  paintOverlay(box) {
-    const context = this.overlay.getContext("2d"), data = context.createImageData(box.w, box.h);
-    for (let y = 0; y < box.h; y++) for (let x = 0; x < box.w; x++) if (this.mask[(box.y + y) * this.width + box.x + x]) data.data.set(TINT, (y * box.w + x) * 4);
+  paintOverlay(box) { this.stale = union(this.stale, box); this.draw(); } // once a frame
+
+  renderOverlay() {
+    const box = this.stale, context = this.overlay.getContext("2d");
+    if (!box) return;
+    this.stale = null;
+    const data = context.createImageData(box.w, box.h), words = new Uint32Array(data.data.buffer);
+    for (let y = 0, i = 0; y < box.h; y++) for (let x = 0, j = (box.y + y) * this.width + box.x; x < box.w; x++, i++, j++) if (this.mask[j]) words[i] = TINT;
     context.putImageData(data, box.x, box.y);
-    this.draw();
   }
 
   draw() {
@@ -429,6 +498,7 @@ export class Stage extends EventTarget {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     if (!this.photo) return;
+    this.renderOverlay();
     context.setTransform(ratio * scale, 0, 0, ratio * scale, ratio * x, ratio * y);
     context.imageSmoothingEnabled = scale < 8;
     context.imageSmoothingQuality = "high";
