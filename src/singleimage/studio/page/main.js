@@ -1,6 +1,6 @@
 // The page: what there is, what is chosen, and how it is shown.
 
-import { download, get, listen, pictureURL, photoURL, post, upload } from "./api.js";
+import { download, get, left, listen, pictureURL, photoURL, post, upload } from "./api.js";
 import { Live, secondsOf } from "./live.js";
 import { Stage } from "./stage.js";
 import { TOOLS, tool } from "./tools.js";
@@ -15,7 +15,7 @@ const viewer = new Viewer($("viewer"), {
   favorite: (order, name) => attempt(() => post(`/api/orders/${order.id}/favorite`, { name })),
   use: work,
   more: async (order, name) => { const photo = await work(order, name); if (!photo) return; chooseTool("vary"); await send("vary", { variety: 0.15 }, { photo, count: 4, seed: nextSeed() }); },
-  remove: (order) => { $("viewer").close(); remove("orders", order); },
+  remove: (order, name) => { $("viewer").close(); remove("orders", order, name); },
 });
 
 const live = new Live($("live"), {
@@ -25,15 +25,17 @@ const live = new Live($("live"), {
 
 // What is said
 
+const said = $("toast");
 let toastTimer = 0;
 function toast(text, label, act) {
-  $("toast").replaceChildren(make("span", { textContent: text }));
-  if (label) $("toast").append(make("button", { textContent: label, onclick: () => { $("toast").replaceChildren(); act(); } }));
-  for (const shown of [false, true]) $("toast").togglePopover?.(shown); // over a dialog that was opened since
+  said.replaceChildren(make("span", { textContent: text }));
+  if (label) said.append(make("button", { textContent: label, onclick: () => { said.replaceChildren(); act(); } }));
+  if (said.togglePopover) for (const shown of [false, true]) said.togglePopover(shown); // over a dialog that was opened since
+  else (document.querySelector("dialog[open]") ?? document.body).append(said);
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => $("toast").replaceChildren(), label ? 9000 : 4000);
+  toastTimer = setTimeout(() => said.replaceChildren(), label ? 9000 : Math.max(4000, 60 * text.length));
 }
-function trouble(text) { $("trouble").textContent = text; }
+function trouble(text) { $("trouble").textContent = text; if (text && $("viewer").open) toast(text); }
 async function attempt(act) { try { trouble(""); return await act(); } catch (error) { trouble(error.message); return null; } }
 
 // Photos
@@ -41,30 +43,41 @@ async function attempt(act) { try { trouble(""); return await act(); } catch (er
 async function work(order, name) { // on a result, as a photo of its own
   $("viewer").close();
   const blob = await attempt(() => download(pictureURL(order, name, "download")));
-  return blob && addPhoto(blob, `${order.kind}-${name}`);
+  return blob && addPhotos([new File([blob], `${order.kind}-${name}`)]);
 }
 
-async function addPhoto(blob, name) {
-  const card = await attempt(() => upload("/api/photos", blob, name));
-  if (!card) return null;
-  page.photos.set(card.id, card);
-  await choosePhoto(card.id);
-  if (card.notes.length) toast(card.notes.join(" "));
-  return card.id;
+async function addPhotos(files) { // the last one is shown, and its id is the answer
+  const cards = [], bad = [];
+  trouble("");
+  for (const file of files) {
+    try {
+      const card = await upload("/api/photos", file, file.name);
+      page.photos.set(card.id, card);
+      cards.push(card);
+    } catch (error) { bad.push(error.message.includes(file.name) ? error.message : `${file.name}: ${error.message}`); }
+  }
+  if (cards.length) await choosePhoto(cards.at(-1).id);
+  if (bad.length) trouble(bad.join(" "));
+  const words = [...(cards.length ? bad : []), ...cards.flatMap((card) => card.notes)];
+  if (words.length) toast(words.join(" "));
+  return cards.at(-1)?.id ?? null;
 }
+const UNSEEN = "This browser cannot show the photo; reload the page, or reduce the photo.";
 async function choosePhoto(id) {
+  if (id === page.photo && stage.photo?.card.id === id) return;
   page.photo = id;
   if (page.values.restyle?.other === id) page.values.restyle.other = "";
   live.clear();
   const card = page.photos.get(id);
-  await stage.show(card, [photoURL(card, "file"), photoURL(card, "full")]);
+  const seen = await stage.show(card, card.plain ? [photoURL(card, "file"), photoURL(card, "full")] : [photoURL(card, "full")]);
   renderPhotos();
   renderPanel();
+  if (!seen) trouble(UNSEEN);
   if (page.mine) renderResults();
 }
 function renderPhotos() {
   $("photos").replaceChildren(...[...page.photos.values()].reverse().map((card) => {
-    const button = make("button", { title: `${card.name}, ${card.width}×${card.height}`, onclick: () => choosePhoto(card.id) }, make("img", { src: photoURL(card), alt: card.name, loading: "lazy" }));
+    const button = make("button", { title: `${card.name}, ${card.width}×${card.height}`, onclick: () => choosePhoto(card.id) }, make("img", { loading: "lazy", src: photoURL(card), alt: card.name }));
     button.setAttribute("aria-current", String(card.id === page.photo));
     return button;
   }));
@@ -91,6 +104,7 @@ function renderRail() {
 }
 function chooseTool(kind, focus = false) {
   const drawn = tool(kind).draw ?? null;
+  stage.letGo();
   if (stage.places && stage.mode !== drawn) stage.drop();
   page.kind = kind;
   live.clear();
@@ -119,7 +133,7 @@ function toolButton(name, label, act, pressed) {
 function renderDrawing() {
   const bar = $("drawing"), mode = stage.mode, brush = stage.brush, set = (change) => { Object.assign(brush, change); renderDrawing(); stage.draw(); };
   bar.hidden = !mode || !page.photo;
-  $("hint").textContent = page.photo ? tool(page.kind).hint ?? "" : "";
+  $("hint").textContent = stage.reading ? "Reading the photo…" : page.photo ? tool(page.kind).hint ?? "" : "";
   if (bar.hidden) return;
   const parts = [];
   if (mode === "mask" || mode === "lift") for (const shape of ["brush", "rectangle", "lasso"]) parts.push(toolButton(shape, shape[0].toUpperCase() + shape.slice(1), () => set({ shape }), brush.shape === shape));
@@ -136,7 +150,9 @@ function renderDrawing() {
   if (mode === "lift") parts.push(toolButton("Lift", "Lift what is marked", () => { if (!stage.lift()) toast("Paint over a part first."); renderDrawing(); }));
   if (mode === "paste") parts.push(toolButton("Choose…", "Choose a picture to paste", pickPaste));
   parts.push(toolButton("Clear", "Clear", clearDrawing), toolButton("undo", "Undo (Z)", () => stage.undo()), toolButton("redo", "Redo (Shift Z)", () => stage.redo()));
+  const focused = bar.querySelector(":focus-visible")?.getAttribute("aria-label");
   bar.replaceChildren(...parts);
+  if (focused) parts.flatMap((part) => [part, ...part.children]).find((part) => part.getAttribute("aria-label") === focused)?.focus();
   const [undo, redo] = [...bar.querySelectorAll("button")].slice(-2);
   undo.disabled = !stage.done.length;
   redo.disabled = !stage.undone.length;
@@ -146,11 +162,7 @@ function clearDrawing() {
   else if (stage.mode === "paint") stage.clearPaint();
   else stage.setMask("none");
 }
-function pickPaste() {
-  const input = make("input", { type: "file", accept: "image/*" });
-  input.onchange = () => input.files[0] && pastePicture(input.files[0]);
-  input.click();
-}
+function pickPaste() { $("paste-file").click(); }
 async function pastePicture(blob) {
   try { stage.paste(await createImageBitmap(blob)); } catch { toast("That is no picture this browser reads."); }
 }
@@ -261,11 +273,14 @@ async function run() {
   if (page.kind === "train") await train(wished().values); else await order();
 }
 async function order({ count, quiet = false } = {}) { // the order that was sent; null: something is missing
-  const { one, values, settings } = wished(), run = source() || null, photo = stage.photo?.card.id, seed = page.seed ?? 0, no = quiet ? () => null : refuse;
+  const { one, values, settings } = wished(), run = source() || null, photo = stage.reading ? null : page.photo, seed = page.seed ?? 0, no = quiet ? () => null : refuse;
   if (!photo) return no("The photo is being read; try again in a moment.");
   if (one.kind === "train" || (one.trained && !run)) return no("Train a model first.");
   const layers = await attempt(() => layersOf(one, values, no));
-  return layers && await send(one.kind, settings, { photo, count: count ?? values.count ?? 1, seed, layers, run });
+  if (!layers) return null;
+  const step = stage.done.at(-1), sent = await send(one.kind, settings, { photo, count: count ?? values.count ?? 1, seed, layers, run });
+  if (sent && !quiet && stage.photo?.card.id === photo) stage.sent = step;
+  return sent;
 }
 function pixelsOf({ photo, kind, settings }) {
   const card = page.photos.get(photo), [h, w] = (settings.size ?? "").split("x").map(Number), n = (name) => Number(settings[name]) || 0;
@@ -297,22 +312,27 @@ function refuse(text) { trouble(text); return null; }
 async function send(kind, settings, { photo, count, seed, layers = {}, run = null }) {
   const order = await attempt(() => post("/api/orders", { kind, photo, settings, count, seed, run, layers: Object.keys(layers) }));
   if (!order) return null;
-  heard({ type: "order", order });
-  for (const [name, blob] of Object.entries(layers)) if (!await attempt(() => upload(`/api/orders/${order.id}/layers/${name}`, blob))) { post(`/api/orders/${order.id}/delete`).catch(() => {}); return null; }
-  return order;
+  let now = order; // of which pages hear when its last layer is there
+  for (const [name, blob] of Object.entries(layers)) {
+    now = await attempt(() => upload(`/api/orders/${order.id}/layers/${name}`, blob));
+    if (!now) { post(`/api/orders/${order.id}/delete`).catch(() => {}); return null; }
+  }
+  if (!page.orders.has(order.id)) heard({ type: "order", order: now });
+  return now;
 }
-async function remove(what, card) {
-  await attempt(() => post(`/api/${what}/${card.id}/delete`));
-  toast("Deleted.", "Undo", () => attempt(() => post(`/api/${what}/${card.id}/restore`)));
+async function remove(what, card, name) { // a training, an order, or one of its pictures
+  const one = name ? { name } : {};
+  if (await attempt(() => post(`/api/${what}/${card.id}/delete`, one))) toast("Deleted.", "Undo", () => attempt(() => post(`/api/${what}/${card.id}/restore`, one)));
 }
 function pictures() {
   const all = [];
-  for (const order of shownOrders()) for (const name of order.made) if (!page.favorites || order.favorites.includes(name)) all.push([order, name]);
+  for (const order of shownOrders()) for (const name of left(order).reverse()) if (!page.favorites || order.favorites.includes(name)) all.push([order, name]);
   return all;
 }
 
 function shownOrders() { return [...page.orders.values()].reverse().filter((order) => !order.hidden && (!page.mine || order.photo === page.photo)); }
 
+const REST = "rest"; // of an order: what was not drawn
 const known = new Map();
 function renderResults() {
   const tiles = [];
@@ -320,18 +340,20 @@ function renderResults() {
   for (const order of shownOrders()) {
     const busy = order.state === "waiting" || order.state === "running";
     if (busy) { waiting += order.count - order.made.length; if (!page.favorites) tiles.push(busyTile(order)); }
-    if (order.state === "failed" && !page.favorites) tiles.push(badTile(order, order.error));
-    if (order.state === "stopped" && order.made.length < order.count && !page.favorites) tiles.push(badTile(order, "Stopped."));
-    for (const name of [...order.made].reverse()) if (!page.favorites || order.favorites.includes(name)) tiles.push(pictureTile(order, name));
+    const ended = !page.favorites && !order.dropped.includes(REST);
+    if (order.state === "failed" && ended) tiles.push(badTile(order, order.error));
+    if (order.state === "stopped" && order.made.length < order.count && ended) tiles.push(badTile(order, "Stopped."));
+    for (const name of left(order).reverse()) if (!page.favorites || order.favorites.includes(name)) tiles.push(pictureTile(order, name));
   }
   $("results").replaceChildren(...tiles);
-  $("queue").textContent = waiting ? `${waiting} to draw` : "";
+  if (!page.favorites && !page.mine) for (const [key, tile] of known) if (!tile.isConnected) known.delete(key);
+  $("queue").textContent = page.lost ? "The studio does not answer: start it again, or reload this page." : waiting ? `${waiting} to draw` : "";
 }
 function pictureTile(order, name) {
   const key = `${order.id}/${name}/${order.favorites.includes(name)}`;
   if (known.has(key)) { const tile = known.get(key); tile.classList.remove("enter"); tile.onclick = () => viewer.open(page.orders.get(order.id), name); return tile; }
   const label = tool(order.kind).label, tile = make("button", { className: "tile enter", onclick: () => viewer.open(page.orders.get(order.id), name) },
-    make("img", { src: pictureURL(order, name), alt: "", draggable: false }),
+    make("img", { loading: "lazy", src: pictureURL(order, name), alt: "", draggable: false }),
     make("span", { className: "name" }, make("span", { textContent: `${label} ${Number.parseInt(name, 10)}` }), make("span", { className: "star", textContent: order.favorites.includes(name) ? "★" : "" })));
   tile.setAttribute("role", "listitem");
   tile.setAttribute("aria-label", `${label}, seed ${Number.parseInt(name, 10)}`);
@@ -344,22 +366,22 @@ function busyTile(order) {
 }
 function badTile(order, text) {
   return make("div", { className: "tile bad" }, make("span", { textContent: text }), make("button", { textContent: "Again", onclick: () => attempt(() => post(`/api/orders/${order.id}/again`)) }),
-    make("button", { textContent: "Delete", onclick: () => remove("orders", order) }));
+    make("button", { textContent: "Delete", onclick: () => remove("orders", order, left(order).length ? REST : "") }));
 }
 
 // Trainings
 
-let estimateTimer = 0;
+let estimateTimer = 0, estimates = 0;
 function trainSettings(values) { return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== "")); }
 function showEstimate() {
   clearTimeout(estimateTimer);
-  const box = $("estimate");
+  const box = $("estimate"), mine = ++estimates; // the answer to the last question counts
   if (!box || !page.photo) return;
   box.replaceChildren(make("small", { textContent: "Measuring how long it takes here…" }));
   estimateTimer = setTimeout(async () => {
     const values = Object.fromEntries(tool("train").controls.map((field) => [field.name, valueOf(field)]));
     const found = await attempt(() => post("/api/estimate", { photo: page.photo, settings: trainSettings(values) }));
-    if (!found || !$("estimate")) return;
+    if (!found || mine !== estimates || !$("estimate")) return;
     $("estimate").replaceChildren(make("small", { textContent: found.error ?? `About ${duration(found.seconds)} on this machine, ${found.levels} levels${found.bytes ? `, ${(found.bytes / 1e9).toFixed(1)} GB` : ""}.` }));
   }, 400);
 }
@@ -371,23 +393,35 @@ async function train(values) {
 function runName(run) { return `${run.settings.preset ?? "quick"}${run.settings.for ? ` for ${run.settings.for}` : ""}`; }
 function moves(run) { return !["quick", "standard"].includes(run.settings.preset ?? "quick") || run.settings.for === "animate"; } // copied patches jump
 function runList() {
-  const list = make("div", { className: "runs", id: "runs" });
-  for (const run of [...page.runs.values()].reverse()) if (run.photo === page.photo && !run.hidden) list.append(runBox(run));
-  return list;
+  return make("div", { className: "runs", id: "runs" }, ...runBoxes());
 }
+function runBoxes() { return [...page.runs.values()].reverse().filter((run) => run.photo === page.photo && !run.hidden).map(runBox); }
+function renderRuns() { // boxes that are there stay, so that a click or the focus on them is not lost
+  const list = $("runs"), now = runBoxes();
+  if (list && (now.length !== list.children.length || now.some((box, i) => box !== list.children[i]))) list.replaceChildren(...now);
+}
+const boxes = new Map();
 function runBox(run) {
-  const p = run.progress ?? {}, words = { waiting: "waiting", running: "training", done: "done", failed: run.error, paused: "paused", stopped: "paused" }[run.state];
-  const act = (verb, text) => make("button", { type: "button", textContent: text, onclick: () => attempt(() => post(`/api/runs/${run.id}/${verb}`)) });
-  const box = make("div", { className: "run" }, make("strong", { textContent: runName(run) }), make("span", { textContent: `${words}${p.levels ? `, level ${p.level + 1} of ${p.levels}` : ""}` }));
-  if (run.state !== "done") box.append(make("progress", { max: 1, value: p.share ?? 0 }));
-  if (p.drafts?.length) box.append(make("div", { className: "drafts" }, ...[...p.drafts].reverse().map((name) => make("img", { src: `/api/runs/${run.id}/drafts/${name}`, alt: name.replace(".png", ""), loading: "lazy" }))));
-  const row = make("div", { className: "row" });
-  if (run.state === "running" || run.state === "waiting") row.append(act("pause", "Pause"));
-  if (run.state === "paused" || run.state === "failed") row.append(act("continue", "Continue"));
-  if (p.model) row.append(make("button", { type: "button", textContent: "Draw with it", onclick: () => { page.source = run.id; chooseTool("vary"); } }));
-  if (run.state !== "running") row.append(make("button", { type: "button", textContent: "Delete", onclick: () => remove("runs", run) }));
-  box.append(row);
+  const p = run.progress ?? {}, words = { waiting: "waiting", running: "training", done: "done", failed: run.error, paused: "paused", stopped: "paused" }[run.state], names = p.drafts ?? [];
+  if (!boxes.has(run.id)) boxes.set(run.id, make("div", { className: "run" }, make("strong", { textContent: runName(run) }), make("span"), make("progress", { max: 1 }), make("div", { className: "drafts" }), make("div", { className: "row" })));
+  const box = boxes.get(run.id), [, state, bar, drafts, row] = box.children;
+  state.textContent = `${words}${p.levels ? `, level ${p.level + 1} of ${p.levels}` : ""}`;
+  bar.value = p.share ?? 0;
+  bar.hidden = run.state === "done";
+  drafts.hidden = !names.length;
+  if (names.length < drafts.children.length) drafts.replaceChildren();
+  for (const name of names.slice(drafts.children.length)) drafts.prepend(make("img", { loading: "lazy", src: `/api/runs/${run.id}/drafts/${name}`, alt: name.replace(".png", "") }));
+  const acts = `${run.state} ${Boolean(p.model)}`;
+  if (row.dataset.acts !== acts) { row.dataset.acts = acts; row.replaceChildren(...runActs(run)); }
   return box;
+}
+function runActs(run) {
+  const act = (text, onclick) => make("button", { type: "button", textContent: text, onclick }), ask = (verb) => () => attempt(() => post(`/api/runs/${run.id}/${verb}`)), acts = [];
+  if (run.state === "running" || run.state === "waiting") acts.push(act("Pause", ask("pause")));
+  if (run.state === "paused" || run.state === "failed") acts.push(act("Continue", ask("continue")));
+  if (run.progress?.model) acts.push(act("Draw with it", () => { page.source = run.id; chooseTool("vary"); }));
+  if (run.state !== "running") acts.push(act("Delete", () => remove("runs", run)));
+  return acts;
 }
 
 // What the server tells
@@ -400,7 +434,7 @@ function take(event) {
   if (event.type === "run") {
     const before = page.runs.get(event.run.id);
     page.runs.set(event.run.id, event.run);
-    if (page.kind === "train") $("runs")?.replaceWith(runList());
+    if (page.kind === "train") renderRuns();
     else if (usable(before) !== usable(event.run)) renderPanel();
   }
 }
@@ -424,43 +458,57 @@ async function begin() {
 
 // Files that are dropped, pasted and chosen
 
-function receive(files) {
-  const pictures = [...files].filter((file) => file.type.startsWith("image/") || /\.(tiff?|heic|avif)$/i.test(file.name));
-  if (!pictures.length) { toast("That is no picture."); return; }
-  if (stage.mode === "paste" && page.photo) pastePicture(pictures[0]);
-  else (async () => { for (const file of pictures) await addPhoto(file, file.name); })();
+function pick(files) { // those that may be pictures, by their types or names
+  const found = [...files].filter((file) => file.type.startsWith("image/") || /\.(jfif|tiff?|hei[cf]|avif|p[pgbn]m)$/i.test(file.name));
+  if (!found.length) toast("That is no picture.");
+  return found;
 }
+function receive(files) {
+  const found = pick(files);
+  if (stage.mode !== "paste" || !stage.photo || !found.length) { if (found.length) addPhotos(found); return; }
+  pastePicture(found[0]);
+  if (found.length > 1) toast("The first is pasted.");
+}
+document.addEventListener("dragstart", (event) => { if (event.target.matches?.("img")) event.preventDefault(); }); // some browsers drop it here as a file
 document.addEventListener("dragover", (event) => { event.preventDefault(); $("stage").classList.add("over"); });
 document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("stage").classList.remove("over"); });
 document.addEventListener("drop", (event) => { event.preventDefault(); $("stage").classList.remove("over"); receive(event.dataTransfer.files); });
-document.addEventListener("paste", (event) => { if (event.clipboardData.files.length) receive(event.clipboardData.files); });
-$("file").addEventListener("change", (event) => { receive(event.target.files); event.target.value = ""; });
+document.addEventListener("paste", (event) => {
+  const text = event.target.matches?.(TYPED) && event.clipboardData.types.includes("text/plain"); // sheets put a picture beside it
+  if (event.clipboardData.files.length && !text) receive(event.clipboardData.files);
+});
+$("file").addEventListener("change", (event) => { const found = pick(event.target.files); event.target.value = ""; if (found.length) addPhotos(found); });
+$("paste-file").addEventListener("change", (event) => { const [file] = event.target.files; event.target.value = ""; if (file) pastePicture(file); });
+window.addEventListener("beforeunload", (event) => { if (stage.unsent) event.preventDefault(); });
 $("add").addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); $("file").click(); } });
 
 // Keys
 
-const KEYS = [["[  ]", "brush smaller, larger"], ["X", "erase"], ["Z", "undo; with Shift redo"], ["Space", "hold to move the view"], ["Tab", "hold on the photo to see it as it was"], ["Enter", "draw"], ["← →", "through results"], ["Arrows", "move what is pasted"], ["?", "this list"]];
+const TYPED = "input:not([type=range], [type=checkbox], [type=color]), select, textarea"; // keys are theirs
+const KEYS = [["[  ]", "brush smaller, larger"], ["X", "erase"], ["Z", "undo; with Shift redo"], ["Space", "hold to move the view"], ["Tab", "hold on the photo to see it as it was"], ["Enter", "draw"], ["← →", "through results"], ["Arrows", "move what is pasted"], ["Esc", "leave the photo"], ["?", "this list"]];
 $("keys").append(make("h2", { textContent: "Keys" }), make("table", {}, make("tbody", {}, ...KEYS.map(([key, words]) => make("tr", {}, make("td", {}, make("kbd", { textContent: key })), make("td", { textContent: words })))),), make("button", { textContent: "Close", onclick: () => $("keys").close() }));
 $("help").onclick = () => $("keys").showModal();
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select, textarea, dialog *") && event.key !== "?") { if (event.key === "Enter" && event.target.matches("#controls input")) { event.preventDefault(); run(); } return; }
+  if (event.key === "Enter" && event.target.matches("#controls input")) { event.preventDefault(); if (!event.repeat) run(); return; }
+  if (event.target.matches(`${TYPED}, dialog *`) && event.key !== "?") return;
   if ($("viewer").open || $("keys").open) return;
   const onStage = document.activeElement === $("canvas") || document.activeElement === document.body;
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const clicked = $("canvas").matches(":hover") && !event.target.matches(":focus-visible"); // a button, before the mouse came here
+  const key = event.key.length > 1 ? event.key : event.key > "~" ? { KeyX: "x", KeyY: "y", KeyZ: "z" }[event.code] ?? event.key : event.key.toLowerCase();
   if (key === "?") $("keys").showModal();
   else if (key === "z") { event.preventDefault(); if (event.shiftKey) stage.redo(); else stage.undo(); }
   else if ((key === "y") && (event.ctrlKey || event.metaKey)) { event.preventDefault(); stage.redo(); }
+  else if ((key === "[" || key === "]") && !event.metaKey && (!event.ctrlKey || event.altKey)) { stage.brush.size = Math.min(Math.max(stage.brush.size * (key === "[" ? 1 / 1.2 : 1.2), 2), 300); renderDrawing(); stage.draw(); }
   else if (event.ctrlKey || event.metaKey || event.altKey) return;
-  else if (key === "[" || key === "]") { stage.brush.size = Math.min(Math.max(stage.brush.size * (key === "[" ? 1 / 1.2 : 1.2), 2), 300); renderDrawing(); stage.draw(); }
   else if (key === "x") { stage.brush.erase = !stage.brush.erase; renderDrawing(); }
-  else if (key === " " && onStage) { event.preventDefault(); stage.space = true; stage.draw(); }
-  else if (key === "Tab" && document.activeElement === $("canvas") && !event.shiftKey) { event.preventDefault(); stage.original = true; stage.draw(); }
-  else if (key === "Enter" && onStage) run();
+  else if (key === " " && (onStage || clicked)) { event.preventDefault(); stage.space = true; stage.draw(); }
+  else if (key === "Tab" && document.activeElement === $("canvas") && stage.photo && !event.shiftKey) { event.preventDefault(); stage.original = true; stage.draw(); }
+  else if (key === "Enter" && onStage) { if (!event.repeat) run(); }
   else if (key.startsWith("Arrow") && onStage && stage.places && stage.pasted) { event.preventDefault(); const far = event.shiftKey ? 10 : 1; stage.nudge({ ArrowLeft: -far, ArrowRight: far }[key] ?? 0, { ArrowUp: -far, ArrowDown: far }[key] ?? 0); }
   else if ((key === "ArrowLeft" || key === "ArrowRight") && onStage) { const all = pictures(); if (all.length) viewer.open(...all[key === "ArrowRight" ? 0 : all.length - 1]); }
   else if (key === "Escape") $("canvas").blur();
 });
-document.addEventListener("keyup", (event) => { if (event.key === " ") { stage.space = false; stage.draw(); } if (event.key === "Tab") { stage.original = false; stage.draw(); } });
+document.addEventListener("keyup", (event) => { if (event.key === " ") { if (stage.space) event.preventDefault(); stage.space = false; stage.draw(); } if (event.key === "Tab") { stage.original = false; stage.draw(); } });
 window.addEventListener("blur", () => { stage.space = stage.original = false; stage.draw(); });
 
 $("run").onclick = run;
@@ -475,5 +523,5 @@ matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => sta
 
 renderRail();
 chooseTool("vary");
-listen(heard, begin);
+listen(heard, begin, (lost) => { if (Boolean(page.lost) !== lost) { page.lost = lost; renderResults(); } });
 window.studio = { stage, page }; // for tests, and for those who look

@@ -8,7 +8,7 @@ let state = null, asked = 0, answerNow = null;
 
 async function attempt(act) { try { $("trouble").textContent = ""; return await act(); } catch (error) { $("trouble").textContent = error.message; return null; } }
 
-async function load(url) { const image = make("img", { src: url, alt: "", draggable: false }); await image.decode(); return image; }
+async function load(url) { const image = make("img", { src: url, alt: "", draggable: false }); await image.decode().catch(() => { throw new Error("A picture did not arrive."); }); return image; }
 
 const WORDS = {
   confusion: "You will see pictures for a moment each. Some are photos, some were made by a program. Say which: left arrow for real, right arrow for fake.",
@@ -29,7 +29,7 @@ async function next() {
   const url = (side) => `/api/study/${state.id}/pictures/${state.answered}/${side}`;
   const single = state.kind === "confusion", brief = single || state.kind === "versus";
   const images = await attempt(() => Promise.all((single ? [0] : [0, 1]).map((side) => load(url(side)))));
-  if (!images) return;
+  if (!images) { $("scene").replaceChildren(make("button", { className: "primary", textContent: "Try again", onclick: next })); return; }
   const labels = single ? ["Real", "Fake"] : ["Left", "Right"];
   const buttons = labels.map((label, choice) => make("button", { textContent: `${choice ? "" : "← "}${label}${choice ? " →" : ""}`, disabled: brief, onclick: () => answer(choice) }));
   if (brief) {
@@ -53,11 +53,13 @@ async function answer(choice) {
 }
 
 document.addEventListener("keydown", (event) => {
+  if (event.repeat || event.altKey || event.ctrlKey || event.metaKey) return; // held on from the question before, or the browser's own
   const choice = { ArrowLeft: 0, ArrowRight: 1 }[event.key];
   if (choice !== undefined && answerNow) { event.preventDefault(); answerNow(choice); }
 });
 
-const kept = localStorage.getItem("study");
+const remember = (key) => { try { if (key) localStorage.setItem("study", key); return localStorage.getItem("study"); } catch { return null; } }; // some browsers keep nothing
+const kept = remember();
 state = kept && await get(`/api/study/${kept}`).catch(() => null);
 if (!state || state.answered >= state.trials) state = await attempt(() => post("/api/study"));
-if (state) { localStorage.setItem("study", state.id); welcome(); }
+if (state) { remember(state.id); welcome(); }

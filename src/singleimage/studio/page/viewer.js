@@ -13,7 +13,10 @@ export class Viewer {
       if (event.key === "ArrowRight") this.step(1);
       if (event.key === "ArrowLeft") this.step(-1);
     });
-    dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+    let pressed = null;
+    dialog.addEventListener("pointerdown", (event) => { pressed = event.target; });
+    dialog.addEventListener("click", (event) => { if (event.target === dialog && pressed === dialog) dialog.close(); }); // no drag that ends outside
+    new ResizeObserver(() => { const after = dialog.querySelector(".after"); if (after?.naturalWidth) this.fit(after); }).observe(dialog);
   }
 
   open(order, name) {
@@ -21,6 +24,7 @@ export class Viewer {
     this.name = name;
     this.render();
     if (!this.dialog.open) this.dialog.showModal();
+    if (!this.dialog.contains(document.activeElement)) this.dialog.focus(); // what had it is drawn anew
   }
 
   step(by) {
@@ -29,7 +33,7 @@ export class Viewer {
     if (next) this.open(...next);
   }
 
-  refresh(order) { if (this.dialog.open && this.order.id === order.id) { this.order = order; if (order.hidden) this.dialog.close(); else this.renderStar(); } }
+  refresh(order) { if (this.dialog.open && this.order.id === order.id) { this.order = order; if (order.hidden || order.dropped.includes(this.name)) this.dialog.close(); else this.renderStar(); } }
 
   get seed() { return Number.parseInt(this.name, 10); }
   get line() { const at = this.order.shell.findIndex((line) => line.includes(`--seed ${this.seed} `) || line.endsWith(`--seed ${this.seed}`)); return this.order.shell[Math.max(at, 0)] ?? ""; }
@@ -60,7 +64,7 @@ export class Viewer {
       </div>`;
     const [shell, python] = this.dialog.querySelectorAll("pre");
     shell.textContent = this.line;
-    python.textContent = order.python.replace(/seeds=\[\d+\]|\[\d+\]/, (found) => found.replace(/\d+/, this.seed));
+    python.textContent = order.python.replace(/(seeds=|sample\()\[\d+\]/, (found) => found.replace(/\d+/, this.seed));
     const after = this.dialog.querySelector(".after");
     after.onload = () => this.fit(after);
     if (order.kind === "tile") { const box = this.dialog.querySelector(".compare"); box.style.backgroundImage = `url("${url}")`; box.style.backgroundPosition = "center"; after.style.visibility = "hidden"; }
