@@ -23,8 +23,9 @@ export class Viewer {
     this.order = order;
     this.name = name;
     this.render();
-    if (!this.dialog.open) this.dialog.showModal();
-    if (!this.dialog.contains(document.activeElement)) this.dialog.focus(); // what had it is drawn anew
+    const fresh = !this.dialog.open;
+    if (fresh) this.dialog.showModal();
+    if (fresh || !this.dialog.contains(document.activeElement)) this.dialog.focus(); // not the slider, for arrows; what had it is drawn anew
   }
 
   step(by) {
