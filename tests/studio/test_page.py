@@ -368,6 +368,8 @@ def test_what_was_drawn_on_a_photo_stays_while_others_are_looked_at(
     drawn = visit.mask()
     assert drawn.any()
     page.click("#photos [title^=other]")  # it is shown already
+    leave = "() => !window.dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    assert page.evaluate(leave)
     for name in ("one", "other"):
         page.click(f"#photos [title^={name}]")
         page.wait_for_function(f"() => studio.stage.photo?.card.name === '{name}.png'")
@@ -377,6 +379,31 @@ def test_what_was_drawn_on_a_photo_stays_while_others_are_looked_at(
     assert not page.evaluate("() => studio.stage.painted")
     page.keyboard.press("z")
     assert not visit.mask().any()
+    assert not page.evaluate(leave)
+
+
+def test_the_buttons_of_a_training_stay_while_it_goes_on(visit: Visit) -> None:
+    page = visit.page
+    run = {"id": "d" * 16, "photo": page.evaluate("() => studio.page.photo"), "hidden": False}
+    run |= {"settings": {}, "state": "running", "error": ""}
+    page.route("**/api/runs/*/drafts/*", lambda route: route.fulfill(status=204))
+
+    def told(state: str, **progress: Any) -> None:
+        now = {**run, "state": state, "progress": {"levels": 3, "level": 1, **progress}}
+        page.evaluate("(run) => studio.heard({ type: 'run', run })", now)
+
+    page.click("[data-kind=train]")
+    told("running", share=0.25, drafts=["level-00.png"])
+    page.focus(".run >> text=Pause")
+    told("running", share=0.5, drafts=["level-00.png", "level-01.png"])
+    assert page.evaluate("() => document.activeElement.textContent") == "Pause"
+    assert page.locator(".run progress").evaluate("(bar) => bar.value") == 0.5
+    drafts = page.locator(".run .drafts img").evaluate_all("(all) => all.map((i) => i.alt)")
+    assert drafts == ["level-01", "level-00"]
+    told("done", model=True)
+    assert page.locator(".run button").all_inner_texts() == ["Draw with it", "Delete"]
+    assert page.locator(".run progress").is_hidden()
+    page.evaluate("(id) => { studio.page.runs.delete(id); }", run["id"])
 
 
 def test_pictures_of_the_page_are_not_dragged(visit: Visit) -> None:

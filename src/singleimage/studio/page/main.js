@@ -524,4 +524,4 @@ matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => sta
 renderRail();
 chooseTool("vary");
 listen(heard, begin, (lost) => { if (Boolean(page.lost) !== lost) { page.lost = lost; renderResults(); } });
-window.studio = { stage, page }; // for tests, and for those who look
+window.studio = { stage, page, heard }; // for tests, and for those who look
