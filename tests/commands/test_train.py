@@ -25,7 +25,7 @@ TRANSCRIPT = """
 unknown preset
 $ train {photo} --preset singen -o {out}
 no preset 'singen'; there are consingan, fast-stabilized, flow, hp-vae-gan, meta, meta-single,
-meta-small, preview, quick, singan.
+meta-small, preview, quick, singan, standard.
 
 no output
 $ train {photo}

@@ -53,9 +53,15 @@ def finish(trainer: Trainer) -> State:
 def test_cudnn_is_exact_in_each_step_and_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = lambda: (torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32)  # noqa: E731
     seen: list[object] = []
-    monkeypatch.setattr(Trainer, "_advance", lambda _: seen.append(flags()))
+
+    def look(trainer: Trainer) -> None:
+        seen.append(flags())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_begin_level", look)
     before = flags()
-    next(iter(trainer_of("consingan")))
+    with pytest.raises(KeyboardInterrupt):
+        next(iter(trainer_of("consingan")))
     assert seen == [(True, False)]
     assert flags() == before
 
