@@ -23,7 +23,7 @@ FLAT = 0.01
 LOST = 10.0
 """A reconstruction with so many times the smallest squared error of the level has lost the photo.
 
-In 334 levels of trainings of ConSinGAN's kind this is so of one, whose samples were white."""
+In 284 levels of trainings of ConSinGAN's kind this is so of one, whose samples were white."""
 ROOM = 0.5
 """`generator.head_room` with which levels seldom collapse."""
 MANY = 10
