@@ -124,3 +124,16 @@ def test_importing_the_package_does_not_import_torch() -> None:
     code = "import sys, singleimage, singleimage.cli; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_names_of_tests_are_the_same_in_every_process() -> None:
+    """A set is written in another order in each; processes that share tests then refuse to begin."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("parametrize"):
+                named = any(keyword.arg == "ids" for keyword in call.keywords)
+                sets = any(
+                    isinstance(node, ast.Set) or ast.unparse(node) == "set()"
+                    for node in ast.walk(call.args[1])
+                )
+                assert not (named and sets), f"{path}: {ast.unparse(call)}"

@@ -50,10 +50,10 @@ def with_detail(
         )
     pairs = zip(there, size, here, strict=True)
     small = Size(*(max(round(side * old / new), 1) for side, new, old in pairs))
-    blurred = resize(resize(photo[None], small), there)[0]
     rank = rank_within(rank, max(math.prod(size), math.prod(there)))
     found = []
     with in_blocks(photo.device) as run:  # rounding does not depend on the number of threads
+        blurred = resize(resize(photo[None], small), there)[0]
         search = Search(photo, DETAIL, rank)
         keys, corners = search.components(blurred), Corners(there, DETAIL, barred)
         for picture in resize(image, size):

@@ -65,6 +65,22 @@ class BatchNorm(nn.BatchNorm2d):
         return y
 
 
+class Shortcut(nn.Conv2d):
+    """A 1x1 convolution of every `stride`-th pixel, which is one without stride of these pixels.
+
+    For fewer than eight input channels oneDNN's own strided one writes beyond its memory on
+    processors without AVX-512 (uxlfoundation/oneDNN#6035): wrong gradients, or a crash.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__(c_in, c_out, 1, bias=False)
+        self.every = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `x` (B, in, H, W) to (B, out, H / stride, W / stride)."""
+        return super().forward(x[:, :, :: self.every, :: self.every])
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with batch norm, and their input added to them."""
 
@@ -76,8 +92,7 @@ class ResidualBlock(nn.Module):
         self.bn2 = BatchNorm(c_out)
         self.downsample: nn.Module | None = None
         if stride > 1 or c_in != c_out:
-            conv = nn.Conv2d(c_in, c_out, 1, stride=stride, bias=False)
-            self.downsample = nn.Sequential(conv, BatchNorm(c_out))
+            self.downsample = nn.Sequential(Shortcut(c_in, c_out, stride), BatchNorm(c_out))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` (B, in, H, W) to (B, out, H / stride, W / stride), none of it negative."""
