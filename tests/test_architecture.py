@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,11 @@ CONCRETE = {
 """Classes of single methods."""
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def wing_of(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
@@ -48,14 +54,14 @@ def test_a_wing_imports_only_wings_below_it() -> None:
         wing = wing_of(path)
         if wing in LAYERS:
             allowed = set(LAYERS[: LAYERS.index(wing) + 1])
-            assert imports_of(ast.parse(path.read_text())) <= allowed, path
+            assert imports_of(parsed(path)) <= allowed, path
 
 
 def test_modules_do_not_import_each_other_in_a_circle() -> None:
     needs: dict[str, set[str]] = {}
     for path in FILES:
         name = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
-        nodes = ast.walk(ast.parse(path.read_text()))
+        nodes = ast.walk(parsed(path))
         tops = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.col_offset == 0]
         needs[name] = {node.module or "" for node in tops} - {"singleimage"}
     while needs:
@@ -66,7 +72,7 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
 
 def test_only_recipes_and_a_class_itself_ask_for_a_concrete_method() -> None:
     for path in FILES:
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
         for call in ast.walk(tree):
             named = isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
@@ -129,7 +135,7 @@ def test_importing_the_package_does_not_import_torch() -> None:
 def test_names_of_tests_are_the_same_in_every_process() -> None:
     """A set is written in another order in each, and pytest-xdist then refuses to begin."""
     for path in (ROOT / "tests").rglob("*.py"):
-        for call in ast.walk(ast.parse(path.read_text())):
+        for call in ast.walk(parsed(path)):
             if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("parametrize"):
                 named = any(keyword.arg == "ids" for keyword in call.keywords)
                 sets = any(

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from reference.compare import slow_but
 from singleimage import PRESETS, Model, Photo, Trainer, train
 from singleimage.apps.sample import reconstruct, sample
 from singleimage.errors import ArgumentError, SizeError, UnsupportedEntry
@@ -16,7 +15,7 @@ from singleimage.generators.base import Generator, Injection
 from singleimage.images.channels import Channels
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.latent import mix, splice
-from tiny import FEWER, pattern, tiny
+from tiny import FEWER, pattern, slow_but, tiny
 from tiny import METHODS as TRAINED
 
 METHODS = sorted([*TRAINED, "flow"])

@@ -50,7 +50,7 @@ def assert_drawn(*pictures: Photo) -> None:
         assert bool(picture.pixels.isfinite().all())
 
 
-SLOW = ("fast-stabilized", "meta", "hp-vae-gan")
+SLOW = ("fast-stabilized", "meta", "hp-vae-gan", "singan")
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,7 @@ def test_a_hypernetwork_makes_models_and_adapts_them(device: str) -> None:
     assert_drawn(*adapting.model().sample([0]))
 
 
+@pytest.mark.slow
 def test_pictures_enter_a_network(device: str) -> None:
     model, photo = trained("singan", device).model(), Photo(pattern(3), RGB)
     assert_drawn(*si.fill(model, photo, mask=LEFT), *si.harmonize(model, photo, mask=LEFT))
@@ -89,6 +90,7 @@ def test_pictures_enter_a_network(device: str) -> None:
     assert_drawn(*si.animate(model, frames=2, loop=True))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_flow")
 def test_a_photo_draws_and_is_retouched(device: str) -> None:
     photo = Photo(pattern(3), RGB)

@@ -22,7 +22,7 @@ from tiny import QUICK_FLOW, album_recipe, draw, tiny
 DOCS = ROOT / "docs"
 PAGES = [DOCS / "start.md", DOCS / "provenance.md", *sorted((DOCS / "how").glob("*.md"))]
 """The pages whose code is run."""
-SLOW = {"animate", "compare", "many", "method", "provenance", "upscale"}
+SLOW = {"animate", "compare", "many", "method", "provenance", "sprites", "textures", "upscale"}
 """Those that train, or load the features that distances are taken in."""
 PICTURES = {
     "wall.png": (40, 50), "wall2.png": (40, 50), "wall_normal.png": (40, 50),

@@ -3,12 +3,13 @@
 import contextlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -24,6 +25,14 @@ METHODS = sorted(
 )
 """The trained presets that differ in kind: `preview` and `quick` are consingan, small; of one
 photo, `meta-single` and `meta-small` are meta."""
+
+
+def slow_but(values: Iterable[Any], *quick: Any) -> list[Any]:
+    """The values as parameters of a test; all but `quick` run only with the slow tests."""
+    values = list(values)
+    assert all(value in values for value in quick)
+    return [v if v in quick else pytest.param(v, marks=pytest.mark.slow) for v in values]
+
 
 ONE_TURN = {
     "phases.0.objective.critic_steps": "1",

@@ -111,6 +111,7 @@ class Listed(list[Photo]):
         return f"{self._name}{index}"
 
 
+@pytest.mark.slow
 def test_a_report_can_be_made_of_any_distances() -> None:
     """Also of those that differ in their last digit alone, as copies may."""
     photo = photo_of(texture(0, 16, 18))

@@ -87,6 +87,7 @@ def test_published_samples_are_compared_and_nothing_is_repeated(
     compared(command, pictures, tmp_path)
 
 
+@pytest.mark.slow
 def test_each_table_says_how_its_own_pictures_were_treated(
     command: Command, pictures: Path, tmp_path: Path, inline: None
 ) -> None:
@@ -162,6 +163,7 @@ def test_a_preset_is_trained_and_measured_and_a_bad_photo_does_not_stop_it(
     assert "bad.png is not an image" in done.err
 
 
+@pytest.mark.slow
 def test_photos_are_learned_in_sets_and_measured_one_by_one(
     command: Command, pictures: Path, tmp_path: Path, inline: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

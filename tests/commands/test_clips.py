@@ -45,6 +45,7 @@ def test_the_commands_learn_a_clip_and_draw_new_ones(command: Command, tmp_path:
     assert "7x20x24" in done.out
 
 
+@pytest.mark.slow
 def test_the_sheet_of_a_stopped_drawing_has_all_its_clips(
     command: Command, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

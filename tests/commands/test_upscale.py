@@ -10,6 +10,7 @@ from singleimage.multiscale.geometry import Size
 from tiny import Command
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_for_a_task_and_enlarges(
     command: Command, photo_file: Path, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from singleimage.multiscale.pyramid import Pyramid
 from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.presets import SINGAN
 from singleimage.recipes.recipe import Recipe
-from tiny import pattern, tiny, trained
+from tiny import pattern, slow_but, tiny, trained
 
 
 def test_levels_4_and_8_of_singan_start_afresh_and_the_others_from_the_level_below() -> None:
@@ -45,7 +45,7 @@ def anchors(recipe: Recipe) -> list[tuple[Tensor, ...]]:
     return [copied(*trainer.learner.anchor().maps) for _ in trainer]
 
 
-@pytest.mark.parametrize("anchor", ["redrawn", "fixed"])
+@pytest.mark.parametrize("anchor", slow_but(["redrawn", "fixed"], "redrawn"))
 def test_anchor_is_noise_at_level_0_and_nothing_above(anchor: str) -> None:
     """redrawn: at each step of level 0, and the last one stays (the code); fixed: once (paper)."""
     found = anchors(with_overrides(SMALL_SINGAN, {"generator.anchor": anchor}))

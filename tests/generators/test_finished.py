@@ -219,6 +219,7 @@ def test_a_start_level_keeps_layout(model: Model) -> None:
         model.sample([0], start_level=last + 1)
 
 
+@pytest.mark.slow
 def test_from_any_start_level_a_picture_is_what_its_seed_gives_alone(model: Model) -> None:
     network = model.generator.network  # type: ignore[attr-defined]
     spec = FinishSpec(factor=0.8, steps=2, redraws=0)

@@ -73,6 +73,7 @@ def test_published_samples_that_are_others_are_measured_again(tmp_path: Path) ->
     assert engine.finished(other, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_set_whose_photos_were_not_counted_is_measured_again_without_training(
     tmp_path: Path,
 ) -> None:

@@ -44,6 +44,7 @@ def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_leaving_the_pool_ends_its_workers_and_what_they_did_is_continued(
     tmp_path: Path, threads: int, pids: list[int]
 ) -> None:

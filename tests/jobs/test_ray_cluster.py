@@ -268,6 +268,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, threads: int) -> StandIn:
     return ray
 
 
+@pytest.mark.slow
 def test_what_is_stopped_without_a_shared_folder_comes_back_and_is_continued(
     stand_in: StandIn, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_file(
     assert files_below(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_run_whose_disk_fills_up_continues_once_there_is_space(
     photo_file: Path,
     tiny_runs: dict[str, Path],

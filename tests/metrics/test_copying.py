@@ -148,6 +148,7 @@ def test_a_pasted_half_counts_by_half() -> None:
     assert field.continuing() == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.slow
 def test_samples_need_not_have_the_size_of_the_photo() -> None:
     search = PatchSearch(dead_leaves(0, 188, 250))
     large = dead_leaves(3, 300, 200)
@@ -157,6 +158,7 @@ def test_samples_need_not_have_the_size_of_the_photo() -> None:
     assert small.top.shape == (2, 4)
 
 
+@pytest.mark.slow
 def test_scores_of_a_field_lie_between_0_and_1() -> None:
     """Also of the smallest, whose compressed size is mostly that of an empty one."""
     search = PatchSearch(dead_leaves(0, 30, 40))

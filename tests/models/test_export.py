@@ -26,7 +26,7 @@ from singleimage.multiscale.resample import enlarge, resize, stretch
 from singleimage.nn.blocks import Conv, ImageNorm, run_chain
 from singleimage.nn.involution import Involution, InvolutionBody
 from singleimage.nn.precision import use_precision
-from tiny import TRAIN_FLAGS, Command, call, pixels, result, trained
+from tiny import TRAIN_FLAGS, Command, call, pixels, result, slow_but, trained
 
 
 def filled(module: torch.nn.Module) -> Any:
@@ -224,7 +224,7 @@ def test_files_that_cannot_be_written_are_refused_before_the_work(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
+@pytest.mark.parametrize("missing", slow_but(["onnx", "onnxscript"], "onnx"))
 def test_without_the_extra_one_line_names_it(
     missing: str, good_run: Path, tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

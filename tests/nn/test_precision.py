@@ -12,11 +12,14 @@ from reference.compare import SMALL_CONSINGAN, SMALL_SINGAN, grown, noise, train
 from singleimage.nn.blocks import Conv
 from singleimage.nn.precision import resolve_precision, use_precision
 from singleimage.recipes.recipe import Recipe
+from tiny import slow_but
 
 F32 = torch.float32
 
 
-@pytest.mark.parametrize("recipe", [SMALL_CONSINGAN, SMALL_SINGAN], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "recipe", slow_but([SMALL_CONSINGAN, SMALL_SINGAN], SMALL_CONSINGAN), ids=lambda r: r.name
+)
 def test_casts_to_bfloat16_follow_the_weights(recipe: Recipe) -> None:
     """A trained generator draws what a fresh one with its weights draws."""
     settings = {"training.steps": "2", "training.lr_generator": "0.01"}

@@ -11,9 +11,10 @@ from torch.autograd import gradcheck, gradgradcheck
 from reference.compare import apart, difference, noise
 from reference.hp_vae_gan import plain_conv
 from singleimage.nn.second_order import bend, convolve, normalize
+from tiny import slow_but
 
 
-@pytest.mark.parametrize("frames", [(), (3,)])
+@pytest.mark.parametrize("frames", slow_but([(), (3,)], ()))
 @pytest.mark.parametrize("padding", [0, 1])
 def test_gradients_of_convolutions_can_be_differentiated_again(
     padding: int, frames: tuple[int, ...]

@@ -29,7 +29,6 @@ from reference.compare import (
     nudged,
     randomize,
     rates,
-    slow_but,
     tame,
     tame_and_grown,
     uniform,
@@ -41,6 +40,7 @@ from singleimage.multiscale.latent import Latent, seed_for
 from singleimage.nn.decoding import DecodingCritic, random_window
 from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.recipe import Recipe
+from tiny import slow_but
 
 
 def transcribed(g: Growing, latent: Latent) -> Tensor:
@@ -267,6 +267,7 @@ def test_the_comparison_of_trainings_sees(flaw: str) -> None:
     assert differences(levels=1, flaw=FLAWS[flaw])["weights after 3"] > TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flaw", slow_but(FINE_FLAWS, "depth of training"))
 def test_the_comparison_of_trainings_sees_at_fine_levels(flaw: str) -> None:
     assert differences(levels=3, flaw=FINE_FLAWS[flaw])["weights after 3"] > TOLERANCE

@@ -21,7 +21,6 @@ from reference.compare import (
     difference,
     nudged,
     photo,
-    slow_but,
 )
 from reference.hp_vae_gan import Shape, Transcribed, generate, plain_state
 from singleimage import Trainer, with_overrides
@@ -30,6 +29,7 @@ from singleimage.generators.patch_vae import PatchVAE
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.latent import Noise, seed_for
 from singleimage.recipes.recipe import Recipe
+from tiny import slow_but
 
 Flaw = Callable[[dict[str, Any]], dict[str, Any]]
 """What to change in what is given to a step."""

@@ -10,14 +10,16 @@ from singleimage.recipes.base_input import AugmentedInput, ShuffledInput
 from singleimage.recipes.overrides import fields_of
 from singleimage.recipes.presets import preset
 from singleimage.recipes.tasks import for_task
-from tiny import FEWER, pattern, tiny
+from tiny import FEWER, pattern, slow_but, tiny
 
 TASKS = ["harmonize", "edit", "paint", "animate", "video", "upscale:2"]
 NEEDED = {"upscale:2": "singan", "video": "hp-vae-gan"}
 """Tasks that one method alone is trained for."""
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS.keys() - {"meta-single", "meta-small"}))
+@pytest.mark.parametrize(
+    "name", slow_but(sorted(PRESETS.keys() - {"meta-single", "meta-small"}), "quick", "hp-vae-gan")
+)
 def test_every_preset_trains_for_every_task_or_says_why_not(name: str) -> None:
     """Tasks that leave a recipe as it is train as it does: each recipe is trained once."""
     base = tiny(preset(name), **FEWER)

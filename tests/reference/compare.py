@@ -1,11 +1,10 @@
 """What comparisons with the transcriptions share: small recipes, random weights, recordings."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -289,13 +288,6 @@ def flat(convs: list[paper.Conv]) -> list[Tensor]:
 def rates(step: int, decay_at: float = 2) -> Arguments:
     factor = 0.1 if step >= decay_at else 1.0
     return {"lr_generator": 5e-4 * factor, "lr_critic": 5e-4 * factor}
-
-
-def slow_but(names: Iterable[str], *quick: str) -> list[Any]:
-    """The names as parameters of a test; all but `quick` run only with the slow tests."""
-    names = list(names)
-    assert set(quick) <= set(names)
-    return [n if n in quick else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
 def other_epsilon(arguments: Arguments) -> Arguments:

@@ -64,6 +64,7 @@ def test_a_hole_in_the_sky_is_filled_with_sky(exact: bool) -> None:
         assert float(wrong) < 0.25
 
 
+@pytest.mark.slow
 def test_a_hole_in_gravel_is_filled_with_stones() -> None:
     """It is as rough as what was there: patches in between, an even gray, are not all there is."""
     gravel = read_photo(Path(skimage.__file__).parent / "data" / "gravel.png").pixels
@@ -151,6 +152,7 @@ def test_nothing_is_copied_out_of_the_hole_of_the_photo_saved_with_loss_or_large
             assert not bool(((red > 0.9) & (green < -0.9)).any()), size
 
 
+@pytest.mark.slow
 def test_a_model_of_several_photos_fills_the_first_of_them() -> None:
     pixels = scene(60, 75)
     pixels[:, 20:36, 25:41] = torch.tensor([1.0, -1.0, 1.0])[:, None, None]

@@ -14,6 +14,7 @@ from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.presets import HP_VAE_GAN
 from singleimage.recipes.tasks import for_video
 from singleimage.training.trainer import Trainer
+from tiny import slow_but
 
 
 def test_steps_look_at_any_part_of_a_long_clip() -> None:
@@ -31,7 +32,7 @@ def test_steps_look_at_any_part_of_a_long_clip() -> None:
     assert torch.equal(again._batch(7).images[0], trainer._batch(7).images[0])
 
 
-@pytest.mark.parametrize("stop", [1, 7])
+@pytest.mark.parametrize("stop", slow_but([1, 7], 7))
 def test_a_stopped_training_of_a_clip_ends_with_the_same_weights(stop: int) -> None:
     whole = trained_on_clip()
     first, second = (Trainer(clip(), TINY, seed=3, device="cpu", precision="fp32") for _ in "12")
@@ -63,6 +64,7 @@ def test_a_clip_trains_in_every_precision_and_with_every_norm(precision: Any, no
     assert difference(drawn[0].pixels, drawn[1].pixels) > 0.01
 
 
+@pytest.mark.slow
 def test_a_clip_is_memorized_by_an_autoencoder_that_learns_long_enough() -> None:
     """Its reconstruction moves as the clip does, not as the clip backward."""
     fields = FIELDS | {

@@ -12,7 +12,7 @@ from singleimage import Photo, Recipe, Run, Trainer, preset, read_photo, with_ov
 from singleimage.errors import Diverged
 from singleimage.training import collapse as module
 from singleimage.training.progress import Progress
-from tiny import ONE_TURN
+from tiny import ONE_TURN, slow_but
 
 STEPS = 12
 SMALL = {
@@ -95,7 +95,7 @@ def lose_it(trainer: Trainer) -> None:
         trainer.learner.tail.weight.mul_(-30)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("restarts", [1, 0])
+@pytest.mark.parametrize("restarts", slow_but([1, 0], 1))
 def test_a_level_that_lost_the_photo_is_begun_again_while_it_may(
     photo: Photo, monkeypatch: pytest.MonkeyPatch, restarts: int
 ) -> None:
@@ -148,6 +148,7 @@ def test_attempts_differ_in_weights_and_noise(photo: Photo) -> None:
     assert losses[0] != losses[1]
 
 
+@pytest.mark.slow
 def test_a_level_that_collapses_in_its_last_steps_is_begun_again_too(photo: Photo) -> None:
     trainer, seen = begun(photo, recipe()), []
     for progress in trainer:
@@ -159,7 +160,7 @@ def test_a_level_that_collapses_in_its_last_steps_is_begun_again_too(photo: Phot
     assert seen == [(attempt, step) for attempt in (0, 1) for step in range(1, STEPS + 1)]
 
 
-@pytest.mark.parametrize("restarts", [0, 2])
+@pytest.mark.parametrize("restarts", slow_but([0, 2], 0))
 def test_a_level_that_collapses_always_is_an_error(photo: Photo, restarts: int) -> None:
     trainer = begun(photo, recipe(training_restarts=str(restarts)))
     with pytest.raises(Diverged, match=r"level 2 has collapsed to one color, step 6; try another"):
@@ -173,6 +174,7 @@ def test_restarts_change_nothing_where_none_is_needed(photo: Photo) -> None:
         assert torch.equal(tensor, b.learner.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_a_second_attempt_continues_after_a_stop(photo: Photo, tmp_path: Path) -> None:
     """To the same weights, and with the log of both attempts."""
     three = recipe(pyramid_levels="3")

@@ -23,6 +23,7 @@ from tiny import ONE_TURN, TRAIN_FLAGS, Command, pattern, tiny
 SHAPES = "3x10x13 3x13x16 4x15x18 4x17x21 7x20x24"
 
 
+@pytest.mark.slow
 def test_levels_of_a_phase_are_planned_with_its_steps() -> None:
     fields = {"pyramid.min_width": "23", "phases.0.steps": "4"}
     photo = Photo(pattern(3), Channels(mode="RGB"))

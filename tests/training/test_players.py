@@ -17,7 +17,7 @@ from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.presets import CONSINGAN, SINGAN
 from singleimage.recipes.recipe import Recipe
 from singleimage.training.trainer import Trainer
-from tiny import album_recipe
+from tiny import album_recipe, slow_but
 
 
 class Opened(Trainer):
@@ -74,7 +74,7 @@ def test_consingan_carries_its_critic_always() -> None:
         assert all(torch.equal(value, new[name]) for name, value in old.items())
 
 
-@pytest.mark.parametrize("turns", ["both", "generator", "penalty"])
+@pytest.mark.parametrize("turns", slow_but(["both", "generator", "penalty"], "generator"))
 def test_a_shared_embedding_learns_in_the_turns_it_should(
     turns: str, album: Path, tmp_path: Path
 ) -> None:

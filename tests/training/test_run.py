@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from reference.compare import slow_but
 from singleimage import Run, preset, read_photo
 from singleimage.commands import console
 from singleimage.errors import Diverged, OutputError, RunError
@@ -23,7 +22,7 @@ from singleimage.recipes.overrides import with_overrides
 from singleimage.recipes.recipe import Recipe
 from singleimage.training.identity import Identity, restore_identity
 from small_jobs import wait_until, weights
-from tiny import ONE_TURN, Command
+from tiny import ONE_TURN, Command, slow_but
 
 SMALL = {
     "consingan": {

@@ -17,7 +17,7 @@ from singleimage.images.folder import read_album
 from singleimage.multiscale.geometry import Size
 from singleimage.training import training_set
 from singleimage.training.run import Run
-from tiny import album_recipe, pattern
+from tiny import album_recipe, pattern, slow_but
 
 
 def indices(trainer: Trainer, step: int) -> list[int]:
@@ -50,7 +50,7 @@ def weights_after(trainer: Trainer, steps: int) -> dict[str, torch.Tensor]:
     return {name: x.clone() for name, x in trainer.learner.state_dict().items()}
 
 
-@pytest.mark.parametrize("room", [0, 40_000])
+@pytest.mark.parametrize("room", slow_but([0, 40_000], 0))
 def test_photos_that_are_read_again_train_as_photos_that_are_kept(
     room: int, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def test_what_cannot_be_tuned_is_said(untuned: Trainer) -> None:
         Trainer(PHOTO, HARMONIZING, seed=0, device="cpu", given=gray)
 
 
+@pytest.mark.slow
 def test_a_stopped_tuning_ends_as_one_that_was_not(tmp_path: Path) -> None:
     def train(name: str, tuning: Tuning | None = None, stop: int = 0) -> list[int]:
         run = Run(tmp_path / name, PHOTO, HARMONIZING, seed=0, device="cpu", tuning=tuning)
