@@ -20,7 +20,7 @@ from singleimage.images.folder import read_album
 from singleimage.machine.lock import claimed
 from singleimage.metrics import features as features_module
 from singleimage.metrics.features import Features, load_features
-from tiny import QUICK_FLOW, TRAIN_FLAGS, TRAIN_STEPS, Command, album_recipe, call, draw
+from tiny import QUICK_FLOW, TRAIN_FLAGS, TRAIN_STEPS, Command, album_recipe, call, draw, slow_but
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each
     torch.set_num_threads(1)
@@ -100,7 +100,7 @@ def tiny_runs(shared: Path, photo_file: Path) -> dict[str, Path]:
     return runs
 
 
-@pytest.fixture(params=sorted(TRAIN_FLAGS))
+@pytest.fixture(params=slow_but(sorted(TRAIN_FLAGS), "consingan", "hp-vae-gan"))
 def tiny_run(request: pytest.FixtureRequest, tiny_runs: dict[str, Path]) -> Path:
     """One of the tiny runs; tests that ask for it run once for each."""
     return tiny_runs[request.param]

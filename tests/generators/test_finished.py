@@ -29,7 +29,7 @@ from singleimage.multiscale.latent import Latent
 from singleimage.multiscale.resample import resize
 from singleimage.recipes.tasks import for_task
 from singleimage.training.run import Run
-from tiny import Command, tiny
+from tiny import Command, slow_but, tiny
 
 PHOTO = Photo(scene(62, 74), Channels(mode="RGB"))
 SMALL = {"pyramid.max_size": "36", "pyramid.min_size": "14", "training.steps": "2"}
@@ -185,15 +185,20 @@ def test_the_network_decides_the_layout(model: Model, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     "setting",
-    [
-        {"renoise": 0.0},
+    slow_but(
+        [
+            {"renoise": 0.0},
+            {"renoise": 0.3},
+            {"variety": 0.1},
+            {"stride": 1},
+            {"steps": 2},
+            {"factor": 0.9},
+            {"redraws": 0},
+        ],
         {"renoise": 0.3},
         {"variety": 0.1},
-        {"stride": 1},
-        {"steps": 2},
-        {"factor": 0.9},
         {"redraws": 0},
-    ],
+    ),
     ids=str,
 )
 def test_every_setting_of_the_finish_changes_pictures(

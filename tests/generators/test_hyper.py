@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ def learned(album: Path, **more: str) -> dict[str, Tensor]:
     return trainer.learner.state_dict()
 
 
+@pytest.mark.slow
 def test_computing_images_again_changes_nothing(album: Path) -> None:
     kept, again = learned(album), learned(album, **{"training.recompute": "true"})
     for name in kept:

@@ -93,7 +93,14 @@ def test_a_task_goes_on_in_the_folder_of_the_caller_where_it_sees_it(
     assert weights(home) == weights(tmp_path / "whole" / job.name)
 
 
-@pytest.mark.parametrize(("token", "said"), [("abc", "abd"), ("", ""), ("abc", None)])
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("abc", "abd"),
+        pytest.param("", "", marks=pytest.mark.slow),
+        pytest.param("abc", None, marks=pytest.mark.slow),
+    ],
+)
 def test_elsewhere_it_goes_on_in_a_folder_of_its_own_and_sends_the_files(
     token: str, said: str | None, tmp_path: Path, job: Job, told: list[str]
 ) -> None:

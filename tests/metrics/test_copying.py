@@ -16,6 +16,7 @@ from reference.compare import noise
 from singleimage.errors import SizeError
 from singleimage.metrics import copying
 from singleimage.metrics.copying import AREA, COPY, PATCH, PatchSearch
+from tiny import slow_but
 
 
 def to_image(values: NDArray[Any]) -> Tensor:
@@ -53,7 +54,7 @@ PHOTOS: dict[str, Callable[[], Tensor]] = {
 }
 
 
-@pytest.fixture(scope="module", params=PHOTOS)
+@pytest.fixture(scope="module", params=slow_but(PHOTOS, "leaves 0", "microscope"))
 def photo(request: pytest.FixtureRequest) -> Tensor:
     return PHOTOS[request.param]()
 

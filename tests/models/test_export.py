@@ -86,6 +86,7 @@ def exported(tiny_runs: dict[str, Path], shared: Path, alone: Alone) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_onnxruntime_draws_the_images_of_a_growing_generator(
     tiny_runs: dict[str, Path], exported: Path
 ) -> None:
@@ -93,6 +94,7 @@ def test_onnxruntime_draws_the_images_of_a_growing_generator(
     assert distances(model, exported, Size(40, 60)).max() < ROUNDING
 
 
+@pytest.mark.slow
 def test_the_python_of_the_page_writes_a_picture(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +181,7 @@ def test_onnxruntime_draws_the_images_of_a_model_by_a_hypernetwork(
     assert distances(model, tmp_path / "model.onnx", model.size).max() < ROUNDING
 
 
+@pytest.mark.slow
 def test_a_file_tells_of_its_model(tiny_runs: dict[str, Path], exported: Path) -> None:
     model, found = Model.load(tiny_runs["consingan"]), onnx.load(exported)
     onnx.checker.check_model(found, full_check=True)
@@ -195,6 +198,7 @@ def test_a_file_tells_of_its_model(tiny_runs: dict[str, Path], exported: Path) -
     assert json.loads(told["noise_amplitudes"]) == strengths[: len(sizes)]
 
 
+@pytest.mark.slow
 def test_a_file_that_exists_is_kept(
     tiny_runs: dict[str, Path], exported: Path, command: Command
 ) -> None:

@@ -70,6 +70,7 @@ def test_tiles_come_from_the_photo_itself() -> None:
     assert moved > 20
 
 
+@pytest.mark.slow
 def test_tiles_change_as_much_as_those_of_the_published_code() -> None:
     """Of 25x33 pixels 5.18 %, measured beside it; tiles at far borders are cut."""
     photo = torch.arange(25 * 33.0).view(1, 1, 25, 33).expand(1, 3, -1, -1)

@@ -131,6 +131,7 @@ def test_exact_is_pixels_of_the_photo_and_otherwise_they_take_on_light(flow: Mod
     assert strange(False) > 0
 
 
+@pytest.mark.slow
 def test_nothing_is_copied_out_of_the_hole_of_the_photo_saved_with_loss_or_larger() -> None:
     """What shows the model's photo is taken for it: the mark of the hole is not put back."""
     pixels = scene(60, 75)

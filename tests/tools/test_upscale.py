@@ -34,6 +34,7 @@ def test_enlarging_to_any_factor_or_a_documented_refusal(model: Model, photo: Ph
         assert error < shifted, factor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "channels", [Channels(mode="L"), Channels(mode="RGB", masks=(Mask(labels=(0, 255)),))]
 )

@@ -130,6 +130,7 @@ def test_a_level_that_finds_the_photo_again_goes_on(
     assert trainer.position[0] == 3
 
 
+@pytest.mark.slow
 def test_one_gray_is_no_collapse(photo: Photo) -> None:
     """Levels of little contrast begin so, and learn."""
     trainer = begun(photo, recipe(training_restarts="0"))
@@ -142,6 +143,7 @@ def test_one_gray_is_no_collapse(photo: Photo) -> None:
     assert trainer.position[0] == 3
 
 
+@pytest.mark.slow
 def test_attempts_differ_in_weights_and_noise(photo: Photo) -> None:
     trainer = begun(photo, recipe())
     losses = {p.attempt: p.losses for p in broken_at(trainer, 1) if p.step == 1}

@@ -31,6 +31,7 @@ def test_levels_of_a_phase_are_planned_with_its_steps() -> None:
     assert [level.steps for level in planned] == [4, 4, 4, 2, 2]
 
 
+@pytest.mark.slow
 def test_a_plan_tells_frames() -> None:
     levels = plan_training(clip(), TINY, seed=0, device="cpu")
     assert [level.text for level in levels] == SHAPES.split()
@@ -68,6 +69,7 @@ def test_a_process_tries_no_level_without_the_others(monkeypatch: pytest.MonkeyP
     assert asked == [False]
 
 
+@pytest.mark.slow
 def test_levels_of_more_channels_need_more(monkeypatch: pytest.MonkeyPatch) -> None:
     fields = {"generator.width.base": 4, "generator.width.limit": 8, "critic.width.base": 4}
     recipe = with_overrides(preset("singan"), {"pyramid.max_size": 64, **fields, **ONE_TURN})
