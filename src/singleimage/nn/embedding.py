@@ -78,7 +78,7 @@ class Shortcut(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` (B, in, H, W) to (B, out, H / stride, W / stride)."""
-        return super().forward(x[:, :, :: self.every, :: self.every])
+        return super().forward(channels_last(x[:, :, :: self.every, :: self.every]))
 
 
 class ResidualBlock(nn.Module):
