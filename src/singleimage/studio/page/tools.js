@@ -36,7 +36,7 @@ export const TOOLS = [
   { kind: "train", label: "Train", icon: icon("M4 19V9M10 19V5M16 19v-7M21 19H3"),
     words: "Train a network on this photo. It draws faster, and can animate.",
     controls: [
-      { name: "preset", label: "Method", kind: "choice", value: "quick", choices: [["quick", "quick: a minute"], ["standard", "standard: six minutes"], ["preview", "preview: small, all by a network"], ["consingan", "ConSinGAN"], ["singan", "SinGAN"], ["fast-stabilized", "Fast-Stabilized"], ["hp-vae-gan", "HP-VAE-GAN"]] },
+      { name: "preset", label: "Method", kind: "choice", value: "quick", choices: [["quick", "quick: a minute or two"], ["standard", "standard: six to ten minutes"], ["preview", "preview: small, all by a network"], ["consingan", "ConSinGAN"], ["singan", "SinGAN"], ["fast-stabilized", "Fast-Stabilized"], ["hp-vae-gan", "HP-VAE-GAN"]] },
       { name: "for", label: "Made for", kind: "choice", value: "", choices: [["", "new pictures"], ["animate", "animation"], ["harmonize", "harmonizing"], ["edit", "editing"], ["paint", "painting"]] }],
     run: "Train" },
 ];
