@@ -16,7 +16,7 @@ from singleimage.models.hypermodel import HyperModel
 from singleimage.multiscale.geometry import Size
 from singleimage.multiscale.resample import resize
 from singleimage.nn.precision import Precision
-from tiny import FEWER, METHODS, PHOTO, album_recipe, pattern, tiny
+from tiny import FEWER, METHODS, PHOTO, album_recipe, pattern, slow_but, tiny
 
 PRECISIONS: dict[str, Precision] = {"fast-stabilized": "bf16", "singan": "bf16"}
 """Of the methods with norms, whose weights stay in float32; fp32 of the others."""
@@ -50,13 +50,7 @@ def assert_drawn(*pictures: Photo) -> None:
         assert bool(picture.pixels.isfinite().all())
 
 
-SLOW = ("fast-stabilized", "meta", "hp-vae-gan", "singan")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in METHODS],
-)
+@pytest.mark.parametrize("name", slow_but(METHODS, "consingan"))
 def test_every_method_trains_and_draws(name: str, device: str) -> None:
     trainer = trained(name, device)
     assert trainer.learner.device == torch.device(device)

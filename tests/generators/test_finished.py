@@ -53,13 +53,7 @@ def model() -> Model:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "consingan",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("singan", "fast-stabilized", "hp-vae-gan", "meta-single")
-        ),
-    ],
+    slow_but(["consingan", "singan", "fast-stabilized", "hp-vae-gan", "meta-single"], "consingan"),
 )
 def test_every_method_can_be_finished(name: str, tmp_path: Path) -> None:
     """Its network learns and draws as without, bit for bit; pictures are the photo's pixels."""
